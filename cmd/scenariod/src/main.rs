@@ -1,0 +1,2 @@
+//! scenariod.
+fn main() {}

@@ -1,0 +1,397 @@
+//! What a client under test says of itself: hello, ticks, events.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Counts, Outcome};
+
+/// First record of a stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Schema version, [`crate::SCHEMA_VERSION`].
+    pub v: u32,
+    /// Name and version of the client under test.
+    pub client: ClientInfo,
+    /// Identifies this process start; a change means that the source restarted and its counters began anew.
+    pub instance: String,
+    /// The source's monotonic clock at the moment of sending.
+    pub at_us: u64,
+    /// The source's wall clock at the same moment, Unix milliseconds.
+    pub wall_ms: u64,
+    /// The servers in the order of the client's configuration.
+    pub servers: Vec<Server>,
+    /// Everything that an expectation depends on.
+    pub settings: Settings,
+}
+
+/// Name and version of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientInfo {
+    /// For example `memcache-client`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// One server as the client knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// The client's name for it; used in every tick and event.
+    pub name: String,
+    /// `host:port` that the client dials.
+    pub addr: String,
+}
+
+/// The settings that an expectation oracle needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Wire driver, for example `meta` or `memcache-async`.
+    pub driver: String,
+    /// Deadline of one attempt, from permit to whole reply.
+    pub op_timeout_ms: u64,
+    /// Limit of one dial; the op's deadline holds too.
+    pub connect_timeout_ms: u64,
+    /// Connections per server at most.
+    pub pool_max: u32,
+    /// Ops that may wait for a connection, per server.
+    pub pool_max_waiting: u32,
+    /// Retries after a failed attempt of an idempotent op.
+    pub retries: u32,
+    /// Breaker per server; absent: there is none.
+    pub breaker: Option<BreakerSettings>,
+    /// What happens when a server is not available.
+    pub routing: RoutingSettings,
+    /// How load is made.
+    pub load: LoadSettings,
+}
+
+/// When a breaker opens, and how it closes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BreakerSettings {
+    /// Opens after this many timeouts in a row; absent: rule off.
+    pub consecutive_timeouts: Option<u32>,
+    /// Opens at a share of failures in a rolling window; absent: rule off.
+    pub ratio: Option<RatioRule>,
+    /// One refused connect opens it.
+    pub trip_on_refused: bool,
+    /// Time in the open state.
+    pub open_ms: u64,
+    /// Each open time is drawn from `open_ms * (1 ± open_jitter)`.
+    pub open_jitter: f64,
+    /// Probes in flight at most while half-open.
+    pub half_open_probes: u32,
+    /// Successes that close a half-open breaker.
+    pub successes_to_close: u32,
+}
+
+/// "`failure_ratio` of at least `min_calls` calls within `window_ms`".
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RatioRule {
+    /// Share of failures that trips, 0-1.
+    pub failure_ratio: f64,
+    /// Length of the rolling window.
+    pub window_ms: u64,
+    /// Fewer calls than this never trip.
+    pub min_calls: u32,
+}
+
+/// Routing when the home server of a key is not available.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoutingSettings {
+    /// Next server, or an error at once.
+    pub on_open: OnOpen,
+    /// Time to live of a value that was written to another than its home server.
+    pub failover_ttl_ms: u64,
+    /// Servers that may be ejected at the same time.
+    pub max_ejected: u32,
+}
+
+/// What an op does when its home server's breaker is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOpen {
+    /// It fails at once.
+    FailFast,
+    /// It goes to the next server of the key's order.
+    Failover,
+}
+
+/// How load is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadSettings {
+    /// Open or closed loop.
+    pub kind: LoadKind,
+    /// Arrival process of an open loop.
+    pub arrivals: Option<Arrivals>,
+    /// Target rate of an open loop, ops/s over all servers.
+    pub rate_ops_per_s: Option<f64>,
+    /// Closed loop: workers. Open loop: ops in flight at most.
+    pub concurrency: u32,
+    /// Preset or mix text.
+    pub workload: String,
+    /// Number of keys.
+    pub keys: u64,
+    /// Seed of keys, ops and arrivals.
+    pub seed: u64,
+}
+
+/// Open loop: ops start when the schedule says so. Closed loop: when a worker is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadKind {
+    /// Starts follow a schedule.
+    Open,
+    /// Starts follow completions.
+    Closed,
+}
+
+/// Arrival process of an open loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Exponential gaps.
+    Poisson,
+    /// Equal gaps.
+    Constant,
+}
+
+/// What happened since the previous tick; a tick covers `(at_us - period_us, at_us]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    /// End of the interval.
+    pub at_us: u64,
+    /// Length of the interval, about 100 000.
+    pub period_us: u64,
+    /// Ops that the schedule asked for (closed loop: equal to `started`).
+    pub offered: u64,
+    /// Ops that were started.
+    pub started: u64,
+    /// Starts more than 10 ms behind their intended time.
+    pub late: u64,
+    /// Offered ops that were never started because too many were in flight.
+    pub dropped: u64,
+    /// One entry a server, in the order of [`Hello::servers`].
+    pub servers: Vec<ServerTick>,
+}
+
+/// One server's share of a [`Tick`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerTick {
+    /// As in [`Server::name`].
+    pub server: String,
+    /// Ends of ops whose key has its home here, whoever served them.
+    pub ops: Counts,
+    /// Ends of attempts made at this server (refusals of its breaker and pool included).
+    pub attempts: Counts,
+    /// Bytes read from this server.
+    pub bytes_in: u64,
+    /// Bytes written to this server.
+    pub bytes_out: u64,
+    /// Latency of the `ops` above, from the intended start.
+    pub latency: Histogram,
+    /// Latency of the `ops` above, from the actual start.
+    pub service: Histogram,
+    /// Ops at this server now.
+    pub in_flight: u64,
+    /// Its connections now.
+    pub pool: PoolTick,
+    /// Its breaker now.
+    pub breaker: BreakerState,
+}
+
+/// Connections of one server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolTick {
+    /// Open connections, dials in progress included.
+    pub total: u32,
+    /// In use.
+    pub active: u32,
+    /// Clean and waiting for an op.
+    pub idle: u32,
+    /// Ops waiting for a connection.
+    pub waiting: u32,
+}
+
+/// State of a breaker; the numbers are those of the gauge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// 0: traffic flows.
+    #[default]
+    Closed,
+    /// 1: a few probes decide.
+    HalfOpen,
+    /// 2: everything is refused.
+    Open,
+}
+
+impl BreakerState {
+    /// Value of the gauge: 0 closed, 1 half-open, 2 open.
+    pub fn gauge(self) -> i64 {
+        match self {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        }
+    }
+
+    /// `closed`, `half_open` or `open`.
+    pub fn name(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::HalfOpen => "half_open",
+            BreakerState::Open => "open",
+        }
+    }
+}
+
+/// Sparse latency histogram: `(lowest value of the bucket in µs, count)`, ascending. Histograms of the same
+/// precision (HDR, 2 significant digits) add bucket by bucket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Histogram(pub Vec<(u64, u64)>);
+
+impl Histogram {
+    /// Samples in all.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(_, n)| n).sum()
+    }
+
+    /// Adds all samples of `other`.
+    pub fn merge(&mut self, other: &Histogram) {
+        if other.0.is_empty() {
+            return;
+        }
+        let mut merged: std::collections::BTreeMap<u64, u64> = self.0.iter().copied().collect();
+        for &(value, n) in &other.0 {
+            *merged.entry(value).or_default() += n;
+        }
+        self.0 = merged.into_iter().collect();
+    }
+
+    /// The value in µs below or at which a share `q` (0-1) of the samples lies; none without samples.
+    pub fn quantile_us(&self, q: f64) -> Option<u64> {
+        let rank = ((self.count() as f64 * q).ceil() as u64).max(1);
+        let mut seen = 0;
+        self.0.iter().find_map(|&(value, n)| {
+            seen += n;
+            (seen >= rank).then_some(value)
+        })
+    }
+
+    /// Samples above `limit_us`.
+    pub fn above(&self, limit_us: u64) -> u64 {
+        self.0.iter().filter(|(value, _)| *value > limit_us).map(|(_, n)| n).sum()
+    }
+}
+
+/// Something that has a moment of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at_us: u64,
+    /// Where; absent: the whole client.
+    pub server: Option<String>,
+    /// What.
+    pub event: EventKind,
+}
+
+/// Kinds of events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A breaker changed its state.
+    Breaker {
+        /// Before.
+        from: BreakerState,
+        /// After.
+        to: BreakerState,
+        /// Which rule, with its numbers.
+        reason: String,
+    },
+    /// A half-open probe ended.
+    Probe {
+        /// How.
+        outcome: Outcome,
+        /// Its time.
+        took_us: u64,
+    },
+    /// A dial ended.
+    Dial {
+        /// Did it succeed?
+        ok: bool,
+        /// Its time.
+        took_us: u64,
+        /// Why not.
+        error: Option<String>,
+    },
+    /// A connection was closed.
+    Closed {
+        /// `timeout`, `cancelled`, `protocol`, `reset`, `idle`, `drain`, ...
+        reason: String,
+    },
+    /// A reply that must not be.
+    Integrity {
+        /// What was found.
+        violation: IntegrityKind,
+        /// The key asked for.
+        key: String,
+        /// What a right reply would have carried.
+        expected: String,
+        /// What came, shortened and escaped.
+        got: String,
+    },
+    /// The target rate changed.
+    Rate {
+        /// ops/s before.
+        from: f64,
+        /// ops/s after.
+        to: f64,
+    },
+    /// The generator was the limit, not the client.
+    Overload {
+        /// Starts that were late or dropped in the last second.
+        missed: u64,
+        /// Starts that were asked for in that second.
+        offered: u64,
+    },
+    /// A kind that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Ways in which a value can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntegrityKind {
+    /// The value of another key.
+    WrongKey,
+    /// Fewer or more bytes than were written.
+    WrongLength,
+    /// Bytes differ from what was written.
+    Corrupt,
+    /// Not a value of this workload at all.
+    Foreign,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_by_rank() {
+        let h = Histogram(vec![(100, 98), (200, 1), (5000, 1)]);
+        assert_eq!(h.quantile_us(0.5), Some(100));
+        assert_eq!(h.quantile_us(0.98), Some(100));
+        assert_eq!(h.quantile_us(0.99), Some(200));
+        assert_eq!(h.quantile_us(1.0), Some(5000));
+        assert_eq!(Histogram::default().quantile_us(0.5), None);
+    }
+
+    #[test]
+    fn merging_keeps_order_and_adds() {
+        let mut h = Histogram(vec![(100, 1), (300, 1)]);
+        h.merge(&Histogram(vec![(200, 2), (300, 4)]));
+        assert_eq!(h.0, [(100, 1), (200, 2), (300, 5)]);
+        assert_eq!(h.above(200), 5);
+    }
+}

@@ -1,0 +1,74 @@
+//! The one place that reads the wall clock, and the alignment of two monotonic clocks.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// Unix time in milliseconds.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+pub fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
+}
+
+/// A monotonic clock that counts microseconds from its creation.
+#[derive(Debug, Clone, Copy)]
+pub struct RunClock {
+    origin: Instant,
+}
+
+impl RunClock {
+    /// A clock that starts at 0 now.
+    pub fn start() -> Self {
+        Self { origin: Instant::now() }
+    }
+
+    /// Microseconds since the start.
+    pub fn now_us(&self) -> u64 {
+        self.at(Instant::now())
+    }
+
+    /// `instant` on this clock; 0 for anything before the start.
+    pub fn at(&self, instant: Instant) -> u64 {
+        instant.saturating_duration_since(self.origin).as_micros() as u64
+    }
+}
+
+/// Maps another process's monotonic microseconds onto ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alignment {
+    /// ours = theirs + offset
+    offset_us: i64,
+    /// The true offset lies within ± this.
+    pub uncertainty_us: u64,
+}
+
+impl Alignment {
+    /// From one exchange: asked at `sent_us`, answered at `received_us` (both ours) with their clock at
+    /// `theirs_us`. The midpoint is the estimate, half the round trip the uncertainty.
+    pub fn from_exchange(sent_us: u64, received_us: u64, theirs_us: u64) -> Self {
+        let midpoint = sent_us + received_us.saturating_sub(sent_us) / 2;
+        Self {
+            offset_us: midpoint as i64 - theirs_us as i64,
+            uncertainty_us: received_us.saturating_sub(sent_us).div_ceil(2),
+        }
+    }
+
+    /// `theirs_us` on our clock; 0 for anything before our start.
+    pub fn to_ours(&self, theirs_us: u64) -> u64 {
+        (theirs_us as i64 + self.offset_us).max(0) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_midpoint_maps_and_half_the_round_trip_is_the_doubt() {
+        let a = Alignment::from_exchange(1_000, 1_500, 90_000);
+        assert_eq!(a.to_ours(90_000), 1_250);
+        assert_eq!(a.to_ours(90_100), 1_350);
+        assert_eq!(a.to_ours(0), 0);
+        assert_eq!(a.uncertainty_us, 250);
+    }
+}

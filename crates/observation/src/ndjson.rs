@@ -1,0 +1,129 @@
+//! One JSON object a line.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Longest line that a reader accepts; a tick of 100 servers has about 100 KiB.
+pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why a line could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// Not the JSON that was expected.
+    #[error("not a record: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Longer than [`MAX_LINE_BYTES`].
+    #[error("a line of more than {MAX_LINE_BYTES} bytes")]
+    TooLong,
+}
+
+/// `record` as one line, newline included.
+pub fn to_line<T: Serialize>(record: &T) -> Result<String, serde_json::Error> {
+    let mut line = serde_json::to_string(record)?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// Cuts a byte stream into lines and parses them. Feed bytes with [`push`](Self::push), take records with
+/// [`next_record`](Self::next_record) until it gives `None`. A bad line is an error of its own and does not
+/// stop the reader.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Vec<u8>,
+    lines: VecDeque<Vec<u8>>,
+    skipping: bool,
+    too_long: usize,
+}
+
+impl Decoder {
+    /// Adds bytes as they came.
+    pub fn push(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|b| *b == b'\n') {
+            let (content, ended) = match part.strip_suffix(b"\n") {
+                Some(content) => (content, true),
+                None => (part, false),
+            };
+            if !self.skipping {
+                self.partial.extend_from_slice(content);
+            }
+            if self.partial.len() > MAX_LINE_BYTES {
+                self.partial = Vec::new();
+                self.skipping = true;
+                self.too_long += 1;
+            }
+            if ended {
+                let line = std::mem::take(&mut self.partial);
+                if !self.skipping && !line.trim_ascii().is_empty() {
+                    self.lines.push_back(line);
+                }
+                self.skipping = false;
+            }
+        }
+    }
+
+    /// The next whole line as a record.
+    pub fn next_record<T: DeserializeOwned>(&mut self) -> Option<Result<T, LineError>> {
+        if self.too_long > 0 {
+            self.too_long -= 1;
+            return Some(Err(LineError::TooLong));
+        }
+        self.lines.pop_front().map(|line| Ok(serde_json::from_slice(&line)?))
+    }
+
+    /// Bytes after the last newline: a line that was cut.
+    pub fn has_partial_line(&self) -> bool {
+        !self.partial.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gap, Note, Record};
+
+    fn note(text: &str) -> Record {
+        Record::Note(Note { at_us: 1, code: "x".into(), text: text.into() })
+    }
+
+    #[test]
+    fn lines_may_be_cut_anywhere() {
+        let text = to_line(&note("ä\nb")).unwrap() + &to_line(&note("2")).unwrap();
+        for cut in 0..text.len() {
+            let mut decoder = Decoder::default();
+            decoder.push(&text.as_bytes()[..cut]);
+            decoder.push(&text.as_bytes()[cut..]);
+            assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), note("ä\nb"));
+            assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), note("2"));
+            assert!(decoder.next_record::<Record>().is_none());
+            assert!(!decoder.has_partial_line());
+        }
+    }
+
+    #[test]
+    fn unknown_types_and_fields_are_tolerated_and_bad_lines_do_not_stop_the_reader() {
+        let mut decoder = Decoder::default();
+        decoder.push(b"{\"type\":\"from_the_future\",\"x\":1}\n\nnot json\n");
+        decoder.push(b"{\"type\":\"gap\",\"from_us\":1,\"to_us\":2,\"reason\":\"r\",\"new\":[]}\n{\"type");
+        assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), Record::Unknown);
+        assert!(decoder.next_record::<Record>().unwrap().is_err());
+        let gap = Gap { from_us: 1, to_us: 2, reason: "r".into() };
+        assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), Record::Gap(gap));
+        assert!(decoder.next_record::<Record>().is_none());
+        assert!(decoder.has_partial_line());
+    }
+
+    #[test]
+    fn an_endless_line_is_refused_without_being_kept() {
+        let mut decoder = Decoder::default();
+        for _ in 0..6 {
+            decoder.push(&vec![b'x'; 1024 * 1024]);
+            assert!(decoder.partial.len() <= MAX_LINE_BYTES);
+        }
+        decoder.push(b"\n");
+        assert!(matches!(decoder.next_record::<Record>(), Some(Err(LineError::TooLong))));
+        decoder.push(to_line(&note("after")).unwrap().as_bytes());
+        assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), note("after"));
+    }
+}
