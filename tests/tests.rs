@@ -1,1 +1,9 @@
-//! End-to-end tests of the two binaries; everything is in `tests.rs`.
+//! End-to-end tests of the two binaries, and the rules of the house. One binary: on few cores linking dominates.
+
+mod architecture;
+mod bad_input;
+mod harness;
+mod lab;
+mod metrics_docs;
+mod scenarios;
+mod tidy;

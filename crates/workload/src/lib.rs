@@ -1,1 +1,25 @@
-//! workload.
+//! Load through the memcache client: which ops on which keys, when they start, whether their replies are right, and
+//! what became of them.
+//!
+//! [`Load::start`] runs the drivers ([`driver`]), all of the same loop; [`arrivals`], [`mix`], [`keys`] and [`values`]
+//! say what they do; [`recorder`] counts; every 100 ms the counts go into the observation stream and the metrics.
+
+pub mod arrivals;
+mod convert;
+mod driver;
+mod events;
+pub mod keys;
+mod load;
+pub mod metrics;
+pub mod mix;
+mod op;
+mod ready;
+pub mod recorder;
+mod summary;
+pub mod values;
+
+pub use arrivals::Arrivals;
+pub use load::{Load, LoadConfig, LoadError};
+pub use ready::{NoServer, wait_for_servers};
+pub use summary::Summary;
+pub use values::ValueSize;

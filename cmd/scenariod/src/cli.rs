@@ -1,0 +1,153 @@
+//! What was typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use telemetry::ListenAddr;
+
+/// Drive faults through three-phase scenarios - stabilization, testing, recovery - and give a verdict.
+#[derive(Debug, Parser)]
+#[command(name = "scenariod", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// Scenario to run: a name, a glob like 'latency-*', or all; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "What")]
+    pub scenario: Vec<String>,
+    /// Run the scenario of this TOML file; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "What")]
+    pub scenario_file: Vec<PathBuf>,
+    /// Print the scenarios, grouped, with their durations
+    #[arg(long, help_heading = "What")]
+    pub list: bool,
+    /// Begin again after the last scenario, until a signal
+    #[arg(long, help_heading = "What")]
+    pub r#loop: bool,
+
+    /// Phases of 10 s, at most 15 s, and 20 s
+    #[arg(long, help_heading = "Phases")]
+    pub quick: bool,
+    /// Length of the phase before the fault
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Phases")]
+    pub stabilization: Option<Duration>,
+    /// Length of the phase with the fault
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Phases")]
+    pub testing: Option<Duration>,
+    /// Length of the phase after the fault
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Phases")]
+    pub recovery: Option<Duration>,
+
+    /// API of the Toxiproxy that carries the faults
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8474", help_heading = "Where")]
+    pub toxiproxy: String,
+    /// Where the client under test serves /v1/observations
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", help_heading = "Where")]
+    pub observe: String,
+    /// Host behind the proxies that are created if missing
+    #[arg(long, value_name = "HOST", env = "MEMCACHE_HOST", default_value = "127.0.0.1", help_heading = "Where")]
+    pub memcache_host: String,
+    /// Wait this long for Toxiproxy and the observation stream
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Where")]
+    pub wait: Duration,
+
+    /// Everything in this process, on free loopback ports: memcached (real if on PATH), proxies, load.
+    /// Without a scenario: serve servers and proxies on the default ports until a signal
+    #[arg(long, help_heading = "Lab")]
+    pub lab: bool,
+    /// Lab: servers
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Lab")]
+    pub servers: usize,
+    /// Lab: which memcached
+    #[arg(long, value_enum, default_value_t = Memcached::Auto, help_heading = "Lab")]
+    pub memcached: Memcached,
+    /// Lab: ops/s of the open loop [default: half of what 2 s of calibration reach, at most 10000]
+    #[arg(long, value_name = "OPS_PER_S", value_parser = rate, help_heading = "Lab")]
+    pub rate: Option<f64>,
+    /// Lab: how the client speaks
+    #[arg(long, value_enum, default_value_t = DriverKind::Meta, help_heading = "Lab")]
+    pub driver: DriverKind,
+    /// Lab: when a server's breaker is open
+    #[arg(long, value_enum, default_value_t = OnOpen::Failover, help_heading = "Lab")]
+    pub on_open: OnOpen,
+    /// Lab: deadline of one attempt of the client
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration, help_heading = "Lab")]
+    pub op_timeout: Duration,
+    /// Lab: time that a breaker stays open [default: 5s, with --quick 1s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Lab")]
+    pub breaker_open: Option<Duration>,
+    /// Lab: seed of load and dice [default: random, printed]
+    #[arg(long, value_name = "N", help_heading = "Lab")]
+    pub seed: Option<u64>,
+
+    /// Folder of the run folders
+    #[arg(long, value_name = "DIR", default_value = "runs", help_heading = "Output")]
+    pub runs: PathBuf,
+    /// Where /metrics and /healthz are served: :PORT, PORT or HOST:PORT; port 0: any free one
+    #[arg(long, value_name = "ADDR", default_value = ":9092", help_heading = "Output")]
+    pub metrics_port: ListenAddr,
+    /// Threads; with --lab they make the load too, so one a core is the least
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Output")]
+    pub max_procs: u16,
+    /// Log lines as text or JSON, on standard error; the level comes from LOG (error, warn, info, debug)
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Output")]
+    pub log_format: LogFormat,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  scenariod --lab --quick --scenario packet-loss-100-pct   everything embedded, a verdict after a minute
+  scenariod --lab                                          servers and proxies for loadgen in another terminal
+  scenariod --scenario all --loop                          against a running Toxiproxy and loadgen
+  scenariod --scenario 'latency-*' --observe http://10.0.0.7:9090
+
+Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive or invalid, 4 infrastructure, 5 wrong data.";
+
+/// Values of `--memcached`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Memcached {
+    /// Real if the binary is on PATH, else fake
+    Auto,
+    /// The real binary
+    Real,
+    /// The embedded fake
+    Fake,
+}
+
+/// Values of `--driver`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum DriverKind {
+    /// Meta commands, every reply tied to its request
+    Meta,
+    /// Classic text by the crate memcache-async; its sets and deletes are not acknowledged
+    MemcacheAsync,
+}
+
+/// Values of `--on-open`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OnOpen {
+    /// Next server in the key's order
+    Failover,
+    /// Error at once
+    FailFast,
+}
+
+/// Values of `--log-format`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it with a unit, like 250ms, 10s or 2m"))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number of ops per second".to_owned())?;
+    if rate.is_finite() && (1.0..=1_000_000.0).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err("the rate must lie between 1 and 1000000 ops per second".to_owned())
+    }
+}

@@ -1,0 +1,194 @@
+//! Typed ops and their replies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::key::Key;
+use crate::outcome::Outcome;
+
+/// One op on one key. `ttl`: `None` is for ever.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Read.
+    Get(Key),
+    /// Write.
+    Set {
+        /// Which key.
+        key: Key,
+        /// What.
+        value: Bytes,
+        /// How long it lives.
+        ttl: Option<Duration>,
+    },
+    /// Write unless the key exists.
+    Add {
+        /// Which key.
+        key: Key,
+        /// What.
+        value: Bytes,
+        /// How long it lives.
+        ttl: Option<Duration>,
+    },
+    /// Remove.
+    Delete(Key),
+    /// Count up.
+    Incr {
+        /// Which key.
+        key: Key,
+        /// By how much.
+        delta: u64,
+        /// The value of a new counter and its time to live; `None`: a missing key is not found.
+        initial: Option<(u64, Option<Duration>)>,
+    },
+    /// Renew the time to live.
+    Touch(Key, Option<Duration>),
+}
+
+impl Op {
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        match self {
+            Op::Get(key) | Op::Delete(key) | Op::Touch(key, _) => key,
+            Op::Set { key, .. } | Op::Add { key, .. } | Op::Incr { key, .. } => key,
+        }
+    }
+
+    /// Its name in errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Get(_) => "get",
+            Op::Set { .. } => "set",
+            Op::Add { .. } => "add",
+            Op::Delete(_) => "delete",
+            Op::Incr { .. } => "incr",
+            Op::Touch(..) => "touch",
+        }
+    }
+
+    /// May it be sent again although an earlier attempt may have been applied? Reads and touches may. A repeated
+    /// set or delete could undo a newer write that came between, so they are not repeated on their own.
+    pub fn is_idempotent(&self) -> bool {
+        matches!(self, Op::Get(_) | Op::Touch(..))
+    }
+
+    /// May another than the home server take it? A counter may not: it would begin anew there and report the
+    /// result as if it were the sum.
+    pub fn may_fail_over(&self) -> bool {
+        !matches!(self, Op::Incr { .. })
+    }
+
+    /// The same op for a server that is not the key's home: what it writes lives `ttl_max` at most.
+    pub(crate) fn with_ttl_max(&self, ttl_max: Duration) -> Op {
+        let capped = |ttl: &Option<Duration>| Some(ttl.map_or(ttl_max, |ttl| ttl.min(ttl_max)));
+        match self {
+            Op::Set { key, value, ttl } => {
+                Op::Set { key: key.clone(), value: value.clone(), ttl: capped(ttl) }
+            }
+            Op::Add { key, value, ttl } => {
+                Op::Add { key: key.clone(), value: value.clone(), ttl: capped(ttl) }
+            }
+            Op::Touch(key, ttl) => Op::Touch(key.clone(), capped(ttl)),
+            other => other.clone(),
+        }
+    }
+}
+
+/// What the server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The value.
+    Value(Bytes),
+    /// There is none.
+    Miss,
+    /// Written.
+    Stored,
+    /// Not written, by its condition.
+    NotStored,
+    /// Removed.
+    Deleted,
+    /// There was nothing to remove, count or touch.
+    NotFound,
+    /// The counter's new value.
+    Counter(u64),
+    /// The time to live was renewed.
+    Touched,
+}
+
+impl Reply {
+    /// Its class.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Reply::Value(_) => Outcome::Hit,
+            Reply::Miss => Outcome::Miss,
+            Reply::Stored | Reply::Counter(_) | Reply::Touched => Outcome::Stored,
+            Reply::NotStored => Outcome::NotStored,
+            Reply::Deleted => Outcome::Deleted,
+            Reply::NotFound => Outcome::NotFound,
+        }
+    }
+}
+
+/// One try at one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// Index of the server.
+    pub server: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// The attempts of one op, in order; two fit without an allocation.
+pub type Attempts = SmallVec<[Attempt; 2]>;
+
+/// The end of one op.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// Index of the key's home server, whoever served it.
+    pub home: usize,
+    /// What was tried.
+    pub attempts: Attempts,
+    /// The reply, or why there is none.
+    pub result: Result<Reply, Error>,
+}
+
+impl Completion {
+    /// Its class.
+    pub fn outcome(&self) -> Outcome {
+        match &self.result {
+            Ok(reply) => reply.outcome(),
+            Err(error) => error.outcome(),
+        }
+    }
+}
+
+/// The end of a multi-get.
+#[derive(Debug, Clone)]
+pub struct MultiCompletion {
+    /// One entry a key, in the order asked.
+    pub keys: Vec<KeyCompletion>,
+    /// One entry a request to a server.
+    pub attempts: Attempts,
+}
+
+/// One key of a multi-get: hit, miss, or its own failure.
+#[derive(Debug, Clone)]
+pub struct KeyCompletion {
+    /// Index of the key's home server.
+    pub home: usize,
+    /// The value, `None` for a miss, or why neither is known.
+    pub result: Result<Option<Bytes>, Error>,
+}
+
+impl KeyCompletion {
+    /// Its class.
+    pub fn outcome(&self) -> Outcome {
+        match &self.result {
+            Ok(Some(_)) => Outcome::Hit,
+            Ok(None) => Outcome::Miss,
+            Err(error) => error.outcome(),
+        }
+    }
+}

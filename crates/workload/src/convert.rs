@@ -1,0 +1,128 @@
+//! The client's types as observation records. The client knows nothing of records, and records nothing of it.
+
+use memcache_client::breaker::State;
+use memcache_client::{Config, OnOpen, Outcome, ServerAddr, ServerStats};
+use observation::{
+    Arrivals, BreakerSettings, BreakerState, ClientInfo, Hello, LoadKind, LoadSettings, PoolTick, RatioRule,
+    RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings,
+};
+
+use crate::load::LoadConfig;
+
+pub(crate) fn outcome(outcome: Outcome) -> observation::Outcome {
+    use observation::Outcome as O;
+    match outcome {
+        Outcome::Hit => O::Hit,
+        Outcome::Miss => O::Miss,
+        Outcome::Stored => O::Stored,
+        Outcome::NotStored => O::NotStored,
+        Outcome::Deleted => O::Deleted,
+        Outcome::NotFound => O::NotFound,
+        Outcome::Timeout => O::Timeout,
+        Outcome::Connect => O::Connect,
+        Outcome::Reset => O::Reset,
+        Outcome::Protocol => O::Protocol,
+        Outcome::ServerError => O::ServerError,
+        Outcome::PoolExhausted => O::PoolExhausted,
+        Outcome::BreakerOpen => O::BreakerOpen,
+        Outcome::WrongValue => O::WrongValue,
+        Outcome::Cancelled => O::Cancelled,
+    }
+}
+
+pub(crate) fn state(state: State) -> BreakerState {
+    match state {
+        State::Closed => BreakerState::Closed,
+        State::HalfOpen => BreakerState::HalfOpen,
+        State::Open => BreakerState::Open,
+    }
+}
+
+/// Adds the client's own state of a server to what was recorded of it. Bytes are those since `before`.
+pub(crate) fn with_stats(tick: ServerTick, stats: &ServerStats, before: &ServerStats) -> ServerTick {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    ServerTick {
+        bytes_in: stats.bytes_read.saturating_sub(before.bytes_read),
+        bytes_out: stats.bytes_written.saturating_sub(before.bytes_written),
+        in_flight: stats.in_flight,
+        pool: PoolTick {
+            total: count(stats.pool.total),
+            active: count(stats.pool.active),
+            idle: count(stats.pool.idle),
+            waiting: count(stats.pool.waiting),
+        },
+        breaker: stats.breaker.map_or(BreakerState::Closed, |breaker| state(breaker.state)),
+        ..tick
+    }
+}
+
+/// Who speaks, and everything that an expectation depends on. The clock fields are set when it is sent.
+pub(crate) fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) -> Hello {
+    let servers: Vec<Server> = servers
+        .iter()
+        .map(|server| Server { name: server.name.clone(), addr: server.addr.clone() })
+        .collect();
+    let started = observation::clock::wall_ms();
+    Hello {
+        v: SCHEMA_VERSION,
+        client: ClientInfo {
+            name: "memcache-client".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        instance: format!("{}-{started}", std::process::id()),
+        at_us: 0,
+        wall_ms: started,
+        settings: Settings {
+            driver: client.driver.name().to_owned(),
+            op_timeout_ms: millis(client.op_timeout),
+            connect_timeout_ms: millis(client.connect_timeout),
+            pool_max: u32::try_from(client.pool.max).unwrap_or(u32::MAX),
+            pool_max_waiting: u32::try_from(client.pool.max_waiting).unwrap_or(u32::MAX),
+            retries: client.retries,
+            breaker: client.breaker.as_ref().map(|breaker| BreakerSettings {
+                consecutive_timeouts: breaker.consecutive_timeouts,
+                ratio: breaker.ratio.map(|rule| RatioRule {
+                    failure_ratio: rule.failure_ratio,
+                    window_ms: millis(rule.window),
+                    min_calls: rule.min_calls,
+                }),
+                trip_on_refused: breaker.trip_on_refused,
+                open_ms: millis(breaker.open),
+                open_jitter: breaker.open_jitter,
+                half_open_probes: breaker.half_open_probes,
+                successes_to_close: breaker.successes_to_close,
+            }),
+            routing: RoutingSettings {
+                on_open: match client.routing.on_open {
+                    OnOpen::Failover => observation::OnOpen::Failover,
+                    OnOpen::FailFast => observation::OnOpen::FailFast,
+                },
+                failover_ttl_ms: millis(client.routing.failover_ttl),
+                max_ejected: client.routing.max_ejected.unwrap_or(servers.len().saturating_sub(1)) as u32,
+            },
+            load: load_settings(load),
+        },
+        servers,
+    }
+}
+
+fn load_settings(load: &LoadConfig) -> LoadSettings {
+    let arrivals = match load.arrivals {
+        crate::Arrivals::Closed => None,
+        crate::Arrivals::Poisson(_) => Some(Arrivals::Poisson),
+        crate::Arrivals::Constant(_) => Some(Arrivals::Constant),
+    };
+    LoadSettings {
+        kind: if arrivals.is_some() { LoadKind::Open } else { LoadKind::Closed },
+        arrivals,
+        rate_ops_per_s: load.arrivals.rate(),
+        concurrency: u32::try_from(load.in_flight_max).unwrap_or(u32::MAX),
+        workload: load.workload.clone(),
+        keys: load.keys as u64,
+        seed: load.seed,
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,184 @@
+//! The one loop that makes load. Arrivals, mix, keys and values are arguments; nothing here asks which they are.
+//!
+//! A driver is one task with its own random source, schedule and recorder; several of them share the client.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use memcache_client::Client;
+use observation::Outcome;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::arrivals::Schedule;
+use crate::events::EventSink;
+use crate::keys::{KeyDistribution, KeyTable};
+use crate::mix::{MULTI_GET_KEYS, Mix, OpKind};
+use crate::op::{Finished, PlannedOp};
+use crate::recorder::{Ended, Recorder};
+use crate::values::{self, ValueSize};
+
+/// A start that lies further behind its intended time than this is late: the generator was the limit.
+const LATE: Duration = Duration::from_millis(10);
+/// A start that lies further behind than this is dropped: a generator that was stalled (a paused machine) must
+/// not send its backlog as a burst.
+const TOO_LATE: Duration = Duration::from_millis(100);
+/// Ops in flight when the load stops may take this long to end.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What all drivers of a load share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The client under test.
+    pub client: Client,
+    /// Which ops.
+    pub mix: Mix,
+    /// Which keys.
+    pub keys: Box<dyn KeyDistribution>,
+    /// Keys of values.
+    pub table: KeyTable,
+    /// Keys of counters; kept apart, because a counter's value is not one of ours.
+    pub counters: KeyTable,
+    /// How long values are.
+    pub value_size: ValueSize,
+    /// Time to live of what is written; `None`: for ever.
+    pub ttl: Option<Duration>,
+    /// Version of the next value; grows over all drivers.
+    pub version: AtomicU64,
+    /// Where wrong values are reported.
+    pub events: EventSink,
+}
+
+/// One task's part of the load.
+#[derive(Debug)]
+pub struct Driver {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Its own random source.
+    pub rng: ChaCha8Rng,
+    /// Open loop: intended starts. `None`: closed loop.
+    pub schedule: Option<Schedule>,
+    /// Ops in flight at most.
+    pub in_flight_max: usize,
+    /// What it did since the last tick.
+    pub recorder: Arc<Mutex<Recorder>>,
+}
+
+impl Driver {
+    /// Makes load until `stop`, then lets the ops in flight end.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let shared = Arc::clone(&self.shared);
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            let has_slot = in_flight.len() < self.in_flight_max;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(finished) = in_flight.next(), if !in_flight.is_empty() => self.record(finished),
+                intended = next_start(self.schedule.as_mut()), if has_slot || self.schedule.is_some() => {
+                    if self.admit(intended, has_slot) {
+                        in_flight.push(self.plan().run(&shared.client, intended));
+                    }
+                }
+            }
+        }
+        let drain = async {
+            while let Some(finished) = in_flight.next().await {
+                self.record(finished);
+            }
+        };
+        if tokio::time::timeout(DRAIN, drain).await.is_err() {
+            tracing::warn!(
+                "ops were still in flight {DRAIN:?} after the end of the load; they are not counted"
+            );
+        }
+    }
+
+    /// Counts one intended start, and says whether it becomes one.
+    fn admit(&self, intended: Instant, has_slot: bool) -> bool {
+        let behind = Instant::now().saturating_duration_since(intended);
+        let mut recorder = self.recorder();
+        recorder.offered += 1;
+        if !has_slot || behind > TOO_LATE {
+            recorder.dropped += 1;
+            return false;
+        }
+        recorder.started += 1;
+        if behind > LATE {
+            recorder.late += 1;
+        }
+        true
+    }
+
+    fn plan(&mut self) -> PlannedOp {
+        let shared = Arc::clone(&self.shared);
+        let kind = shared.mix.draw(&mut self.rng);
+        let mut key = || shared.table.key(shared.keys.draw(&mut self.rng));
+        match kind {
+            OpKind::Get => PlannedOp::Get(key()),
+            OpKind::Delete => PlannedOp::Delete(key()),
+            OpKind::MultiGet => PlannedOp::MultiGet((0..MULTI_GET_KEYS).map(|_| key()).collect()),
+            OpKind::Touch => PlannedOp::Touch(key(), shared.ttl),
+            OpKind::Set | OpKind::Add => {
+                let key = key();
+                let version = shared.version.fetch_add(1, Ordering::Relaxed);
+                let value = values::encode(key.as_bytes(), version, shared.value_size.draw(&mut self.rng));
+                match kind {
+                    OpKind::Set => PlannedOp::Set(key, value, shared.ttl),
+                    _ => PlannedOp::Add(key, value, shared.ttl),
+                }
+            }
+            OpKind::Incr => {
+                let n = self.rng.random_range(0..shared.counters.len());
+                PlannedOp::Incr(shared.counters.key(n))
+            }
+        }
+    }
+
+    fn record(&self, finished: Finished) {
+        let mut recorder = self.recorder();
+        let latency_us = micros(finished.ended.saturating_duration_since(finished.intended));
+        let service_us = micros(finished.ended.saturating_duration_since(finished.started));
+        // The schedule counted the multi-get once; it stands for its keys.
+        let keys = finished.results.len() as u64;
+        recorder.offered += keys.saturating_sub(1);
+        recorder.started += keys.saturating_sub(1);
+        for attempt in &finished.attempts {
+            recorder.attempted(attempt.server, attempt.outcome);
+        }
+        for result in &finished.results {
+            let mut outcome = result.outcome;
+            if let Some(violation) = &result.violation {
+                outcome = Outcome::WrongValue;
+                self.shared.events.wrong_value(result.home, &result.key, violation);
+            }
+            recorder.ended(Ended { kind: finished.kind, home: result.home, outcome, latency_us, service_us });
+        }
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Open loop: waits for the next intended start. Closed loop: now.
+async fn next_start(schedule: Option<&mut Schedule>) -> Instant {
+    match schedule {
+        None => Instant::now(),
+        Some(schedule) => {
+            let due = schedule.next_start();
+            if Instant::now() < due {
+                tokio::time::sleep_until(due).await;
+            }
+            schedule.take()
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,340 @@
+//! A running load: the client, its drivers, and the ticker that turns their records into the observation stream
+//! and the metrics.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use memcache_client::{Client, ServerAddr, ServerStats};
+use observation::clock::RunClock;
+use observation::hub::Hub;
+use observation::{Event, EventKind, Record, Tick};
+use prometheus::Registry;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::arrivals::{Arrivals, Schedule};
+use crate::convert;
+use crate::driver::{Driver, Shared};
+use crate::events::EventSink;
+use crate::keys::{HotSet, KeyTable};
+use crate::metrics::Metrics;
+use crate::mix::{Mix, OpKind};
+use crate::recorder::Recorder;
+use crate::summary::Summary;
+use crate::values::ValueSize;
+
+/// Length of a tick.
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks of the window in which a generator is judged to be the limit.
+const OVERLOAD_TICKS: u64 = 10;
+/// Share of starts that may be late or dropped before the generator says that it was the limit.
+const OVERLOAD_SHARE: f64 = 0.001;
+/// Counters that `incr` draws from.
+const COUNTER_KEYS: usize = 64;
+
+/// Everything that says what load to make.
+#[derive(Debug, Clone)]
+pub struct LoadConfig {
+    /// Open or closed loop, and the rate.
+    pub arrivals: Arrivals,
+    /// Ops in flight at most, over all drivers. In a closed loop: the number of workers.
+    pub in_flight_max: usize,
+    /// Parallel driver tasks; one a core is enough.
+    pub drivers: usize,
+    /// Name of the mix, see [`crate::mix::PRESETS`].
+    pub workload: String,
+    /// Number of keys.
+    pub keys: usize,
+    /// Number of hot keys.
+    pub hot_keys: usize,
+    /// Share (0-1) of requests that go to the hot keys.
+    pub hot_share: f64,
+    /// How long values are.
+    pub value_size: ValueSize,
+    /// Time to live of written values; `None`: for ever.
+    pub ttl: Option<Duration>,
+    /// The same seed draws the same ops, keys, sizes and arrivals.
+    pub seed: u64,
+}
+
+impl Default for LoadConfig {
+    fn default() -> Self {
+        Self {
+            arrivals: Arrivals::Closed,
+            in_flight_max: 100,
+            drivers: 4,
+            workload: "mixed".to_owned(),
+            keys: 10_000,
+            hot_keys: 10,
+            hot_share: 0.3,
+            value_size: ValueSize::Uniform { min: 64, max: 512 },
+            ttl: Some(Duration::from_secs(300)),
+            seed: 1,
+        }
+    }
+}
+
+/// Why a load cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is no such mix.
+    #[error("there is no workload {0:?}; there are: mixed, get-heavy, set-heavy")]
+    UnknownWorkload(String),
+    /// The client refused its configuration.
+    #[error(transparent)]
+    Client(#[from] memcache_client::ConfigError),
+    /// A key that the client refuses; a bug of this crate.
+    #[error(transparent)]
+    Key(#[from] memcache_client::KeyError),
+    /// A metric of that name exists already.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A load that is running; [`Load::stop`] ends it.
+#[derive(Debug)]
+pub struct Load {
+    hub: Hub,
+    client: Client,
+    stop: CancellationToken,
+    drivers: JoinSet<()>,
+    ticker: tokio::task::JoinHandle<Recorder>,
+    ticker_stop: CancellationToken,
+    started: Instant,
+}
+
+impl Load {
+    /// Starts to make load at once. Must be called within a tokio runtime.
+    pub fn start(
+        config: &LoadConfig,
+        client_config: memcache_client::Config,
+        servers: Vec<ServerAddr>,
+        registry: &Registry,
+    ) -> Result<Self, LoadError> {
+        let mut mix = Mix::preset(&config.workload)
+            .ok_or_else(|| LoadError::UnknownWorkload(config.workload.clone()))?;
+        if !client_config.driver.has_touch() {
+            mix = mix.without(OpKind::Touch);
+        }
+        let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
+        let clock = RunClock::start();
+        let hub = Hub::new(convert::hello(config, &client_config, &servers), clock);
+        let metrics = Arc::new(Mutex::new(Metrics::register(registry, &names)?));
+        let events = EventSink::new(hub.clone(), names.clone(), Arc::clone(&metrics));
+        let client = Client::new(servers, client_config, Arc::new(events.clone()))?;
+        memcache_client::metrics::register(registry, &client)?;
+        let shared = Arc::new(Shared {
+            client: client.clone(),
+            mix,
+            keys: Box::new(HotSet::new(config.keys, config.hot_keys, config.hot_share)),
+            table: KeyTable::new("lg:k:", config.keys)?,
+            counters: KeyTable::new("lg:c:", COUNTER_KEYS)?,
+            value_size: config.value_size,
+            ttl: config.ttl,
+            // Versions grow over restarts too, as long as fewer than a million a second are written.
+            version: AtomicU64::new(observation::clock::wall_ms() << 10),
+            events,
+        });
+
+        let stop = CancellationToken::new();
+        let started = Instant::now();
+        let mut drivers = JoinSet::new();
+        let mut recorders = Vec::new();
+        for driver in build_drivers(config, &shared, names.len(), started) {
+            recorders.push(Arc::clone(&driver.recorder));
+            drivers.spawn(driver.run(stop.clone()));
+        }
+        let ticker_stop = CancellationToken::new();
+        let ticker = Ticker {
+            hub: hub.clone(),
+            client: client.clone(),
+            names,
+            recorders,
+            metrics,
+            config: config.clone(),
+        };
+        let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
+        Ok(Self { hub, client, stop, drivers, ticker, ticker_stop, started })
+    }
+
+    /// Where the observation stream comes from.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Stops starting ops, lets those in flight end, closes the client and sums up.
+    pub async fn stop(mut self) -> Summary {
+        self.stop.cancel();
+        while let Some(ended) = self.drivers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a driver died; its ops are missing from the totals");
+            }
+        }
+        let elapsed = self.started.elapsed();
+        self.ticker_stop.cancel();
+        let totals = self.ticker.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the ticker died; there are no totals");
+            Recorder::new(0)
+        });
+        self.client.close().await;
+        Summary { totals, elapsed }
+    }
+}
+
+fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, start: Instant) -> Vec<Driver> {
+    let count = config.drivers.clamp(1, config.in_flight_max.max(1));
+    let arrivals = config.arrivals.share(count);
+    (0..count)
+        .map(|index| {
+            let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+            rng.set_stream(index as u64 + 1);
+            let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
+            let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
+            Driver {
+                shared: Arc::clone(shared),
+                schedule: Schedule::new(arrivals, start, phase, schedule_rng),
+                rng,
+                // The remainder goes to the first drivers, so that the sum is exact.
+                in_flight_max: config.in_flight_max / count
+                    + usize::from(index < config.in_flight_max % count),
+                recorder: Arc::new(Mutex::new(Recorder::new(servers))),
+            }
+        })
+        .collect()
+}
+
+struct Ticker {
+    hub: Hub,
+    client: Client,
+    names: Vec<String>,
+    recorders: Vec<Arc<Mutex<Recorder>>>,
+    metrics: Arc<Mutex<Metrics>>,
+    config: LoadConfig,
+}
+
+impl Ticker {
+    /// Ticks until `stop`, once more after it, and gives the totals.
+    async fn run(self, stop: CancellationToken) -> Recorder {
+        let mut totals = Recorder::new(self.names.len());
+        let mut interval = Recorder::new(self.names.len());
+        let mut spare = Recorder::new(self.names.len());
+        let mut overload = Overload::default();
+        let mut before = self.client.stats();
+        let mut last = Instant::now();
+        let mut timer = tokio::time::interval_at(last + TICK, TICK);
+        // A late tick is longer, never doubled.
+        timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        self.metrics().set_target_rate(self.config.arrivals.rate().unwrap_or(0.0));
+        loop {
+            let stopping = tokio::select! {
+                _ = timer.tick() => false,
+                () = stop.cancelled() => true,
+            };
+            interval.clear();
+            for recorder in &self.recorders {
+                std::mem::swap(&mut *recorder.lock().unwrap_or_else(PoisonError::into_inner), &mut spare);
+                interval.add(&spare);
+                spare.clear();
+            }
+            let now = Instant::now();
+            let stats = self.client.stats();
+            let moment = Moment { now, period: now - last, before };
+            self.publish(&interval, &stats, &moment, &mut overload);
+            before = stats;
+            last = now;
+            totals.add(&interval);
+            if stopping {
+                return totals;
+            }
+        }
+    }
+
+    fn publish(&self, interval: &Recorder, stats: &[ServerStats], moment: &Moment, overload: &mut Overload) {
+        {
+            let mut metrics = self.metrics();
+            metrics.tick(interval, moment.period.as_secs_f64());
+            for (index, server) in stats.iter().enumerate() {
+                metrics.set_in_flight(index, server.in_flight);
+            }
+        }
+        let at_us = self.hub.clock().at(moment.now);
+        let servers = self.names.iter().zip(&interval.servers).zip(stats.iter().zip(&moment.before));
+        let tick = Tick {
+            at_us,
+            period_us: moment.period.as_micros() as u64,
+            offered: interval.offered,
+            started: interval.started,
+            late: interval.late,
+            dropped: interval.dropped,
+            servers: servers
+                .map(|((name, record), (stats, before))| {
+                    convert::with_stats(record.tick(name), stats, before)
+                })
+                .collect(),
+        };
+        self.hub.publish(&Record::Tick(tick));
+        if let Some(event) = overload.tick(interval) {
+            tracing::warn!(?event, "the generator was the limit");
+            self.hub.publish(&Record::Event(Event { at_us, server: None, event }));
+        }
+    }
+
+    fn metrics(&self) -> std::sync::MutexGuard<'_, Metrics> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a tick ends, how long it was, and what the client's counters were at its begin.
+struct Moment {
+    now: Instant,
+    period: Duration,
+    before: Vec<ServerStats>,
+}
+
+/// Says once a second whether the generator was the limit.
+#[derive(Debug, Default)]
+struct Overload {
+    ticks: u64,
+    offered: u64,
+    missed: u64,
+}
+
+impl Overload {
+    fn tick(&mut self, interval: &Recorder) -> Option<EventKind> {
+        self.ticks += 1;
+        self.offered += interval.offered;
+        self.missed += interval.late + interval.dropped;
+        if self.ticks < OVERLOAD_TICKS {
+            return None;
+        }
+        let Overload { offered, missed, .. } = std::mem::take(self);
+        (missed as f64 > offered as f64 * OVERLOAD_SHARE).then_some(EventKind::Overload { missed, offered })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_says_when_more_than_one_in_a_thousand_starts_was_missed() {
+        let with = |dropped| {
+            let mut interval = Recorder::new(1);
+            (interval.offered, interval.dropped) = (1_000, dropped);
+            interval
+        };
+        let mut overload = Overload::default();
+        let mut second =
+            |missed: u64| (0..10).filter_map(|n| overload.tick(&with(u64::from(n < missed)))).next();
+        assert_eq!(second(10), None);
+        assert_eq!(second(0), None);
+        let mut overload = Overload::default();
+        let events: Vec<_> =
+            (0..10).filter_map(|n| overload.tick(&with(if n == 0 { 11 } else { 0 }))).collect();
+        assert_eq!(events, [EventKind::Overload { missed: 11, offered: 10_000 }]);
+    }
+}

@@ -1,0 +1,294 @@
+//! What loadgen exports of its load. Everything is brought up to date once a tick, from the same numbers that go
+//! into the observation stream; nothing is done per op.
+
+mod histogram;
+
+use std::collections::VecDeque;
+
+use observation::{IntegrityKind, Outcome};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use crate::mix::OpKind;
+use crate::recorder::Recorder;
+use histogram::LatencyHistograms;
+
+/// Ticks in the window of the rates: the last second.
+const RATE_TICKS: usize = 10;
+
+/// Handles of all load metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    servers: Vec<String>,
+    operations_per_second: Gauge,
+    goodput_per_second: Gauge,
+    error_rate: Gauge,
+    operations: IntCounterVec,
+    results: IntCounterVec,
+    attempts: IntCounterVec,
+    latency: LatencyHistograms,
+    service: LatencyHistograms,
+    in_flight: IntGaugeVec,
+    wrong_values: IntCounterVec,
+    target_rate: Gauge,
+    offered: IntCounter,
+    late: IntCounter,
+    dropped: IntCounter,
+    window: VecDeque<TickRate>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct TickRate {
+    seconds: f64,
+    ok: u64,
+    errors: u64,
+}
+
+impl Metrics {
+    /// Registers everything with all label sets at 0, so that a rate sees the first event.
+    pub fn register(registry: &Registry, servers: &[String]) -> Result<Self, prometheus::Error> {
+        let labels = |names: &[&'static str]| names.to_vec();
+        let counter = |name: &str, help: &str| registered(registry, IntCounter::new(name, help)?);
+        let gauge = |name: &str, help: &str| registered(registry, Gauge::new(name, help)?);
+        let counters = |name: &str, help: &str, names: &[&str]| {
+            registered(registry, IntCounterVec::new(Opts::new(name, help), names)?)
+        };
+        let by_op: Vec<Vec<String>> = servers
+            .iter()
+            .flat_map(|server| OpKind::ALL.map(|kind| vec![server.clone(), kind.name().to_owned()]))
+            .collect();
+        let by_server = servers.iter().map(|server| vec![server.clone()]).collect();
+        let metrics = Self {
+            servers: servers.to_vec(),
+            operations_per_second: gauge(
+                "memcache_operations_per_second",
+                "Ops that ended in the last second, whatever their outcome.",
+            )?,
+            goodput_per_second: gauge(
+                "memcache_goodput_operations_per_second",
+                "Ops that succeeded in the last second; a miss is a success.",
+            )?,
+            error_rate: gauge(
+                "memcache_error_rate",
+                "Share (0-1) of the ops of the last second that failed; 0 without ops.",
+            )?,
+            operations: counters(
+                "memcache_operations_total",
+                "Ops by status: success or error.",
+                &["status"],
+            )?,
+            results: counters(
+                "memcache_operation_results_total",
+                "Ops by their key's home server, kind and outcome class.",
+                &["server", "op", "result"],
+            )?,
+            attempts: counters(
+                "memcache_attempts_total",
+                "Attempts (refusals of breaker and pool included) by server and outcome class.",
+                &["server", "result"],
+            )?,
+            latency: LatencyHistograms::new(
+                "memcache_operation_duration_seconds",
+                "Latency of ops from their intended start, by home server and kind.",
+                labels(&["server", "op"]),
+                by_op,
+            )?,
+            service: LatencyHistograms::new(
+                "memcache_service_duration_seconds",
+                "Latency of ops from their actual start, by home server; the difference is queueing.",
+                labels(&["server"]),
+                by_server,
+            )?,
+            in_flight: registered(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new("memcache_operations_in_flight", "Attempts in flight."),
+                    &["server"],
+                )?,
+            )?,
+            wrong_values: counters(
+                "memcache_wrong_values_total",
+                "Reads whose value was not what was written for that key. Must stay 0.",
+                &["kind"],
+            )?,
+            target_rate: gauge(
+                "loadgen_target_operations_per_second",
+                "Rate that the open loop is asked for; 0 in a closed loop.",
+            )?,
+            offered: counter("loadgen_offered_operations_total", "Ops that the schedule asked for.")?,
+            late: counter("loadgen_late_starts_total", "Starts more than 10 ms behind their intended time.")?,
+            dropped: counter(
+                "loadgen_dropped_operations_total",
+                "Ops never started, because too many were in flight or the generator was stalled.",
+            )?,
+            window: VecDeque::with_capacity(RATE_TICKS),
+        };
+        registry.register(Box::new(metrics.latency.clone()))?;
+        registry.register(Box::new(metrics.service.clone()))?;
+        metrics.initialise();
+        Ok(metrics)
+    }
+
+    fn initialise(&self) {
+        for status in ["success", "error"] {
+            self.operations.with_label_values(&[status]);
+        }
+        for kind in INTEGRITY_KINDS {
+            self.wrong_values.with_label_values(&[integrity_name(kind)]);
+        }
+        for server in &self.servers {
+            self.in_flight.with_label_values(&[server]);
+            for class in Outcome::ALL {
+                self.attempts.with_label_values(&[server, class.name()]);
+                for kind in OpKind::ALL {
+                    self.results.with_label_values(&[server, kind.name(), class.name()]);
+                }
+            }
+        }
+    }
+
+    /// The open loop's target; 0 for a closed loop.
+    pub fn set_target_rate(&self, ops_per_s: f64) {
+        self.target_rate.set(ops_per_s);
+    }
+
+    /// Brings everything up to date with what was recorded in the last `seconds`.
+    pub fn tick(&mut self, interval: &Recorder, seconds: f64) {
+        self.offered.inc_by(interval.offered);
+        self.late.inc_by(interval.late);
+        self.dropped.inc_by(interval.dropped);
+        for (index, (name, server)) in self.servers.iter().zip(&interval.servers).enumerate() {
+            for (kind, record) in OpKind::ALL.into_iter().zip(&server.kinds) {
+                for (class, n) in nonzero(&record.outcomes) {
+                    self.results.with_label_values(&[name.as_str(), kind.name(), class.name()]).inc_by(n);
+                }
+                self.latency.add(index * OpKind::ALL.len() + kind.index(), &record.latency);
+            }
+            for (class, n) in nonzero(&server.attempts) {
+                self.attempts.with_label_values(&[name.as_str(), class.name()]).inc_by(n);
+            }
+            self.service.add(index, &server.service);
+        }
+        let outcomes = interval.outcomes();
+        self.operations.with_label_values(&["success"]).inc_by(outcomes.ok());
+        self.operations.with_label_values(&["error"]).inc_by(outcomes.errors());
+        self.roll(TickRate { seconds, ok: outcomes.ok(), errors: outcomes.errors() });
+    }
+
+    /// Attempts in flight at one server now.
+    pub fn set_in_flight(&self, server: usize, n: u64) {
+        if let Some(name) = self.servers.get(server) {
+            self.in_flight.with_label_values(&[name]).set(n as i64);
+        }
+    }
+
+    /// A wrong value was read.
+    pub fn wrong_value(&self, kind: IntegrityKind) {
+        self.wrong_values.with_label_values(&[integrity_name(kind)]).inc();
+    }
+
+    fn roll(&mut self, tick: TickRate) {
+        if self.window.len() == RATE_TICKS {
+            self.window.pop_front();
+        }
+        self.window.push_back(tick);
+        let (mut seconds, mut ok, mut errors) = (0.0, 0, 0);
+        for tick in &self.window {
+            seconds += tick.seconds;
+            ok += tick.ok;
+            errors += tick.errors;
+        }
+        let ended = ok + errors;
+        let seconds = f64::max(seconds, 1e-3);
+        self.operations_per_second.set(ended as f64 / seconds);
+        self.goodput_per_second.set(ok as f64 / seconds);
+        self.error_rate.set(if ended == 0 { 0.0 } else { errors as f64 / ended as f64 });
+    }
+}
+
+const INTEGRITY_KINDS: [IntegrityKind; 4] =
+    [IntegrityKind::WrongKey, IntegrityKind::WrongLength, IntegrityKind::Corrupt, IntegrityKind::Foreign];
+
+fn integrity_name(kind: IntegrityKind) -> &'static str {
+    match kind {
+        IntegrityKind::WrongKey => "wrong_key",
+        IntegrityKind::WrongLength => "wrong_length",
+        IntegrityKind::Corrupt => "corrupt",
+        IntegrityKind::Foreign => "foreign",
+    }
+}
+
+fn nonzero(by_class: &[u64; Outcome::ALL.len()]) -> impl Iterator<Item = (Outcome, u64)> {
+    Outcome::ALL.into_iter().zip(by_class.iter().copied()).filter(|(_, n)| *n > 0)
+}
+
+fn registered<C>(registry: &Registry, collector: C) -> Result<C, prometheus::Error>
+where
+    C: prometheus::core::Collector + Clone + 'static,
+{
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::Ended;
+
+    fn value(registry: &Registry, line_start: &str) -> f64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let line =
+            text.lines().find(|line| line.starts_with(line_start)).unwrap_or_else(|| panic!("{line_start}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn the_error_rate_is_back_to_zero_one_second_after_the_last_error() {
+        let registry = Registry::new();
+        let mut metrics = Metrics::register(&registry, &["a".to_owned()]).unwrap();
+        let mut interval = Recorder::new(1);
+        let end = |outcome| Ended { kind: OpKind::Get, home: 0, outcome, latency_us: 1_000, service_us: 500 };
+        interval.ended(end(Outcome::Hit));
+        interval.ended(end(Outcome::Timeout));
+        metrics.tick(&interval, 0.1);
+        assert_eq!(value(&registry, "memcache_error_rate "), 0.5);
+        let mut healthy = Recorder::new(1);
+        healthy.ended(end(Outcome::Miss));
+        for _ in 0..9 {
+            metrics.tick(&healthy, 0.1);
+            assert!(value(&registry, "memcache_error_rate ") > 0.0);
+        }
+        metrics.tick(&healthy, 0.1);
+        assert_eq!(value(&registry, "memcache_error_rate "), 0.0);
+        assert!((value(&registry, "memcache_operations_per_second ") - 10.0).abs() < 1e-9);
+        for _ in 0..10 {
+            metrics.tick(&Recorder::new(1), 0.1);
+        }
+        assert_eq!(value(&registry, "memcache_error_rate "), 0.0);
+        assert_eq!(value(&registry, "memcache_operations_total{status=\"error\"}"), 1.0);
+    }
+
+    #[test]
+    fn histograms_hold_what_was_recorded() {
+        let registry = Registry::new();
+        let mut metrics = Metrics::register(&registry, &["a".to_owned(), "b".to_owned()]).unwrap();
+        let mut interval = Recorder::new(2);
+        for latency_us in [90, 240_000, 100_000_000] {
+            let ended = Ended {
+                kind: OpKind::Set,
+                home: 1,
+                outcome: Outcome::Stored,
+                latency_us,
+                service_us: latency_us,
+            };
+            interval.ended(ended);
+        }
+        metrics.tick(&interval, 0.1);
+        metrics.tick(&interval, 0.1);
+        let name = "memcache_operation_duration_seconds";
+        let bucket =
+            |le: &str| value(&registry, &format!("{name}_bucket{{server=\"b\",op=\"set\",le=\"{le}\"}}"));
+        assert_eq!((bucket("0.0001"), bucket("0.2"), bucket("0.25"), bucket("+Inf")), (2.0, 2.0, 4.0, 6.0));
+        assert_eq!(value(&registry, &format!("{name}_count{{server=\"b\",op=\"set\"}}")), 6.0);
+        assert_eq!(value(&registry, &format!("{name}_count{{server=\"a\",op=\"get\"}}")), 0.0);
+    }
+}

@@ -1,0 +1,101 @@
+//! What a run did, as a table for people.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::mix::OpKind;
+use crate::recorder::Recorder;
+
+/// Fewer samples than this do not carry a quantile: at least 10 must lie beyond it.
+const SAMPLES_BEYOND: f64 = 10.0;
+
+/// Totals of a run.
+#[derive(Debug)]
+pub struct Summary {
+    /// Everything that was recorded.
+    pub totals: Recorder,
+    /// How long load was made.
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// Reads that carried a wrong value.
+    pub fn wrong_values(&self) -> u64 {
+        self.totals.outcomes().get(observation::Outcome::WrongValue)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outcomes = self.totals.outcomes();
+        let seconds = self.elapsed.as_secs_f64().max(0.001);
+        writeln!(
+            f,
+            "{} ops in {:.1} s: {:.0} ok/s, {} errors ({:.3} %), {} wrong values",
+            outcomes.total(),
+            self.elapsed.as_secs_f64(),
+            outcomes.ok() as f64 / seconds,
+            outcomes.errors(),
+            100.0 * outcomes.errors() as f64 / outcomes.total().max(1) as f64,
+            self.wrong_values(),
+        )?;
+        if self.totals.late + self.totals.dropped > 0 {
+            writeln!(
+                f,
+                "generator: {} starts were more than 10 ms late, {} were dropped, of {} offered",
+                self.totals.late, self.totals.dropped, self.totals.offered
+            )?;
+        }
+        for (class, n) in outcomes.0.iter().filter(|(class, _)| !class.is_ok()) {
+            writeln!(f, "  {:<16}{n:>12}", class.name())?;
+        }
+        writeln!(
+            f,
+            "{:<10}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}   (latency from the intended start)",
+            "op", "count", "p50", "p90", "p99", "p99.9", "max"
+        )?;
+        for kind in OpKind::ALL {
+            let latency = self.totals.latency_of(kind);
+            if latency.is_empty() {
+                continue;
+            }
+            write!(f, "{:<10}{:>12}", kind.name(), latency.len())?;
+            for q in [0.5, 0.9, 0.99, 0.999] {
+                let enough = latency.len() as f64 * (1.0 - q) >= SAMPLES_BEYOND;
+                let text = if enough { millis(latency.value_at_quantile(q)) } else { "-".to_owned() };
+                write!(f, "{text:>12}")?;
+            }
+            writeln!(f, "{:>12}", millis(latency.max()))?;
+        }
+        Ok(())
+    }
+}
+
+fn millis(us: u64) -> String {
+    format!("{:.3} ms", us as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use observation::Outcome;
+
+    use super::*;
+    use crate::recorder::Ended;
+
+    #[test]
+    fn a_summary_shows_classes_and_only_quantiles_with_enough_samples() {
+        let mut totals = Recorder::new(1);
+        for n in 0..1_000 {
+            let outcome = if n < 10 { Outcome::Timeout } else { Outcome::Hit };
+            totals.ended(Ended { kind: OpKind::Get, home: 0, outcome, latency_us: 1_000, service_us: 900 });
+        }
+        let text = Summary { totals, elapsed: Duration::from_secs(2) }.to_string();
+        let expected = "\
+1000 ops in 2.0 s: 495 ok/s, 10 errors (1.000 %), 0 wrong values
+  timeout                   10
+op               count         p50         p90         p99       p99.9         max   (latency from the intended start)
+get               1000    1.003 ms    1.003 ms    1.003 ms           -    1.003 ms
+";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,126 @@
+//! Starts the built binaries and the real servers on free loopback ports, and stops them by their process id.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::architecture::workspace;
+
+/// Longest wait for a condition; a loaded machine needs seconds, a hung program fails here.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Path of a built binary of this workspace.
+pub fn binary(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let output = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--bin", "loadgen", "--bin", "scenariod"])
+            .current_dir(workspace())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // target/debug/deps/tests-... -> target/debug
+        std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+    });
+    folder.join(name)
+}
+
+/// Path of a real program. Without it: fails where `CI` is set, else says loudly that the test is skipped.
+pub fn real_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{name} is not on PATH, and CI needs it");
+        eprintln!("SKIPPED: {name} is not on PATH; this test needs the real one");
+    }
+    found
+}
+
+/// A free loopback port. Somebody could take it before its user does; tests retry where that matters.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A child that is killed and reaped when it goes out of scope.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    name: String,
+}
+
+impl Running {
+    /// Starts `program` with its output kept in files below `dir`.
+    pub fn start(program: &PathBuf, args: &[&str], dir: &std::path::Path) -> Self {
+        Self::start_with(program, args, dir, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn start_with(program: &PathBuf, args: &[&str], dir: &std::path::Path, env: &[(&str, &str)]) -> Self {
+        let name = program.file_name().unwrap().to_string_lossy().into_owned();
+        let file = |kind: &str| std::fs::File::create(dir.join(format!("{name}.{kind}"))).unwrap();
+        let child = Command::new(program)
+            .args(args)
+            .envs(env.iter().copied())
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        Self { child, name }
+    }
+
+    /// Sends a signal by name, for example `TERM`.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end and gives the exit code.
+    pub async fn exit_code(&mut self, patience: Duration) -> i32 {
+        let mut code = None;
+        wait_for(&format!("{} to end", self.name), patience, async || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        })
+        .await;
+        code.unwrap().code().unwrap_or(-1)
+    }
+
+    /// Has it ended already?
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks `condition` every 20 ms until it holds; panics with `what` after `patience`.
+pub async fn wait_for(what: &str, patience: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The body of a GET; `None` while nobody answers.
+pub async fn get(url: &str) -> Option<String> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+    client.get(url).send().await.ok()?.error_for_status().ok()?.text().await.ok()
+}
+
+/// The value of the series that begins with `series`, in a Prometheus text.
+pub fn metric(text: &str, series: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
