@@ -1,1 +1,10 @@
-//! telemetry.
+//! How a binary of this project speaks to its surroundings: logs, signals, and a read-only HTTP server for metrics and
+//! streams. Declares no metric of the product.
+
+pub mod http;
+mod listen;
+pub mod logging;
+pub mod metrics;
+pub mod shutdown;
+
+pub use listen::{BadListenAddr, ListenAddr};
