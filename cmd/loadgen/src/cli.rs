@@ -1,9 +1,11 @@
-//! What was typed. [`crate::settings`] says what it means.
+//! What was typed. `run` says what it means.
 
-use std::time::Duration;
-
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use humantime::Duration;
+use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
+use telemetry::logging::LogFormat;
+use workload::{ArrivalKind, Rate, ValueSize};
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
@@ -14,7 +16,7 @@ pub struct Cli {
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Target")]
     pub servers: Vec<String>,
     /// Wait this long for a server before giving up
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = "Target")]
+    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Target")]
     pub wait: Duration,
 
     /// Which ops: mixed, get-heavy or set-heavy
@@ -24,10 +26,10 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Load")]
     pub concurrency: usize,
     /// Open loop: ops/s over all servers, whatever the replies do
-    #[arg(long, value_name = "OPS_PER_S", value_parser = rate, help_heading = "Load")]
-    pub rate: Option<f64>,
-    /// Open loop: how starts are spaced
-    #[arg(long, value_enum, default_value_t = ArrivalKind::Poisson, help_heading = "Load")]
+    #[arg(long, value_name = "OPS_PER_S", help_heading = "Load")]
+    pub rate: Option<Rate>,
+    /// Open loop: how starts are spaced, poisson or constant
+    #[arg(long, value_name = "KIND", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalKind,
     /// Open loop: ops in flight at most; starts beyond are dropped and counted
     #[arg(long, value_name = "N", default_value_t = 2048, help_heading = "Load")]
@@ -39,26 +41,26 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Load")]
     pub hot_keys: usize,
     /// Value size in bytes: N or MIN-MAX
-    #[arg(long, value_name = "BYTES", default_value = "64-512", value_parser = value_size, help_heading = "Load")]
-    pub value_size: workload::ValueSize,
+    #[arg(long, value_name = "BYTES", default_value = "64-512", help_heading = "Load")]
+    pub value_size: ValueSize,
     /// Time to live of values; 0s: for ever
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Load")]
+    #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Load")]
     pub ttl: Duration,
     /// End after this long [default: until SIGINT or SIGTERM]
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Load")]
+    #[arg(long, value_name = "DURATION", help_heading = "Load")]
     pub duration: Option<Duration>,
     /// The same seed draws the same ops, keys, sizes and arrivals [default: random, printed]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub seed: Option<u64>,
 
     /// How the client speaks: meta (ours) or memcache-async (the crate of that name)
-    #[arg(long, value_enum, default_value_t = DriverKind::Meta, help_heading = "Client")]
-    pub driver: DriverKind,
+    #[arg(long, value_name = "NAME", default_value = "meta", help_heading = "Client")]
+    pub driver: Driver,
     /// Deadline of one attempt
-    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration, help_heading = "Client")]
+    #[arg(long, value_name = "DURATION", default_value = "250ms", help_heading = "Client")]
     pub op_timeout: Duration,
     /// Limit of one dial
-    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration, help_heading = "Client")]
+    #[arg(long, value_name = "DURATION", default_value = "250ms", help_heading = "Client")]
     pub connect_timeout: Duration,
     /// Connections per server at most
     #[arg(long, value_name = "N", default_value_t = 32, help_heading = "Client")]
@@ -66,11 +68,11 @@ pub struct Cli {
     /// Retries after a failed attempt of an idempotent op, under a budget of 10 %
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Client")]
     pub retries: u32,
-    /// When a server's breaker is open: the next server, or an error at once
-    #[arg(long, value_enum, default_value_t = OnOpen::Failover, help_heading = "Client")]
+    /// When a server's breaker is open: failover (to the next server) or fail-fast (an error at once)
+    #[arg(long, value_name = "WHAT", default_value = "failover", help_heading = "Client")]
     pub on_open: OnOpen,
     /// Time that a breaker stays open before it probes
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, help_heading = "Breaker")]
+    #[arg(long, value_name = "DURATION", default_value = "5s", help_heading = "Breaker")]
     pub breaker_open: Duration,
     /// Timeouts in a row that open a breaker; 0: rule off
     #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Breaker")]
@@ -86,7 +88,7 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Output")]
     pub max_procs: u16,
     /// Log lines as text or JSON, on standard error; the level comes from LOG (error, warn, info, debug)
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Output")]
+    #[arg(long, value_name = "FORM", default_value = "text", help_heading = "Output")]
     pub log_format: LogFormat,
 }
 
@@ -97,68 +99,3 @@ Examples:
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
 Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read.";
-
-/// Values of `--arrivals`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum ArrivalKind {
-    /// Exponential gaps
-    Poisson,
-    /// Equal gaps
-    Constant,
-}
-
-/// Values of `--driver`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum DriverKind {
-    /// Meta commands, every reply tied to its request
-    Meta,
-    /// Classic text by the crate memcache-async; its sets and deletes are not acknowledged
-    MemcacheAsync,
-}
-
-/// Values of `--on-open`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OnOpen {
-    /// Next server in the key's order
-    Failover,
-    /// Error at once
-    FailFast,
-}
-
-/// Values of `--log-format`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// For machines
-    Json,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it with a unit, like 250ms, 10s or 2m"))
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "not a number of ops per second".to_owned())?;
-    if rate.is_finite() && (0.01..=10_000_000.0).contains(&rate) {
-        Ok(rate)
-    } else {
-        Err("the rate must lie between 0.01 and 10000000 ops per second".to_owned())
-    }
-}
-
-fn value_size(text: &str) -> Result<workload::ValueSize, String> {
-    const MAX: usize = 1024 * 1024 - 512;
-    let bytes = |text: &str| match text.parse::<usize>() {
-        Ok(n) if n <= MAX => Ok(n),
-        Ok(n) => Err(format!("{n} bytes are more than memcached's usual limit allows ({MAX})")),
-        Err(_) => Err(format!("{text:?} is not a number of bytes; write N or MIN-MAX")),
-    };
-    match text.split_once('-') {
-        None => bytes(text).map(workload::ValueSize::Fixed),
-        Some((min, max)) => match (bytes(min)?, bytes(max)?) {
-            (min, max) if min <= max => Ok(workload::ValueSize::Uniform { min, max }),
-            (min, max) => Err(format!("{min} is more than {max}")),
-        },
-    }
-}

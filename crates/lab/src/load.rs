@@ -65,11 +65,8 @@ impl LabLoad {
 }
 
 async fn calibrate(lab: &Lab, plan: &LoadPlan) -> Result<f64, LabError> {
-    let config = LoadConfig {
-        arrivals: Arrivals::Closed,
-        in_flight_max: CALIBRATION_WORKERS,
-        ..plan.load.clone()
-    };
+    let config =
+        LoadConfig { arrivals: Arrivals::Closed, in_flight_max: CALIBRATION_WORKERS, ..plan.load.clone() };
     let servers = lab.proxied_servers().to_vec();
     // Its own registry: the calibration is not part of the run.
     let load = Load::start(&config, plan.client.clone(), servers, &Registry::new())?;

@@ -47,11 +47,11 @@ impl std::fmt::Debug for Client {
 /// What the failover loop does after a failed attempt.
 enum Next {
     /// Gives the error to the caller.
-    Stop,
+    GiveUp,
     /// Tries the same server again.
-    SameServer,
+    Again,
     /// Tries the next server in the key's order.
-    NextServer,
+    Elsewhere,
 }
 
 impl Client {
@@ -233,8 +233,8 @@ impl Inner {
                 Err(error) => error,
             };
             match self.after(op, &error, &mut retries) {
-                Next::SameServer if Instant::now() < deadline => {}
-                Next::NextServer if Instant::now() < deadline && at + 1 < candidates.len() => at += 1,
+                Next::Again if Instant::now() < deadline => {}
+                Next::Elsewhere if Instant::now() < deadline && at + 1 < candidates.len() => at += 1,
                 _ => return Err(error),
             }
         }
@@ -246,18 +246,18 @@ impl Inner {
     fn after(&self, op: &Op, error: &Error, retries: &mut u32) -> Next {
         let failover = self.config.routing.on_open == OnOpen::Failover && op.may_fail_over();
         match error {
-            Error::BreakerOpen | Error::Connect(_) | Error::ConnectTimeout(_) if failover => Next::NextServer,
+            Error::BreakerOpen | Error::Connect(_) | Error::ConnectTimeout(_) if failover => Next::Elsewhere,
             Error::Timeout(_) | Error::Reset(_) | Error::Protocol(_)
                 if op.is_idempotent() && *retries > 0 =>
             {
                 *retries -= 1;
                 match self.budget.withdraw(self.ops.load(Ordering::Relaxed)) {
-                    false => Next::Stop,
-                    true if failover => Next::NextServer,
-                    true => Next::SameServer,
+                    false => Next::GiveUp,
+                    true if failover => Next::Elsewhere,
+                    true => Next::Again,
                 }
             }
-            _ => Next::Stop,
+            _ => Next::GiveUp,
         }
     }
 

@@ -54,7 +54,7 @@ impl Default for Config {
 pub struct PoolConfig {
     /// Connections at most; a hung server can hold no more ops than this.
     pub max: usize,
-    /// Ops that may wait for a connection.
+    /// Ops that may wait for a connection; 4 times the pool.
     pub max_waiting: usize,
     /// Longest wait, as a share of `op_timeout`. 0.1: the server still has most of the deadline, so that a timeout
     /// is the server's and not the queue's.
@@ -65,7 +65,7 @@ pub struct PoolConfig {
 
 impl Default for PoolConfig {
     fn default() -> Self {
-        Self { max: 32, max_waiting: 64, max_wait_share: 0.1, idle_max: Duration::from_secs(60) }
+        Self { max: 32, max_waiting: 128, max_wait_share: 0.1, idle_max: Duration::from_secs(60) }
     }
 }
 

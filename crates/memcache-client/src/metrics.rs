@@ -27,13 +27,16 @@ struct ClientCollector {
     descs: Vec<Desc>,
 }
 
+/// Label values after the server, and the number.
+type Row = (Vec<&'static str>, u64);
+
 struct Family {
     name: &'static str,
     help: &'static str,
     labels: &'static [&'static str],
     counter: bool,
     /// Label values after the server, and the number.
-    read: fn(&ServerStats) -> Vec<(Vec<&'static str>, u64)>,
+    read: fn(&ServerStats) -> Vec<Row>,
 }
 
 fn breaker(stats: &ServerStats) -> crate::breaker::BreakerStats {

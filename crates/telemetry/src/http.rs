@@ -33,6 +33,29 @@ pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 type Streamer = Arc<dyn Fn() -> Pieces + Send + Sync>;
 type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 
+/// A stream route's source out of anything that gives one line after the other.
+pub fn lines<S, R, L, F>(
+    source: S,
+    open: impl Fn(&S) -> R + Send + Sync + 'static,
+    next: impl Fn(R) -> F + Clone + Send + Sync + 'static,
+) -> impl Fn() -> Pieces + Send + Sync + 'static
+where
+    S: Send + Sync + 'static,
+    R: Send + 'static,
+    L: AsRef<str>,
+    F: Future<Output = Option<(L, R)>> + Send + 'static,
+{
+    move || {
+        let next = next.clone();
+        Box::pin(futures::stream::unfold(open(&source), move |reader| {
+            let next = next(reader);
+            async move {
+                next.await.map(|(line, reader)| (Bytes::copy_from_slice(line.as_ref().as_bytes()), reader))
+            }
+        }))
+    }
+}
+
 /// Bounds of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

@@ -1,5 +1,6 @@
 //! Log lines on standard error, so that results on standard output stay clean.
 
+use std::io::IsTerminal;
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
@@ -31,6 +32,7 @@ pub fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_env("LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     // The error says that logging is on already.
     let _ = match format {
         LogFormat::Text => builder.try_init(),

@@ -1,1 +1,12 @@
-//! toxiproxy.
+//! Toxiproxy's HTTP API: its types, a client, and a compatible server with its toxics, embedded in a process.
+//!
+//! The server is a replacement for Shopify's: same statuses, texts, defaults and semantics, and existing clients drive
+//! it. What differs on purpose is listed in `docs/toxiproxy-compatibility.md`. It knows nothing of memcache.
+
+mod client;
+pub mod server;
+mod toxics;
+pub mod wire;
+
+pub use client::{Client, ClientError, Version};
+pub use toxics::{ToxicKind, check_attributes, kinds};

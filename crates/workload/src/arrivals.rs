@@ -1,5 +1,6 @@
 //! When ops start: a stream of intended instants that the one driver loop follows.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -34,6 +35,61 @@ impl Arrivals {
             Arrivals::Closed => None,
             Arrivals::Poisson(rate) | Arrivals::Constant(rate) => Some(rate),
         }
+    }
+}
+
+/// Arrival processes of an open loop, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArrivalKind {
+    /// Exponential gaps.
+    Poisson,
+    /// Equal gaps.
+    Constant,
+}
+
+impl FromStr for ArrivalKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "poisson" => Ok(ArrivalKind::Poisson),
+            "constant" => Ok(ArrivalKind::Constant),
+            _ => Err("write poisson or constant".to_owned()),
+        }
+    }
+}
+
+/// A rate in ops/s that a schedule can follow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(f64);
+
+/// Slowest and fastest rate, ops/s.
+const RATES: std::ops::RangeInclusive<f64> = 0.01..=10_000_000.0;
+
+impl Rate {
+    /// Arrivals at this rate.
+    pub fn with(self, kind: ArrivalKind) -> Arrivals {
+        match kind {
+            ArrivalKind::Poisson => Arrivals::Poisson(self.0),
+            ArrivalKind::Constant => Arrivals::Constant(self.0),
+        }
+    }
+
+    /// ops/s.
+    pub fn ops_per_s(self) -> f64 {
+        self.0
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rate = text.parse().map_err(|_| "not a number of ops per second".to_owned())?;
+        if RATES.contains(&rate) {
+            return Ok(Rate(rate));
+        }
+        Err(format!("a rate lies between {} and {} ops per second", RATES.start(), RATES.end()))
     }
 }
 

@@ -18,7 +18,7 @@ pub mod recorder;
 mod summary;
 pub mod values;
 
-pub use arrivals::Arrivals;
+pub use arrivals::{ArrivalKind, Arrivals, Rate};
 pub use load::{Load, LoadConfig, LoadError};
 pub use ready::{NoServer, wait_for_servers};
 pub use summary::Summary;

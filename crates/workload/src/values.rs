@@ -4,6 +4,8 @@
 //! bytes, CRC32 (hex) covers the filler. The filler differs from version to version, so a torn mix of two
 //! versions does not pass.
 
+use std::str::FromStr;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use observation::IntegrityKind;
 use rand::RngExt;
@@ -29,6 +31,28 @@ impl ValueSize {
         match self {
             ValueSize::Fixed(bytes) => bytes,
             ValueSize::Uniform { min, max } => rng.random_range(min.min(max)..=max.max(min)),
+        }
+    }
+}
+
+/// Longest value that is written: memcached's usual item limit less its own header.
+pub const VALUE_MAX: usize = 1024 * 1024 - 512;
+
+impl FromStr for ValueSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bytes = |text: &str| match text.parse::<usize>() {
+            Ok(n) if n <= VALUE_MAX => Ok(n),
+            Ok(n) => Err(format!("{n} bytes are more than memcached's usual limit allows ({VALUE_MAX})")),
+            Err(_) => Err(format!("{text:?} is not a number of bytes; write N or MIN-MAX")),
+        };
+        match text.split_once('-') {
+            None => bytes(text).map(ValueSize::Fixed),
+            Some((min, max)) => match (bytes(min)?, bytes(max)?) {
+                (min, max) if min <= max => Ok(ValueSize::Uniform { min, max }),
+                (min, max) => Err(format!("{min} is more than {max}")),
+            },
         }
     }
 }

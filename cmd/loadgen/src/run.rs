@@ -1,0 +1,158 @@
+//! Flags → configuration → load → summary.
+
+use std::io::Write;
+
+use anyhow::{Context, anyhow};
+use memcache_client::{BreakerConfig, Config, PoolConfig, Routing, ServerAddr};
+use prometheus::Registry;
+use telemetry::http::{Limits, Routes, Server};
+use workload::{Arrivals, Load, LoadConfig};
+
+use crate::cli::Cli;
+
+/// Servers that are meant when none are given: the proxies of the lab and of the compose file.
+const DEFAULT_SERVERS: [&str; 3] =
+    ["memcached1=127.0.0.1:21211", "memcached2=127.0.0.1:21212", "memcached3=127.0.0.1:21213"];
+
+/// How a run came to its end.
+#[derive(Debug)]
+pub struct Ended {
+    /// Reads that carried a wrong value.
+    pub wrong_values: u64,
+}
+
+/// Why there was no run.
+#[derive(Debug)]
+pub enum Failure {
+    /// The flags contradict each other.
+    Usage(anyhow::Error),
+    /// A port or the servers are missing.
+    Infrastructure(anyhow::Error),
+}
+
+/// Runs until the duration is over or a signal comes.
+pub async fn run(cli: Cli) -> Result<Ended, Failure> {
+    let servers = servers(&cli.servers).map_err(Failure::Usage)?;
+    let seed = cli.seed.unwrap_or_else(rand::random);
+    let load_config = load_config(&cli, seed);
+    let client_config = client_config(&cli, seed);
+    client_config.validate().map_err(|error| Failure::Usage(error.into()))?;
+
+    let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
+    // The port first: nothing else may have begun when it is taken.
+    let server =
+        Server::bind(&cli.metrics_port, Limits::default()).await.map_err(|e| infrastructure(e.into()))?;
+    let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
+    tracing::info!("metrics on {}/metrics, seed {seed}", server.local_url());
+
+    let patience = cli.wait.into();
+    tokio::select! {
+        ready = workload::wait_for_servers(&servers, patience) => ready.map_err(|e| infrastructure(e.into()))?,
+        () = stop.cancelled() => return Ok(Ended { wrong_values: 0 }),
+    }
+
+    let registry = Registry::new();
+    let registered = telemetry::metrics::process(&registry)
+        .and_then(|()| telemetry::metrics::build_info(&registry, "loadgen", env!("CARGO_PKG_VERSION")));
+    registered.context("metrics").map_err(infrastructure)?;
+    let load = Load::start(&load_config, client_config, servers, &registry).map_err(|error| match error {
+        error @ workload::LoadError::Metrics(_) => infrastructure(error.into()),
+        error => Failure::Usage(error.into()),
+    })?;
+    let routes = Routes::with_metrics(registry).stream(
+        "/v1/observations",
+        "application/x-ndjson",
+        telemetry::http::lines(
+            load.hub().clone(),
+            |hub| hub.subscribe(),
+            |mut reader| async move { reader.next_line().await.map(|line| (line, reader)) },
+        ),
+    );
+    let serving = tokio::spawn(server.serve(routes, stop.clone()));
+
+    match cli.duration {
+        Some(duration) => tokio::select! {
+            () = tokio::time::sleep(duration.into()) => {}
+            () = stop.cancelled() => {}
+        },
+        None => stop.cancelled().await,
+    }
+    let summary = load.stop().await;
+    stop.cancel();
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the metrics server died");
+    }
+    // A closed standard output (`| head`) is no failure of the run.
+    let _ = write!(std::io::stdout(), "{summary}");
+    Ok(Ended { wrong_values: summary.wrong_values() })
+}
+
+fn servers(given: &[String]) -> anyhow::Result<Vec<ServerAddr>> {
+    let texts = if given.is_empty() { DEFAULT_SERVERS.map(str::to_owned).to_vec() } else { given.to_vec() };
+    texts.iter().map(|text| server(text)).collect()
+}
+
+fn server(text: &str) -> anyhow::Result<ServerAddr> {
+    let (name, addr) = text.split_once('=').unwrap_or((text, text));
+    let port = addr.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
+    match port {
+        Some((true, Ok(1..))) if !name.is_empty() => {
+            Ok(ServerAddr { name: name.to_owned(), addr: addr.to_owned() })
+        }
+        _ => Err(anyhow!("--servers: {text:?} is not HOST:PORT or NAME=HOST:PORT")),
+    }
+}
+
+fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
+    LoadConfig {
+        arrivals: cli.rate.map_or(Arrivals::Closed, |rate| rate.with(cli.arrivals)),
+        in_flight_max: if cli.rate.is_some() { cli.max_in_flight } else { cli.concurrency },
+        drivers: cli.max_procs.into(),
+        workload: cli.workload.clone(),
+        keys: cli.keys,
+        hot_keys: cli.hot_keys,
+        value_size: cli.value_size,
+        ttl: Some(*cli.ttl).filter(|ttl| !ttl.is_zero()),
+        seed,
+        ..LoadConfig::default()
+    }
+}
+
+fn client_config(cli: &Cli, seed: u64) -> Config {
+    let defaults = Config::default();
+    let breaker = BreakerConfig {
+        consecutive_timeouts: Some(cli.breaker_timeouts).filter(|n| *n > 0),
+        open: cli.breaker_open.into(),
+        ..BreakerConfig::default()
+    };
+    Config {
+        op_timeout: cli.op_timeout.into(),
+        total_timeout: defaults.total_timeout.max(*cli.op_timeout),
+        connect_timeout: cli.connect_timeout.into(),
+        pool: PoolConfig { max: cli.pool_size, ..PoolConfig::default() },
+        breaker: (!cli.no_breaker).then_some(breaker),
+        routing: Routing { on_open: cli.on_open, ..Routing::default() },
+        retries: cli.retries,
+        driver: cli.driver,
+        seed,
+        ..defaults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_may_have_names() {
+        let parse = |text: &str| server(text).map(|s| (s.name, s.addr)).ok();
+        let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        assert_eq!(parse("a=h:1"), pair("a", "h:1"));
+        assert_eq!(parse("h:1"), pair("h:1", "h:1"));
+        assert_eq!(parse("[::1]:11211"), pair("[::1]:11211", "[::1]:11211"));
+        for bad in ["", "h", "h:", "h:0", "h:70000", ":11211", "=h:1", "a=h"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+        assert_eq!(servers(&[]).unwrap().len(), 3);
+    }
+}

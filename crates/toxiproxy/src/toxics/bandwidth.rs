@@ -1,0 +1,135 @@
+//! At most `rate` KB/s (1 KB = 1000 bytes), per link. Rate 0: nothing passes and nothing is lost, the connection stays open.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
+
+use super::{Behaviour, Chunk, Pop, ToxicKind, any, positive};
+use crate::wire::Attributes;
+
+/// A large chunk is cut into what passes in this time.
+const STEP: Duration = Duration::from_millis(100);
+
+pub(super) const KIND: ToxicKind = ToxicKind {
+    name: "bandwidth",
+    attributes: &["rate"],
+    extension: false,
+    check: any,
+    build: |attributes: &Attributes, _: ChaCha8Rng| Box::new(Bandwidth::new(attributes)),
+};
+
+struct Bandwidth {
+    /// Bytes a millisecond = KB/s.
+    rate: u64,
+    held: Option<Chunk>,
+    /// When the next piece of the held chunk leaves; drawn when it is first looked at.
+    piece_leaves: Option<Instant>,
+    ended: bool,
+}
+
+impl Bandwidth {
+    fn new(attributes: &Attributes) -> Self {
+        Self { rate: positive(attributes, "rate"), held: None, piece_leaves: None, ended: false }
+    }
+
+    /// Bytes of the next piece of a chunk of `length`.
+    fn piece(&self, length: usize) -> usize {
+        let step = self.rate.saturating_mul(STEP.as_millis() as u64);
+        length.min(usize::try_from(step).unwrap_or(usize::MAX))
+    }
+
+    fn time_for(&self, bytes: usize) -> Duration {
+        Duration::from_micros((bytes as u64).saturating_mul(1000) / self.rate.max(1))
+    }
+}
+
+impl Behaviour for Bandwidth {
+    fn push(&mut self, chunk: Chunk, now: Instant) -> bool {
+        if self.rate > 0 {
+            self.piece_leaves = Some(now + self.time_for(self.piece(chunk.bytes.len())));
+        }
+        self.held = Some(chunk);
+        true
+    }
+
+    fn pop(&mut self, now: Instant) -> Pop {
+        let Some(mut chunk) = self.held.take() else {
+            return if self.ended { Pop::End } else { Pop::Wait(None) };
+        };
+        let leaves = match self.piece_leaves {
+            Some(leaves) if leaves <= now => leaves,
+            other => {
+                self.held = Some(chunk);
+                return Pop::Wait(other);
+            }
+        };
+        let piece = chunk.bytes.split_to(self.piece(chunk.bytes.len()));
+        self.piece_leaves = None;
+        if !chunk.bytes.is_empty() {
+            // From the planned moment, so that a late wake-up does not lower the rate.
+            self.piece_leaves = Some(leaves + self.time_for(self.piece(chunk.bytes.len())));
+            self.held = Some(Chunk { bytes: chunk.bytes, stamp: chunk.stamp });
+        }
+        Pop::Chunk(Chunk { bytes: piece, stamp: now })
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.is_none()
+    }
+
+    fn end(&mut self, _: Instant) {
+        self.ended = true;
+    }
+
+    fn update(&mut self, attributes: &Attributes, now: Instant) {
+        // The chunk in hand is written whole, at once.
+        self.rate = positive(attributes, "rate");
+        if let Some(chunk) = &self.held {
+            self.piece_leaves = Some(now);
+            if self.rate > 0 && self.piece(chunk.bytes.len()) < chunk.bytes.len() {
+                self.rate = self.rate.max(1);
+            }
+        }
+    }
+
+    fn release(&mut self) -> VecDeque<Chunk> {
+        self.piece_leaves = None;
+        self.held.take().into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{attributes, chunk};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_of_data_takes_a_second() {
+        let mut toxic = Bandwidth::new(&attributes(&[("rate", 100)]));
+        let begin = Instant::now();
+        let mut now = begin;
+        toxic.push(chunk(&[0; 100_000]), now);
+        let mut bytes = 0;
+        while bytes < 100_000 {
+            match toxic.pop(now) {
+                Pop::Chunk(chunk) => bytes += chunk.bytes.len(),
+                Pop::Wait(Some(until)) => now = until,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(now - begin, Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rate_zero_holds_for_ever_and_takes_no_more() {
+        let mut toxic = Bandwidth::new(&attributes(&[]));
+        let now = Instant::now();
+        assert!(toxic.push(chunk(b"x"), now));
+        assert_eq!(toxic.pop(now + Duration::from_secs(1_000_000)), Pop::Wait(None));
+        assert!(!toxic.has_room());
+        assert_eq!(toxic.release().len(), 1);
+        assert!(toxic.has_room());
+    }
+}

@@ -1,0 +1,41 @@
+//! Passes everything.
+
+use std::collections::VecDeque;
+
+use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
+
+use super::{Behaviour, Chunk, Pop, Queue, ToxicKind, any};
+use crate::wire::Attributes;
+
+pub(super) const KIND: ToxicKind = ToxicKind {
+    name: "noop",
+    attributes: &[],
+    extension: false,
+    check: any,
+    build: |_: &Attributes, _: ChaCha8Rng| Box::new(Noop::default()),
+};
+
+#[derive(Default)]
+struct Noop(Queue);
+
+impl Behaviour for Noop {
+    fn push(&mut self, chunk: Chunk, _: Instant) -> bool {
+        self.0.chunks.push_back(chunk);
+        false
+    }
+
+    fn pop(&mut self, _: Instant) -> Pop {
+        self.0.chunks.pop_front().map_or_else(|| self.0.empty(), Pop::Chunk)
+    }
+
+    fn end(&mut self, _: Instant) {
+        self.0.ended = true;
+    }
+
+    fn update(&mut self, _: &Attributes, _: Instant) {}
+
+    fn release(&mut self) -> VecDeque<Chunk> {
+        std::mem::take(&mut self.0.chunks)
+    }
+}

@@ -1,0 +1,150 @@
+//! Cuts chunks into pieces of `average_size` ± `size_variation` bytes, each followed by a `delay` of µs. An average of 0
+//! (which ends a stock server) passes chunks whole.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
+
+use super::{Behaviour, Chunk, Pop, ToxicKind, positive};
+use crate::wire::Attributes;
+
+pub(super) const KIND: ToxicKind = ToxicKind {
+    name: "slicer",
+    attributes: &["average_size", "size_variation", "delay"],
+    extension: false,
+    check: |attributes| {
+        let (average, variation) = (positive(attributes, "average_size"), positive(attributes, "size_variation"));
+        if average == 0 {
+            Err("slicer average_size must be at least 1".to_owned())
+        } else if variation >= average && variation > 0 {
+            Err("slicer size_variation must be less than average_size".to_owned())
+        } else {
+            Ok(())
+        }
+    },
+    build: |attributes, rng| Box::new(Slicer::new(attributes, rng)),
+};
+
+struct Slicer {
+    average: usize,
+    variation: usize,
+    delay: Duration,
+    rng: ChaCha8Rng,
+    pieces: VecDeque<Chunk>,
+    next_leaves: Option<Instant>,
+    ended: bool,
+}
+
+/// Longest delay, so that it can be added to any instant.
+const DELAY_MAX_US: u64 = 3_600_000_000;
+
+impl Slicer {
+    fn new(attributes: &Attributes, rng: ChaCha8Rng) -> Self {
+        let mut slicer = Self {
+            average: 0,
+            variation: 0,
+            delay: Duration::ZERO,
+            rng,
+            pieces: VecDeque::new(),
+            next_leaves: None,
+            ended: false,
+        };
+        slicer.set(attributes);
+        slicer
+    }
+
+    fn set(&mut self, attributes: &Attributes) {
+        let size = |name| usize::try_from(positive(attributes, name)).unwrap_or(usize::MAX);
+        self.average = size("average_size");
+        self.variation = size("size_variation").min(self.average.saturating_sub(1));
+        self.delay = Duration::from_micros(positive(attributes, "delay").min(DELAY_MAX_US));
+    }
+
+    /// Halves, off-centre by up to the variation, until each piece is small enough; in order.
+    fn cut(&mut self, chunk: Chunk) {
+        let mut todo = vec![chunk];
+        let limit = self.average.saturating_add(self.variation);
+        while let Some(mut chunk) = todo.pop() {
+            let length = chunk.bytes.len();
+            if self.average == 0 || length <= limit {
+                self.pieces.push_back(chunk);
+                continue;
+            }
+            let variation = self.variation as i64;
+            let off = if variation == 0 { 0 } else { self.rng.random_range(-variation..variation) };
+            let middle = ((length / 2) as i64 + off).clamp(1, length as i64 - 1) as usize;
+            let second = Chunk { bytes: chunk.bytes.split_off(middle), stamp: chunk.stamp };
+            todo.push(second);
+            todo.push(chunk);
+        }
+    }
+}
+
+impl Behaviour for Slicer {
+    fn push(&mut self, chunk: Chunk, _: Instant) -> bool {
+        let before = self.pieces.len();
+        self.cut(chunk);
+        self.pieces.len() > before + 1 || !self.delay.is_zero()
+    }
+
+    fn pop(&mut self, now: Instant) -> Pop {
+        if let Some(at) = self.next_leaves.filter(|at| *at > now) {
+            return Pop::Wait(Some(at));
+        }
+        self.next_leaves = None;
+        match self.pieces.pop_front() {
+            Some(piece) => {
+                // The delay follows each piece, the last too.
+                self.next_leaves = (!self.delay.is_zero()).then_some(now + self.delay);
+                Pop::Chunk(piece)
+            }
+            None if self.ended => Pop::End,
+            None => Pop::Wait(None),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn end(&mut self, _: Instant) {
+        self.ended = true;
+    }
+
+    fn update(&mut self, attributes: &Attributes, _: Instant) {
+        self.set(attributes);
+        self.next_leaves = None;
+        // The rest goes in one piece.
+        let rest: Vec<u8> = self.pieces.iter().flat_map(|piece| piece.bytes.to_vec()).collect();
+        if let Some(first) = self.pieces.front().map(|piece| piece.stamp) {
+            self.pieces = VecDeque::from([Chunk { bytes: rest.into(), stamp: first }]);
+        }
+    }
+
+    fn release(&mut self) -> VecDeque<Chunk> {
+        self.next_leaves = None;
+        std::mem::take(&mut self.pieces)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{attributes, chunk, rng};
+    use super::*;
+
+    #[tokio::test]
+    async fn pieces_are_small_enough_and_add_up() {
+        for (average, variation) in [(1, 0), (10, 0), (10, 5), (64, 63)] {
+            let mut toxic =
+                Slicer::new(&attributes(&[("average_size", average), ("size_variation", variation)]), rng());
+            let data: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
+            assert!(toxic.push(chunk(&data), Instant::now()));
+            assert!(toxic.pieces.iter().all(|piece| piece.bytes.len() as i64 <= average + variation));
+            let joined: Vec<u8> = toxic.release().iter().flat_map(|piece| piece.bytes.to_vec()).collect();
+            assert_eq!(joined, data);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What goes over the API. Decoding ignores unknown fields.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Attributes of a toxic: whole numbers by name; absent is 0.
+pub type Attributes = BTreeMap<String, i64>;
+
+/// A proxy as the API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// Unique name.
+    pub name: String,
+    /// Where it listens; numeric once it has listened.
+    pub listen: String,
+    /// Where it dials, resolved at every dial.
+    pub upstream: String,
+    /// Does it accept?
+    pub enabled: bool,
+    /// Its toxics, upstream ones first, each stream in chain order.
+    #[serde(default)]
+    pub toxics: Vec<Toxic>,
+}
+
+/// A proxy to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewProxy {
+    /// Unique name.
+    pub name: String,
+    /// `host:port`; port 0 is any free one.
+    pub listen: String,
+    /// `host:port`.
+    pub upstream: String,
+    /// Does it accept?
+    pub enabled: bool,
+}
+
+/// A change of a proxy; `None` keeps the value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyUpdate {
+    /// New address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// New upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// On or off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// A toxic as the API shows it and takes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Toxic {
+    /// Unique within its proxy.
+    pub name: String,
+    /// Kind, for example `latency`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `upstream` (client to server) or `downstream`.
+    pub stream: String,
+    /// Share of links that it acts on, 0-1; drawn per link.
+    pub toxicity: f64,
+    /// Its numbers.
+    #[serde(default)]
+    pub attributes: Attributes,
+}
+
+/// A change of a toxic; attributes are merged by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToxicUpdate {
+    /// New attributes.
+    #[serde(default)]
+    pub attributes: Attributes,
+    /// New toxicity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toxicity: Option<f64>,
+}
+
+/// Direction of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Client to server.
+    Upstream,
+    /// Server to client.
+    Downstream,
+}
+
+impl Stream {
+    /// Both.
+    pub const ALL: [Stream; 2] = [Stream::Upstream, Stream::Downstream];
+
+    /// Matches regardless of case.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stream| stream.name().eq_ignore_ascii_case(text))
+    }
+
+    /// `upstream` or `downstream`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Upstream => "upstream",
+            Stream::Downstream => "downstream",
+        }
+    }
+}
+
+/// What toxics of one proxy have really touched since it was made: delayed, held, dropped or cut. An extension of our
+/// server, `GET /dose`; counted live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoseCounters {
+    /// Links (one a direction and connection) open now.
+    pub links: u64,
+    /// Links ever touched.
+    pub links_touched: u64,
+    /// Chunks read.
+    pub chunks: u64,
+    /// Chunks touched.
+    pub chunks_touched: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes touched.
+    pub bytes_touched: u64,
+}
+
+/// Extensions that our server announces in the header of `/version`.
+pub const EXTENSIONS_HEADER: &str = "toxiproxy-extensions";
+
+/// Its value.
+pub const EXTENSIONS: &str = "loss, dose";
