@@ -23,15 +23,19 @@ pub(super) const KIND: ToxicKind = ToxicKind {
 struct Bandwidth {
     /// Bytes a millisecond = KB/s.
     rate: u64,
-    held: Option<Chunk>,
-    /// When the next piece of the held chunk leaves; drawn when it is first looked at.
+    /// One chunk; more only when a toxic before this one was removed and gave back what it held.
+    held: VecDeque<Chunk>,
+    /// When the next piece of the first chunk leaves; drawn when it is first looked at.
     piece_leaves: Option<Instant>,
+    /// The chunk in hand at an update is written whole, at once.
+    whole: bool,
     ended: bool,
 }
 
 impl Bandwidth {
     fn new(attributes: &Attributes) -> Self {
-        Self { rate: positive(attributes, "rate"), held: None, piece_leaves: None, ended: false }
+        let rate = positive(attributes, "rate");
+        Self { rate, held: VecDeque::new(), piece_leaves: None, whole: false, ended: false }
     }
 
     /// Bytes of the next piece of a chunk of `length`.
@@ -46,57 +50,60 @@ impl Bandwidth {
 }
 
 impl Behaviour for Bandwidth {
-    fn push(&mut self, chunk: Chunk, now: Instant) -> bool {
-        if self.rate > 0 {
-            self.piece_leaves = Some(now + self.time_for(self.piece(chunk.bytes.len())));
-        }
-        self.held = Some(chunk);
+    fn push(&mut self, chunk: Chunk, _: Instant) -> bool {
+        self.held.push_back(chunk);
         true
     }
 
     fn pop(&mut self, now: Instant) -> Pop {
-        let Some(mut chunk) = self.held.take() else {
+        let Some(first) = self.held.front_mut() else {
             return if self.ended { Pop::End } else { Pop::Wait(None) };
         };
+        let length = first.bytes.len();
+        if std::mem::take(&mut self.whole) {
+            self.piece_leaves = None;
+            return self.held.pop_front().map_or(Pop::Wait(None), Pop::Chunk);
+        }
+        if self.rate == 0 {
+            return Pop::Wait(None);
+        }
+        let piece = self.piece(length);
         let leaves = match self.piece_leaves {
-            Some(leaves) if leaves <= now => leaves,
-            other => {
-                self.held = Some(chunk);
-                return Pop::Wait(other);
-            }
+            Some(leaves) => leaves,
+            None => now + self.time_for(piece),
         };
-        let piece = chunk.bytes.split_to(self.piece(chunk.bytes.len()));
+        self.piece_leaves = Some(leaves);
+        if leaves > now {
+            return Pop::Wait(Some(leaves));
+        }
+        let Some(mut chunk) = self.held.pop_front() else { return Pop::Wait(None) };
+        let bytes = chunk.bytes.split_to(piece);
         self.piece_leaves = None;
         if !chunk.bytes.is_empty() {
             // From the planned moment, so that a late wake-up does not lower the rate.
             self.piece_leaves = Some(leaves + self.time_for(self.piece(chunk.bytes.len())));
-            self.held = Some(Chunk { bytes: chunk.bytes, stamp: chunk.stamp });
+            self.held.push_front(chunk);
         }
-        Pop::Chunk(Chunk { bytes: piece, stamp: now })
+        Pop::Chunk(Chunk { bytes, stamp: now })
     }
 
     fn has_room(&self) -> bool {
-        self.held.is_none()
+        self.held.is_empty()
     }
 
     fn end(&mut self, _: Instant) {
         self.ended = true;
     }
 
-    fn update(&mut self, attributes: &Attributes, now: Instant) {
-        // The chunk in hand is written whole, at once.
+    fn update(&mut self, attributes: &Attributes, _: Instant) {
         self.rate = positive(attributes, "rate");
-        if let Some(chunk) = &self.held {
-            self.piece_leaves = Some(now);
-            if self.rate > 0 && self.piece(chunk.bytes.len()) < chunk.bytes.len() {
-                self.rate = self.rate.max(1);
-            }
-        }
+        self.whole = !self.held.is_empty();
+        self.piece_leaves = None;
     }
 
     fn release(&mut self) -> VecDeque<Chunk> {
         self.piece_leaves = None;
-        self.held.take().into_iter().collect()
+        std::mem::take(&mut self.held)
     }
 }
 

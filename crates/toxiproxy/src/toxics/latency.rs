@@ -52,7 +52,9 @@ impl Behaviour for Latency {
     }
 
     fn pop(&mut self, now: Instant) -> Pop {
-        let Some(stamp) = self.queue.chunks.front().map(|chunk| chunk.stamp) else { return self.queue.empty() };
+        let Some(stamp) = self.queue.chunks.front().map(|chunk| chunk.stamp) else {
+            return self.queue.empty();
+        };
         let leaves = match self.front_leaves {
             Some(leaves) => leaves,
             None => stamp + self.draw(),
@@ -105,7 +107,9 @@ mod tests {
         for n in 0..5u64 {
             let due = begin + Duration::from_millis(200 + 20 * n);
             assert_eq!(toxic.pop(due - Duration::from_millis(1)), Pop::Wait(Some(due)));
-            assert!(matches!(toxic.pop(due), Pop::Chunk(chunk) if chunk.bytes[0] == n as u8 && chunk.stamp == due));
+            assert!(
+                matches!(toxic.pop(due), Pop::Chunk(chunk) if chunk.bytes[0] == n as u8 && chunk.stamp == due)
+            );
         }
         toxic.end(begin);
         assert_eq!(toxic.pop(begin), Pop::End);

@@ -14,7 +14,12 @@ pub(super) const KIND: ToxicKind = ToxicKind {
     extension: false,
     check: any,
     build: |attributes: &Attributes, _: ChaCha8Rng| {
-        Box::new(LimitData { limit: positive(attributes, "bytes"), taken: 0, passing: VecDeque::new(), state: State::Open })
+        Box::new(LimitData {
+            limit: positive(attributes, "bytes"),
+            taken: 0,
+            passing: VecDeque::new(),
+            state: State::Open,
+        })
     },
 };
 

@@ -86,7 +86,8 @@ impl Loss {
         if self.burst <= 1.0 || self.share >= 1.0 {
             return self.rng.random_bool(self.share);
         }
-        let flip = if self.in_burst { 1.0 / self.burst } else { self.share / (self.burst * (1.0 - self.share)) };
+        let flip =
+            if self.in_burst { 1.0 / self.burst } else { self.share / (self.burst * (1.0 - self.share)) };
         if self.rng.random_bool(flip.clamp(0.0, 1.0)) {
             self.in_burst = !self.in_burst;
         }
@@ -131,9 +132,10 @@ impl Behaviour for Loss {
             None => self.queue.empty(),
             Some(Some(at)) if *at <= now => {
                 self.leaves.pop_front();
-                self.queue.chunks.pop_front().map_or_else(|| self.queue.empty(), |chunk| {
-                    Pop::Chunk(Chunk { stamp: now, ..chunk })
-                })
+                self.queue
+                    .chunks
+                    .pop_front()
+                    .map_or_else(|| self.queue.empty(), |chunk| Pop::Chunk(Chunk { stamp: now, ..chunk }))
             }
             Some(at) => Pop::Wait(*at),
         }
@@ -176,7 +178,10 @@ mod tests {
             for (k, hold) in [(1, 206), (2, 412), (3, 824)] {
                 let seen = drawn.iter().filter(|d| d.as_millis() == hold).count() as f64;
                 let expected = (1.0 - p) * p.powi(k) * f64::from(n);
-                assert!((seen - expected).abs() <= 4.0 * expected.sqrt() + 1.0, "p {p}, k {k}: {seen} not {expected}");
+                assert!(
+                    (seen - expected).abs() <= 4.0 * expected.sqrt() + 1.0,
+                    "p {p}, k {k}: {seen} not {expected}"
+                );
             }
         }
     }

@@ -17,6 +17,8 @@ mod slicer;
 mod slow_close;
 mod timeout;
 
+pub(crate) use reset_peer::NAME as RESET_PEER;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -120,10 +122,17 @@ pub fn check_attributes(kind: &str, attributes: &Attributes) -> Result<(), Strin
     let Some(kind) = self::kind(kind) else { return Err(format!("there is no toxic {kind:?}")) };
     for (name, value) in attributes {
         if !kind.attributes.contains(&name.as_str()) {
-            return Err(format!("{} has no attribute {name:?}; it has: {}", kind.name, kind.attributes.join(", ")));
+            return Err(format!(
+                "{} has no attribute {name:?}; it has: {}",
+                kind.name,
+                kind.attributes.join(", ")
+            ));
         }
         if !(0..=ATTRIBUTE_MAX).contains(value) {
-            return Err(format!("{} {name} is {value}; it must lie between 0 and {ATTRIBUTE_MAX}", kind.name));
+            return Err(format!(
+                "{} {name} is {value}; it must lie between 0 and {ATTRIBUTE_MAX}",
+                kind.name
+            ));
         }
     }
     (kind.check)(attributes)
@@ -249,11 +258,23 @@ mod tests {
     #[test]
     fn nonsense_is_refused_before_it_is_sent() {
         for (kind, pairs, wanted) in [
-            ("latency", &[("latncy", 100)][..], "latency has no attribute \"latncy\"; it has: latency, jitter"),
+            (
+                "latency",
+                &[("latncy", 100)][..],
+                "latency has no attribute \"latncy\"; it has: latency, jitter",
+            ),
             ("latency", &[("latency", -1)], "latency latency is -1; it must lie between 0 and 4294967295"),
             ("slicer", &[], "slicer average_size must be at least 1"),
-            ("slicer", &[("average_size", 1), ("size_variation", 5)], "slicer size_variation must be less than average_size"),
-            ("loss", &[("loss_ppm", 1_000_001)], "loss loss_ppm is a share in parts per million: at most 1000000"),
+            (
+                "slicer",
+                &[("average_size", 1), ("size_variation", 5)],
+                "slicer size_variation must be less than average_size",
+            ),
+            (
+                "loss",
+                &[("loss_ppm", 1_000_001)],
+                "loss loss_ppm is a share in parts per million: at most 1000000",
+            ),
             ("nothing", &[], "there is no toxic \"nothing\""),
         ] {
             assert_eq!(check_attributes(kind, &attributes(pairs)), Err(wanted.to_owned()));

@@ -16,7 +16,8 @@ pub(super) const KIND: ToxicKind = ToxicKind {
     attributes: &["average_size", "size_variation", "delay"],
     extension: false,
     check: |attributes| {
-        let (average, variation) = (positive(attributes, "average_size"), positive(attributes, "size_variation"));
+        let (average, variation) =
+            (positive(attributes, "average_size"), positive(attributes, "size_variation"));
         if average == 0 {
             Err("slicer average_size must be at least 1".to_owned())
         } else if variation >= average && variation > 0 {

@@ -1,0 +1,313 @@
+//! One direction of one connection, without its sockets: a chain of stages that chunks, and finally the end, go through.
+//!
+//! ```text
+//!  push ─▶ [toxic 1] ─▶ [toxic 2] ─▶ … ─▶ output ─▶ (written by the link)
+//! ```
+//!
+//! A stage's dice are rolled when it starts: when the connection opens, when the toxic is added or updated, and for the
+//! toxic directly before one that is added or removed. A stage that its dice spare passes everything untouched.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
+
+use super::dose::Dose;
+use crate::toxics::{Behaviour, Chunk, Pop, ToxicKind};
+use crate::wire::Attributes;
+
+/// Bytes that wait to be written at most before the source is no longer read.
+const OUTPUT_MAX: usize = 64 * 1024;
+
+/// What a stage is made from.
+#[derive(Debug, Clone)]
+pub(super) struct Spec {
+    pub(super) name: String,
+    pub(super) kind: &'static ToxicKind,
+    pub(super) toxicity: f64,
+    pub(super) attributes: Attributes,
+}
+
+/// A change of the chain of an open link.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Add(Spec),
+    Update(Spec),
+    Remove(String),
+}
+
+struct Stage {
+    spec: Spec,
+    behaviour: Box<dyn Behaviour>,
+    active: bool,
+    /// The end has come in, and has gone out.
+    got_end: bool,
+    passed_end: bool,
+}
+
+/// What is left to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Look again at that moment, or when something happens.
+    Open(Option<Instant>),
+    /// The end has gone through: close when the output is written.
+    Ended,
+    /// Close now.
+    Closed,
+}
+
+pub(super) struct Pipe {
+    stages: Vec<Stage>,
+    output: VecDeque<Bytes>,
+    output_bytes: usize,
+    input_ended: bool,
+    ended: bool,
+    closed: bool,
+    /// A removed toxic had already begun to end the connection.
+    doomed_at: Option<Instant>,
+    rng: ChaCha8Rng,
+    dose: Arc<Dose>,
+    touched: bool,
+}
+
+impl Pipe {
+    pub(super) fn new(specs: &[Spec], rng: ChaCha8Rng, dose: Arc<Dose>) -> Self {
+        dose.link_opened();
+        let mut pipe = Self {
+            stages: Vec::with_capacity(specs.len()),
+            output: VecDeque::new(),
+            output_bytes: 0,
+            input_ended: false,
+            ended: false,
+            closed: false,
+            doomed_at: None,
+            rng,
+            dose,
+            touched: false,
+        };
+        for spec in specs {
+            pipe.append(spec.clone());
+        }
+        pipe
+    }
+
+    /// Would a chunk come out at once and untouched?
+    pub(super) fn is_transparent(&self) -> bool {
+        self.output.is_empty() && !self.stages.iter().any(|stage| stage.active)
+    }
+
+    /// Should the source be read?
+    pub(super) fn wants_input(&self) -> bool {
+        !self.input_ended && self.has_room(0)
+    }
+
+    pub(super) fn count_read(&self, bytes: usize) {
+        self.dose.read(bytes);
+    }
+
+    pub(super) fn push(&mut self, bytes: Bytes, now: Instant) {
+        self.deliver(0, Chunk { bytes, stamp: now }, now);
+    }
+
+    pub(super) fn end_input(&mut self, now: Instant) {
+        self.input_ended = true;
+        self.deliver_end(0, now);
+    }
+
+    /// Bytes to write, in order.
+    pub(super) fn output(&mut self) -> Option<&Bytes> {
+        self.output.front()
+    }
+
+    /// That many bytes of the first chunk were written.
+    pub(super) fn written(&mut self, n: usize) {
+        self.output_bytes -= n;
+        if let Some(mut chunk) = self.output.pop_front()
+            && n < chunk.len()
+        {
+            self.output.push_front(chunk.split_off(n));
+        }
+    }
+
+    /// Moves everything as far as it goes now.
+    pub(super) fn pump(&mut self, now: Instant) -> State {
+        let mut wake = self.doomed_at;
+        let mut progress = true;
+        while progress && !self.closed {
+            progress = false;
+            wake = self.doomed_at;
+            // From the back, so that room opens up for those in front.
+            for index in (0..self.stages.len()).rev() {
+                progress |= self.pump_stage(index, now, &mut wake);
+            }
+        }
+        if self.closed || self.doomed_at.is_some_and(|at| at <= now) {
+            State::Closed
+        } else if self.ended && self.output.is_empty() {
+            State::Ended
+        } else {
+            State::Open(wake)
+        }
+    }
+
+    fn pump_stage(&mut self, index: usize, now: Instant, wake: &mut Option<Instant>) -> bool {
+        let mut progress = false;
+        while self.stages[index].active && !self.stages[index].passed_end && self.has_room(index + 1) {
+            match self.stages[index].behaviour.pop(now) {
+                Pop::Chunk(chunk) => {
+                    self.deliver(index + 1, chunk, now);
+                    progress = true;
+                }
+                Pop::Wait(until) => {
+                    *wake = match (*wake, until) {
+                        (Some(a), Some(b)) => Some(a.min(b)),
+                        (a, b) => a.or(b),
+                    };
+                    break;
+                }
+                Pop::End => {
+                    self.stages[index].passed_end = true;
+                    self.deliver_end(index + 1, now);
+                    progress = true;
+                }
+                Pop::Close => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        progress
+    }
+
+    /// Applies a change of the chain.
+    pub(super) fn apply(&mut self, change: Change, now: Instant) {
+        match change {
+            Change::Add(spec) => {
+                if let Some(before) = self.stages.len().checked_sub(1) {
+                    self.roll(before, now);
+                }
+                self.append(spec);
+                // The end is in the output already: nothing is left for the new stage.
+                let last = self.stages.len() - 1;
+                if self.ended {
+                    self.stages[last].got_end = true;
+                    self.stages[last].passed_end = true;
+                }
+            }
+            Change::Update(spec) => {
+                if let Some(index) = self.position(&spec.name) {
+                    let stage = &mut self.stages[index];
+                    stage.behaviour.update(&spec.attributes, now);
+                    stage.spec = spec;
+                    self.roll(index, now);
+                }
+            }
+            Change::Remove(name) => {
+                if let Some(index) = self.position(&name) {
+                    self.remove(index, now);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize, now: Instant) {
+        self.release(index, now);
+        let stage = self.stages.remove(index);
+        if stage.active {
+            self.doomed_at = self.doomed_at.or(stage.behaviour.doomed_at());
+        }
+        // What its dice had spared is closed too: that is what the stock server does.
+        self.closed |= stage.behaviour.closes_on_removal();
+        if let Some(before) = index.checked_sub(1) {
+            self.roll(before, now);
+        }
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.stages.iter().position(|stage| stage.spec.name == name)
+    }
+
+    fn append(&mut self, spec: Spec) {
+        let behaviour = spec.kind.build(&spec.attributes, ChaCha8Rng::from_rng(&mut self.rng));
+        let active = self.draw(spec.toxicity);
+        self.stages.push(Stage { spec, behaviour, active, got_end: false, passed_end: false });
+    }
+
+    fn draw(&mut self, toxicity: f64) -> bool {
+        self.rng.random::<f64>() < toxicity
+    }
+
+    /// Rolls a stage's dice anew. One that has begun to end the connection cannot be spared any more.
+    fn roll(&mut self, index: usize, now: Instant) {
+        let active = self.draw(self.stages[index].spec.toxicity);
+        if self.stages[index].behaviour.doomed_at().is_some() && self.stages[index].active {
+            return;
+        }
+        if self.stages[index].active && !active {
+            self.release(index, now);
+        }
+        self.stages[index].active = active;
+    }
+
+    /// Sends on what a stage holds, and the end if that had come in.
+    fn release(&mut self, index: usize, now: Instant) {
+        if !self.stages[index].active {
+            return;
+        }
+        for chunk in self.stages[index].behaviour.release() {
+            self.deliver(index + 1, chunk, now);
+        }
+        let stage = &mut self.stages[index];
+        if stage.got_end && !stage.passed_end {
+            stage.passed_end = true;
+            self.deliver_end(index + 1, now);
+        }
+    }
+
+    fn next_active(&self, from: usize) -> Option<usize> {
+        (from..self.stages.len()).find(|index| self.stages[*index].active)
+    }
+
+    fn has_room(&self, from: usize) -> bool {
+        match self.next_active(from) {
+            Some(index) => self.stages[index].behaviour.has_room(),
+            None => self.output_bytes < OUTPUT_MAX,
+        }
+    }
+
+    fn deliver(&mut self, from: usize, chunk: Chunk, now: Instant) {
+        let Some(index) = self.next_active(from) else {
+            if !chunk.bytes.is_empty() {
+                self.output_bytes += chunk.bytes.len();
+                self.output.push_back(chunk.bytes);
+            }
+            return;
+        };
+        let bytes = chunk.bytes.len();
+        if self.stages[index].behaviour.push(chunk, now) {
+            self.dose.touched(bytes, !std::mem::replace(&mut self.touched, true));
+        }
+    }
+
+    fn deliver_end(&mut self, from: usize, now: Instant) {
+        match self.next_active(from) {
+            Some(index) => {
+                self.stages[index].got_end = true;
+                self.stages[index].behaviour.end(now);
+            }
+            None => self.ended = true,
+        }
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.dose.link_closed();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The server on real sockets.
+
+mod data_plane;
+mod replay;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Server, ServerConfig};
+use crate::Client;
+use crate::wire::NewProxy;
+
+/// A running server of ours.
+struct Running {
+    client: Client,
+    addr: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let config = ServerConfig { addr: loopback(0), seed: Some(1), ..ServerConfig::default() };
+        let server = Server::bind(config).await.unwrap();
+        let addr = server.addr();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(server.run(stop.clone().cancelled_owned()));
+        Self { client: Client::new(&format!("http://{addr}")).unwrap(), addr, stop, task }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Echoes everything on every connection.
+async fn echo() -> SocketAddr {
+    let listener = TcpListener::bind(loopback(0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = stream.split();
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+            });
+        }
+    });
+    addr
+}
+
+async fn proxied(client: &Client, upstream: SocketAddr) -> SocketAddr {
+    let new = NewProxy {
+        name: "p".to_owned(),
+        listen: "127.0.0.1:0".to_owned(),
+        upstream: upstream.to_string(),
+        enabled: true,
+    };
+    client.create_proxy(&new).await.unwrap().listen.parse().unwrap()
+}
+
+/// Sends a byte and waits for its echo.
+async fn ping(stream: &mut TcpStream, patience: Duration) -> Option<Duration> {
+    let began = tokio::time::Instant::now();
+    stream.write_all(b"x").await.ok()?;
+    let mut byte = [0];
+    tokio::time::timeout(patience, stream.read_exact(&mut byte)).await.ok()?.ok()?;
+    Some(began.elapsed())
+}
+
+#[tokio::test]
+async fn the_server_ends_with_all_its_proxies() {
+    let running = Running::start().await;
+    let addr = proxied(&running.client, echo().await).await;
+    let mut open = TcpStream::connect(addr).await.unwrap();
+    assert!(ping(&mut open, Duration::from_secs(5)).await.is_some());
+    running.stop.cancel();
+    running.task.await.unwrap();
+    assert_eq!(open.read(&mut [0]).await.unwrap_or(0), 0);
+    assert!(TcpStream::connect(addr).await.is_err());
+    assert!(TcpStream::connect(running.addr).await.is_err());
+}
