@@ -83,7 +83,7 @@ impl PhaseKind {
 }
 
 /// One state of one fault on one server. A fault begins somewhere between `sent` and `acknowledged` and ends
-/// somewhere between `removing` and `removed`: the intervals are the measurement error.
+/// somewhere between `removing` and `lifted`: the intervals are the measurement error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// When this state was entered.
@@ -118,6 +118,8 @@ pub enum FaultState {
     Acknowledged,
     /// The first call that takes it away was sent.
     Removing,
+    /// The backend has acknowledged that it has no effect any more.
+    Lifted,
     /// Read back: it is gone.
     Removed,
     /// The backend refused or could not take it away.

@@ -1,1 +1,17 @@
-//! scenario.
+//! Scenarios: what they are, how their faults are applied and always taken away, and how a run is recorded.
+
+pub mod backend;
+mod canary;
+pub mod catalogue;
+mod fault;
+pub mod metrics;
+pub mod model;
+pub mod observe;
+mod recorder;
+pub mod runner;
+pub mod status;
+
+pub use fault::{Meaning, ToxicPlan};
+pub use model::{ModelError, Phases, Scenario, Target};
+pub use runner::{Environment, RunError, RunOutcome, run};
+pub use status::Status;

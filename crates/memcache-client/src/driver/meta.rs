@@ -1,5 +1,5 @@
 //! memcached's meta commands. Every request carries an opaque number and asks for its key to be echoed; a reply that
-//! brings others back belongs to somebody else. (A miss is a bare `EN` or `NF` without echo; there the order of the
+//! brings others back belongs to somebody else. (Some versions send misses without the echoes; there the order of the
 //! connection has to do, and it does: a connection whose reply was not read to its end is never used again.)
 
 use std::sync::Arc;

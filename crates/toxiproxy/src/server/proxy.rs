@@ -144,7 +144,11 @@ impl Proxy {
             }
             state.upstream = new_upstream;
         }
-        if enabled { self.start().await } else { Ok(self.stop().await) }
+        if enabled {
+            return self.start().await;
+        }
+        self.stop().await;
+        Ok(())
     }
 
     /// Would these settings change it?

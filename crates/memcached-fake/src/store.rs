@@ -1,0 +1,139 @@
+//! Items and their expiry.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+/// Largest value, as memcached's default item limit less a small header.
+pub(crate) const VALUE_MAX: usize = 1024 * 1024 - 64;
+/// Bytes of all values together.
+const STORE_MAX: usize = 64 * 1024 * 1024;
+/// Beyond 30 days an expiry is a Unix time; the fake has no wall clock and takes it for long enough.
+const RELATIVE_MAX: i64 = 30 * 24 * 3600;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) value: Bytes,
+    pub(crate) flags: u32,
+    expires: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    items: HashMap<Bytes, Item>,
+    bytes: usize,
+}
+
+/// How a value is to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Set,
+    Add,
+    Replace,
+    Append,
+    Prepend,
+}
+
+/// How that ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Yes,
+    No,
+    OutOfMemory,
+}
+
+/// How counting ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Value(u64),
+    Missing,
+    NotANumber,
+}
+
+/// 0 is for ever, negative is at once.
+pub(crate) fn expiry(exptime: i64) -> Option<Instant> {
+    match exptime {
+        0 => None,
+        ..0 => Some(Instant::now()),
+        1..=RELATIVE_MAX => Some(Instant::now() + Duration::from_secs(exptime as u64)),
+        _ => None,
+    }
+}
+
+impl Store {
+    pub(crate) fn get(&mut self, key: &[u8]) -> Option<&Item> {
+        if self.items.get(key)?.expires.is_some_and(|at| at <= Instant::now()) {
+            self.delete(key);
+            return None;
+        }
+        self.items.get(key)
+    }
+
+    pub(crate) fn store(
+        &mut self,
+        key: &Bytes,
+        value: Bytes,
+        flags: u32,
+        exptime: i64,
+        mode: Mode,
+    ) -> Stored {
+        let old = self.get(key).cloned();
+        let item = match (mode, old) {
+            (Mode::Add, Some(_)) | (Mode::Replace | Mode::Append | Mode::Prepend, None) => return Stored::No,
+            (Mode::Append, Some(old)) => Item { value: [old.value, value].concat().into(), ..old },
+            (Mode::Prepend, Some(old)) => Item { value: [value, old.value].concat().into(), ..old },
+            _ => Item { value, flags, expires: expiry(exptime) },
+        };
+        let freed = self.items.get(key).map_or(0, |old| old.value.len());
+        if self.bytes - freed + item.value.len() > STORE_MAX || item.value.len() > VALUE_MAX {
+            return Stored::OutOfMemory;
+        }
+        self.bytes = self.bytes - freed + item.value.len();
+        self.items.insert(key.clone(), item);
+        Stored::Yes
+    }
+
+    pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
+        match self.items.remove(key) {
+            Some(old) => {
+                self.bytes -= old.value.len();
+                old.expires.is_none_or(|at| at > Instant::now())
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn touch(&mut self, key: &[u8], exptime: i64) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        if let Some(item) = self.items.get_mut(key) {
+            item.expires = expiry(exptime);
+        }
+        true
+    }
+
+    /// Adds `delta`, wrapping at 64 bits as memcached does, or subtracts it, ending at 0.
+    pub(crate) fn count(&mut self, key: &[u8], delta: u64, up: bool) -> Counted {
+        let Some(item) = self.get(key) else { return Counted::Missing };
+        let Some(value) =
+            std::str::from_utf8(&item.value).ok().and_then(|text| text.trim_end().parse::<u64>().ok())
+        else {
+            return Counted::NotANumber;
+        };
+        let value = if up { value.wrapping_add(delta) } else { value.saturating_sub(delta) };
+        if let Some(item) = self.items.get_mut(key) {
+            let text = Bytes::from(value.to_string());
+            self.bytes = self.bytes - item.value.len() + text.len();
+            item.value = text;
+        }
+        Counted::Value(value)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+        self.bytes = 0;
+    }
+}

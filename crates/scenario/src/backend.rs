@@ -1,0 +1,245 @@
+//! Faults through a Toxiproxy, stock or ours: what it can give, how it is applied, and the ladder that takes it away.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use toxiproxy::wire::{NewProxy, Proxy, ProxyUpdate, Stream, Toxic, ToxicUpdate};
+use toxiproxy::{Client, ClientError, Version};
+
+use crate::fault::{Meaning, ToxicPlan};
+use crate::metrics::Metrics;
+
+/// Toxics of ours begin with this; everybody else's are left alone.
+pub const OWNER: &str = "scenariod.";
+/// Between "no effect" and "deleted": what is held must have left, because deleting a toxic that holds data can hang a stock
+/// server.
+const SETTLE: Duration = Duration::from_secs(1);
+/// Pause before the second and last try of a call that failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A Toxiproxy and its proxies.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    client: Client,
+    version: Version,
+    metrics: Metrics,
+}
+
+/// What a backend gives for a meaning.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    /// What is really applied.
+    pub meaning: Meaning,
+    /// The difference, when it is not what was meant.
+    pub substitute: Option<String>,
+}
+
+/// One applied toxic, or a disabled proxy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// Proxy.
+    pub proxy: String,
+    /// Name of the toxic.
+    pub toxic: String,
+    /// What to set before it is deleted; `None`: a marker whose proxy is disabled.
+    pub harmless: Option<ToxicPlan>,
+}
+
+impl Backend {
+    /// Asks who is there.
+    pub async fn connect(url: &str, metrics: Metrics) -> Result<Self, ClientError> {
+        let client = Client::new(url)?;
+        let version = client.version().await?;
+        Ok(Self { client, version, metrics })
+    }
+
+    /// For the journal.
+    pub fn describe(&self) -> String {
+        let kind = if self.is_embedded() { "embedded, with extensions" } else { "stock" };
+        format!("toxiproxy {} ({kind}) at {}", self.version.text, self.client.url())
+    }
+
+    /// Ours, with real loss-like delay and dose counters.
+    pub fn is_embedded(&self) -> bool {
+        self.version.has("loss")
+    }
+
+    /// Its API.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What it gives for `meaning`. A stock server has no loss: it stalls a share of connections, which is what the seed of
+    /// this catalogue called packet loss.
+    pub fn give(&self, meaning: &Meaning) -> Given {
+        match meaning {
+            Meaning::Loss { share, .. } if !self.version.has("loss") => Given {
+                meaning: Meaning::Stall { share: *share },
+                substitute: Some(format!(
+                    "this Toxiproxy has no packet loss; given instead: {}",
+                    Meaning::Stall { share: *share }.describe()
+                )),
+            },
+            other => Given { meaning: other.clone(), substitute: None },
+        }
+    }
+
+    /// Makes the proxies that are missing and gives all, by name. Existing ones are used as they are.
+    pub async fn prepare(&self, wanted: &[NewProxy]) -> Result<Vec<Proxy>, ClientError> {
+        let known = self.client.proxies().await?;
+        for proxy in wanted.iter().filter(|proxy| !known.contains_key(&proxy.name)) {
+            match self.client.create_proxy(proxy).await {
+                // Somebody else has just made it.
+                Err(error) if error.is_conflict() => {}
+                other => drop(other?),
+            }
+            tracing::info!(
+                name = proxy.name,
+                listen = proxy.listen,
+                upstream = proxy.upstream,
+                "proxy created"
+            );
+        }
+        Ok(self.client.proxies().await?.into_values().collect())
+    }
+
+    /// Adds one toxic; its metrics come from the server's answer.
+    pub async fn add(&self, proxy: &str, name: &str, plan: &ToxicPlan) -> Result<Applied, ClientError> {
+        let toxic = Toxic {
+            name: name.to_owned(),
+            kind: plan.kind.to_owned(),
+            stream: plan.stream.name().to_owned(),
+            toxicity: plan.toxicity,
+            attributes: plan.attributes.clone(),
+        };
+        let echo = self.client.add_toxic(proxy, &toxic).await?;
+        self.metrics.toxic_added(proxy, &echo);
+        Ok(Applied { proxy: proxy.to_owned(), toxic: name.to_owned(), harmless: Some(plan.clone()) })
+    }
+
+    /// Switches a proxy off, after leaving a marker that says whose deed that is.
+    pub async fn disable(&self, proxy: &str, name: &str) -> Result<Applied, ClientError> {
+        let marker = Toxic {
+            name: name.to_owned(),
+            kind: "noop".to_owned(),
+            stream: Stream::Downstream.name().to_owned(),
+            toxicity: 1.0,
+            attributes: [].into(),
+        };
+        let echo = self.client.add_toxic(proxy, &marker).await?;
+        self.set_enabled(proxy, false).await?;
+        self.metrics.toxic_added(proxy, &Toxic { kind: "down".to_owned(), ..echo });
+        Ok(Applied { proxy: proxy.to_owned(), toxic: name.to_owned(), harmless: None })
+    }
+
+    async fn set_enabled(&self, proxy: &str, enabled: bool) -> Result<(), ClientError> {
+        let update = ProxyUpdate { enabled: Some(enabled), ..ProxyUpdate::default() };
+        self.client.update_proxy(proxy, &update).await.map(drop)
+    }
+
+    /// First rung: no effect any more.
+    pub async fn lift(&self, applied: &[Applied]) -> Result<(), ClientError> {
+        let mut first_error = None;
+        for one in applied {
+            let lifted = twice(async || match &one.harmless {
+                None => self.set_enabled(&one.proxy, true).await,
+                Some(plan) => {
+                    // Toxicity stays: changing it would roll the dice anew and let held links go at different moments.
+                    let update =
+                        ToxicUpdate { attributes: plan.harmless.clone(), toxicity: Some(plan.toxicity) };
+                    self.client.update_toxic(&one.proxy, &one.toxic, &update).await.map(drop)
+                }
+            });
+            match lifted.await {
+                Err(error) if !error.is_not_found() => first_error = first_error.or(Some(error)),
+                _ => {}
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// The other rungs: wait, delete, read back. Tries everything before it gives the first error.
+    pub async fn remove(&self, applied: &[Applied]) -> Result<(), ClientError> {
+        if applied.iter().any(|one| one.harmless.is_some()) {
+            sleep(SETTLE).await;
+        }
+        let mut first_error = None;
+        for one in applied {
+            match twice(async || self.client.remove_toxic(&one.proxy, &one.toxic).await).await {
+                Err(error) if !error.is_not_found() => first_error = first_error.or(Some(error)),
+                _ => self.metrics.toxic_removed(&one.proxy, &one.toxic),
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Takes away everything of ours, from this run or an earlier one, and reads back that it is gone. Gives what was found.
+    pub async fn sweep(&self) -> Result<Vec<Applied>, ClientError> {
+        let mut found = Vec::new();
+        for proxy in twice(async || self.client.proxies().await).await?.into_values() {
+            for toxic in proxy.toxics.iter().filter(|toxic| toxic.name.starts_with(OWNER)) {
+                found.push(leftover(&proxy, toxic));
+            }
+        }
+        if found.is_empty() {
+            return Ok(found);
+        }
+        self.lift(&found).await?;
+        self.remove(&found).await?;
+        let left: Vec<String> = self.ours().await?;
+        if left.is_empty() {
+            return Ok(found);
+        }
+        Err(ClientError::Unexpected {
+            call: "read back".to_owned(),
+            what: format!("still there: {}", left.join(", ")),
+        })
+    }
+
+    /// Names of toxics of ours that are there now.
+    pub async fn ours(&self) -> Result<Vec<String>, ClientError> {
+        let proxies = self.client.proxies().await?;
+        let toxics = proxies.into_values().flat_map(|proxy| proxy.toxics);
+        Ok(toxics.filter(|toxic| toxic.name.starts_with(OWNER)).map(|toxic| toxic.name).collect())
+    }
+}
+
+/// What is needed to take a toxic of ours away that somebody else of us has left.
+fn leftover(proxy: &Proxy, toxic: &Toxic) -> Applied {
+    let stream = Stream::parse(&toxic.stream).unwrap_or(Stream::Downstream);
+    let harmless = (toxic.kind != "noop").then(|| ToxicPlan {
+        kind: "leftover",
+        stream,
+        toxicity: toxic.toxicity,
+        attributes: toxic.attributes.clone(),
+        harmless: harmless(&toxic.kind),
+    });
+    Applied { proxy: proxy.name.clone(), toxic: toxic.name.clone(), harmless }
+}
+
+/// Attributes under which a toxic of that kind has no effect.
+fn harmless(kind: &str) -> toxiproxy::wire::Attributes {
+    let ms = Duration::from_millis(1);
+    let meanings = [
+        Meaning::Latency { latency: ms, jitter: ms },
+        Meaning::Loss { share: 1.0, burst: 1 },
+        Meaning::Stall { share: 1.0 },
+        Meaning::Slicer { average_size: 1, size_variation: 0, delay: ms },
+        Meaning::LimitData { bytes: 1 },
+        Meaning::SlowClose { delay: ms },
+    ];
+    let plans = meanings.iter().flat_map(Meaning::toxics);
+    plans.into_iter().find(|plan| plan.kind == kind).map(|plan| plan.harmless).unwrap_or_default()
+}
+
+/// A second try: a call that failed may have met a moment of weakness.
+async fn twice<T>(call: impl AsyncFn() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    match call().await {
+        Err(error) if !error.is_not_found() => {
+            tracing::warn!(%error, "once more");
+            sleep(RETRY).await;
+            call().await
+        }
+        done => done,
+    }
+}

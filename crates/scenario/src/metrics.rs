@@ -1,0 +1,125 @@
+//! What scenariod exports of its runs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use observation::PhaseKind;
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use toxiproxy::wire::Toxic;
+
+/// Handles; clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    phase: IntGaugeVec,
+    phase_duration: GaugeVec,
+    runs: IntCounterVec,
+    active: IntGauge,
+    toxic_active: IntGaugeVec,
+    toxic_value: GaugeVec,
+    /// What is there, by proxy and toxic name: series must go when their toxic goes.
+    toxics: Arc<Mutex<HashMap<(String, String), Toxic>>>,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let ints = |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
+        let floats = |name: &str, help: &str, labels: &[&str]| GaugeVec::new(Opts::new(name, help), labels);
+        let metrics = Self {
+            phase: ints(
+                "scenario_phase",
+                "Phase of the scenario: 0 idle, 1 stabilization, 2 testing, 3 recovery.",
+                &["scenario"],
+            )?,
+            phase_duration: floats(
+                "scenario_phase_duration_seconds",
+                "How long the phase took when it was last run.",
+                &["scenario", "phase"],
+            )?,
+            runs: IntCounterVec::new(
+                Opts::new(
+                    "scenario_runs_total",
+                    "Runs by verdict: pass, fail, inconclusive, invalid, or error when there was none.",
+                ),
+                &["scenario", "status"],
+            )?,
+            active: IntGauge::new("scenario_active", "1 while a scenario runs.")?,
+            toxic_active: ints(
+                "toxiproxy_toxic_active",
+                "1 while a toxic of scenariod's is on that proxy, as the proxy's API has confirmed.",
+                &["server", "type"],
+            )?,
+            toxic_value: floats(
+                "toxiproxy_toxic_value",
+                "Attribute of an active toxic in the API's unit: latency, jitter, timeout, rto_ms and slow_close's delay in \
+                 ms, slicer's delay in µs, rate in KB/s, sizes and bytes in bytes, loss_ppm in parts per million; toxicity \
+                 is a share.",
+                &["server", "type", "param"],
+            )?,
+            toxics: Arc::default(),
+        };
+        registry.register(Box::new(metrics.phase.clone()))?;
+        registry.register(Box::new(metrics.phase_duration.clone()))?;
+        registry.register(Box::new(metrics.runs.clone()))?;
+        registry.register(Box::new(metrics.active.clone()))?;
+        registry.register(Box::new(metrics.toxic_active.clone()))?;
+        registry.register(Box::new(metrics.toxic_value.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Exports a scenario as idle, before it first runs.
+    pub fn announce(&self, scenario: &str) {
+        self.phase.with_label_values(&[scenario]).set(PhaseKind::Idle.gauge());
+        for status in ["pass", "fail", "inconclusive", "invalid", "error"] {
+            self.runs.with_label_values(&[scenario, status]);
+        }
+    }
+
+    /// A phase began.
+    pub fn phase(&self, scenario: &str, phase: PhaseKind) {
+        self.phase.with_label_values(&[scenario]).set(phase.gauge());
+        self.active.set(i64::from(phase != PhaseKind::Idle));
+    }
+
+    /// A phase ended.
+    pub fn phase_took(&self, scenario: &str, phase: PhaseKind, seconds: f64) {
+        self.phase_duration.with_label_values(&[scenario, phase.name()]).set(seconds);
+    }
+
+    /// A run ended with that verdict.
+    pub fn run_ended(&self, scenario: &str, status: &str) {
+        self.runs.with_label_values(&[scenario, status]).inc();
+    }
+
+    /// The API has confirmed a toxic.
+    pub(crate) fn toxic_added(&self, proxy: &str, toxic: &Toxic) {
+        self.toxic_active.with_label_values(&[proxy, &toxic.kind]).set(1);
+        for (param, value) in params(toxic) {
+            self.toxic_value.with_label_values(&[proxy, &toxic.kind, &param]).set(value);
+        }
+        self.toxics().insert((proxy.to_owned(), toxic.name.clone()), toxic.clone());
+    }
+
+    /// The API has confirmed that it is gone.
+    pub(crate) fn toxic_removed(&self, proxy: &str, name: &str) {
+        let Some(toxic) = self.toxics().remove(&(proxy.to_owned(), name.to_owned())) else { return };
+        // Another of the same kind, in the other direction, may still be there.
+        if self.toxics().iter().any(|((of, _), other)| of == proxy && other.kind == toxic.kind) {
+            return;
+        }
+        self.toxic_active.with_label_values(&[proxy, &toxic.kind]).set(0);
+        for (param, _) in params(&toxic) {
+            // An error means that the series is gone already.
+            let _ = self.toxic_value.remove_label_values(&[proxy, &toxic.kind, &param]);
+        }
+    }
+
+    fn toxics(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Toxic>> {
+        self.toxics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn params(toxic: &Toxic) -> Vec<(String, f64)> {
+    let attributes = toxic.attributes.iter().map(|(name, value)| (name.clone(), *value as f64));
+    attributes.chain([("toxicity".to_owned(), toxic.toxicity)]).collect()
+}
