@@ -1,10 +1,14 @@
 //! What was typed.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use humantime::Duration;
+use lab::MemcachedKind;
+use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
+use telemetry::logging::LogFormat;
+use workload::Rate;
 
 /// Drive faults through three-phase scenarios - stabilization, testing, recovery - and give a verdict.
 #[derive(Debug, Parser)]
@@ -27,13 +31,13 @@ pub struct Cli {
     #[arg(long, help_heading = "Phases")]
     pub quick: bool,
     /// Length of the phase before the fault
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Phases")]
+    #[arg(long, value_name = "DURATION", help_heading = "Phases")]
     pub stabilization: Option<Duration>,
     /// Length of the phase with the fault
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Phases")]
+    #[arg(long, value_name = "DURATION", help_heading = "Phases")]
     pub testing: Option<Duration>,
     /// Length of the phase after the fault
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Phases")]
+    #[arg(long, value_name = "DURATION", help_heading = "Phases")]
     pub recovery: Option<Duration>,
 
     /// API of the Toxiproxy that carries the faults
@@ -43,10 +47,16 @@ pub struct Cli {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", help_heading = "Where")]
     pub observe: String,
     /// Host behind the proxies that are created if missing
-    #[arg(long, value_name = "HOST", env = "MEMCACHE_HOST", default_value = "127.0.0.1", help_heading = "Where")]
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "MEMCACHE_HOST",
+        default_value = "127.0.0.1",
+        help_heading = "Where"
+    )]
     pub memcache_host: String,
     /// Wait this long for Toxiproxy and the observation stream
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Where")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Where")]
     pub wait: Duration,
 
     /// Everything in this process, on free loopback ports: memcached (real if on PATH), proxies, load.
@@ -56,23 +66,23 @@ pub struct Cli {
     /// Lab: servers
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Lab")]
     pub servers: usize,
-    /// Lab: which memcached
-    #[arg(long, value_enum, default_value_t = Memcached::Auto, help_heading = "Lab")]
-    pub memcached: Memcached,
+    /// Lab: which memcached: auto (real if the binary is on PATH), real or fake
+    #[arg(long, value_name = "KIND", default_value = "auto", help_heading = "Lab")]
+    pub memcached: MemcachedKind,
     /// Lab: ops/s of the open loop [default: half of what 2 s of calibration reach, at most 10000]
-    #[arg(long, value_name = "OPS_PER_S", value_parser = rate, help_heading = "Lab")]
-    pub rate: Option<f64>,
-    /// Lab: how the client speaks
-    #[arg(long, value_enum, default_value_t = DriverKind::Meta, help_heading = "Lab")]
-    pub driver: DriverKind,
-    /// Lab: when a server's breaker is open
-    #[arg(long, value_enum, default_value_t = OnOpen::Failover, help_heading = "Lab")]
+    #[arg(long, value_name = "OPS_PER_S", help_heading = "Lab")]
+    pub rate: Option<Rate>,
+    /// Lab: how the client speaks: meta (ours) or memcache-async (the crate of that name)
+    #[arg(long, value_name = "NAME", default_value = "meta", help_heading = "Lab")]
+    pub driver: Driver,
+    /// Lab: when a server's breaker is open: failover or fail-fast
+    #[arg(long, value_name = "WHAT", default_value = "failover", help_heading = "Lab")]
     pub on_open: OnOpen,
     /// Lab: deadline of one attempt of the client
-    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration, help_heading = "Lab")]
+    #[arg(long, value_name = "DURATION", default_value = "250ms", help_heading = "Lab")]
     pub op_timeout: Duration,
     /// Lab: time that a breaker stays open [default: 5s, with --quick 1s]
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Lab")]
+    #[arg(long, value_name = "DURATION", help_heading = "Lab")]
     pub breaker_open: Option<Duration>,
     /// Lab: seed of load and dice [default: random, printed]
     #[arg(long, value_name = "N", help_heading = "Lab")]
@@ -82,13 +92,14 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", default_value = "runs", help_heading = "Output")]
     pub runs: PathBuf,
     /// Where /metrics and /healthz are served: :PORT, PORT or HOST:PORT; port 0: any free one
-    #[arg(long, value_name = "ADDR", default_value = ":9092", help_heading = "Output")]
-    pub metrics_port: ListenAddr,
+    /// [default: :9092, with --lab any free one]
+    #[arg(long, value_name = "ADDR", help_heading = "Output")]
+    pub metrics_port: Option<ListenAddr>,
     /// Threads; with --lab they make the load too, so one a core is the least
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Output")]
     pub max_procs: u16,
     /// Log lines as text or JSON, on standard error; the level comes from LOG (error, warn, info, debug)
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Output")]
+    #[arg(long, value_name = "FORM", default_value = "text", help_heading = "Output")]
     pub log_format: LogFormat,
 }
 
@@ -101,53 +112,13 @@ Examples:
 
 Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive or invalid, 4 infrastructure, 5 wrong data.";
 
-/// Values of `--memcached`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Memcached {
-    /// Real if the binary is on PATH, else fake
-    Auto,
-    /// The real binary
-    Real,
-    /// The embedded fake
-    Fake,
-}
-
-/// Values of `--driver`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum DriverKind {
-    /// Meta commands, every reply tied to its request
-    Meta,
-    /// Classic text by the crate memcache-async; its sets and deletes are not acknowledged
-    MemcacheAsync,
-}
-
-/// Values of `--on-open`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OnOpen {
-    /// Next server in the key's order
-    Failover,
-    /// Error at once
-    FailFast,
-}
-
-/// Values of `--log-format`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// For machines
-    Json,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it with a unit, like 250ms, 10s or 2m"))
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "not a number of ops per second".to_owned())?;
-    if rate.is_finite() && (1.0..=1_000_000.0).contains(&rate) {
-        Ok(rate)
-    } else {
-        Err("the rate must lie between 1 and 1000000 ops per second".to_owned())
+impl Cli {
+    /// Where metrics are served. In a lab nothing is on a fixed port, unless one is asked for.
+    pub fn metrics_addr(&self) -> ListenAddr {
+        match &self.metrics_port {
+            Some(addr) => addr.clone(),
+            None if self.lab => ListenAddr::loopback(0),
+            None => ListenAddr::all(9092),
+        }
     }
 }

@@ -1,2 +1,30 @@
-//! scenariod.
-fn main() {}
+//! Drives faults through three-phase scenarios and gives a verdict.
+
+mod cli;
+mod failure;
+mod progress;
+mod run;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // clap exits with 2 on a usage error, which is what the exit codes say.
+    let cli = cli::Cli::parse();
+    telemetry::logging::init(cli.log_format);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(cli.max_procs.into()).enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run::run(cli)),
+        Err(error) => Err(failure::Failure::Infrastructure(error.into())),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            tracing::error!("{:#}", failure.error());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

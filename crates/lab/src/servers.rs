@@ -17,6 +17,19 @@ pub enum MemcachedKind {
     Fake,
 }
 
+impl std::str::FromStr for MemcachedKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(MemcachedKind::Auto),
+            "real" => Ok(MemcachedKind::Real),
+            "fake" => Ok(MemcachedKind::Fake),
+            _ => Err("write auto, real or fake".to_owned()),
+        }
+    }
+}
+
 /// Running servers of one kind.
 #[derive(Debug)]
 pub enum Servers {

@@ -54,6 +54,16 @@ impl fmt::Display for ListenAddr {
 }
 
 impl ListenAddr {
+    /// `port` on all interfaces.
+    pub fn all(port: u16) -> Self {
+        Self { host: None, port }
+    }
+
+    /// `port` on loopback.
+    pub fn loopback(port: u16) -> Self {
+        Self { host: Some(Ipv4Addr::LOCALHOST.to_string()), port }
+    }
+
     /// Binds it. All interfaces: one dual-stack socket where the machine has IPv6, else IPv4.
     pub(crate) async fn bind(&self) -> std::io::Result<TcpListener> {
         match &self.host {

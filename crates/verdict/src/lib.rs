@@ -1,1 +1,184 @@
-//! verdict.
+//! The judge: a pure function from a journal to a verdict. No I/O, no clock; judging again gives the same bytes.
+//!
+//! [`timeline`] reads the journal, [`expect`] computes what this client should do under this fault, [`measure`] what it did,
+//! [`validity`] whether the run can say anything at all, [`criteria`] compares.
+
+mod criteria;
+mod expect;
+mod measure;
+mod timeline;
+mod validity;
+
+use observation::Outcome;
+use observation::journal::Journal;
+use serde::Serialize;
+
+pub use expect::{Expectation, Trip, timeout_probability};
+pub use measure::Measures;
+
+/// Version of the verdict's form.
+pub const VERDICT_VERSION: u32 = 1;
+
+/// Result of a criterion or a run. Later is stronger when results are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Result {
+    /// What was measured is what was expected.
+    Pass,
+    /// Too noisy, too few samples, or not to its end: run it again.
+    Inconclusive,
+    /// The run says nothing about the client: no fault, no traffic, no healthy baseline.
+    Invalid,
+    /// The client did not do what it should.
+    Fail,
+    /// A wrong value was delivered.
+    WrongData,
+}
+
+impl Result {
+    /// In capitals, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Result::Pass => "PASS",
+            Result::Inconclusive => "INCONCLUSIVE",
+            Result::Invalid => "INVALID",
+            Result::Fail => "FAIL",
+            Result::WrongData => "FAIL (wrong data)",
+        }
+    }
+
+    /// Label of the metric `scenario_runs_total`.
+    pub fn status(self) -> &'static str {
+        match self {
+            Result::Pass => "pass",
+            Result::Inconclusive => "inconclusive",
+            Result::Invalid => "invalid",
+            Result::Fail | Result::WrongData => "fail",
+        }
+    }
+
+    /// Exit code of a process: 0 pass, 1 fail, 3 inconclusive or invalid, 5 wrong data.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Result::Pass => 0,
+            Result::Fail => 1,
+            Result::Inconclusive | Result::Invalid => 3,
+            Result::WrongData => 5,
+        }
+    }
+}
+
+/// One thing that was expected, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Criterion {
+    /// Stable name.
+    pub id: &'static str,
+    /// What it asks.
+    pub title: &'static str,
+    /// How it ended.
+    pub result: Result,
+    /// What was expected.
+    pub expected: String,
+    /// From which settings and numbers that was computed.
+    pub because: String,
+    /// What was measured.
+    pub measured: String,
+}
+
+/// The judgement of one run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// [`VERDICT_VERSION`].
+    pub v: u32,
+    /// Run folder's name.
+    pub run: String,
+    /// Scenario name.
+    pub scenario: String,
+    /// All together.
+    pub result: Result,
+    /// Why it is not a pass, the strongest first.
+    pub reasons: Vec<String>,
+    /// What was applied, in honest words.
+    pub given: Vec<String>,
+    /// Name and driver of the client under test.
+    pub client: String,
+    /// What was measured.
+    pub measures: Measures,
+    /// What was expected.
+    pub expectation: Option<Expectation>,
+    /// Every criterion that could be asked.
+    pub criteria: Vec<Criterion>,
+    /// Notes of the runner.
+    pub notes: Vec<String>,
+}
+
+/// Judges one run.
+pub fn judge(journal: &Journal) -> Verdict {
+    let timeline = timeline::Timeline::read(journal);
+    let measures = measure::Measures::of(&timeline);
+    let mut criteria = validity::criteria(&timeline, &measures);
+    let valid = criteria.iter().all(|criterion| criterion.result == Result::Pass);
+    let expectation = Expectation::of(&timeline, &measures);
+    // A run that is not valid is not judged: its numbers would be blamed on the client.
+    if valid && let Some(expectation) = &expectation {
+        criteria.extend(criteria::criteria(&timeline, &measures, expectation));
+    }
+    // This one holds whatever else does.
+    criteria.insert(0, no_wrong_values(&measures));
+
+    let result = criteria.iter().map(|criterion| criterion.result).max().unwrap_or(Result::Inconclusive);
+    let mut failed: Vec<&Criterion> =
+        criteria.iter().filter(|criterion| criterion.result != Result::Pass).collect();
+    failed.sort_by_key(|criterion| std::cmp::Reverse(criterion.result));
+    let reasons =
+        failed.iter().map(|c| format!("{}: expected {}, measured {}", c.id, c.expected, c.measured));
+    Verdict {
+        v: VERDICT_VERSION,
+        run: timeline.run.as_ref().map(|run| run.run.clone()).unwrap_or_default(),
+        scenario: timeline.run.as_ref().map(|run| run.scenario.clone()).unwrap_or_default(),
+        result,
+        reasons: reasons.collect(),
+        given: timeline.given(),
+        client: timeline
+            .hello
+            .as_ref()
+            .map(|hello| {
+                format!("{} {} (driver {})", hello.client.name, hello.client.version, hello.settings.driver)
+            })
+            .unwrap_or_default(),
+        measures,
+        expectation,
+        criteria,
+        notes: timeline.notes.clone(),
+    }
+}
+
+fn no_wrong_values(measures: &Measures) -> Criterion {
+    Criterion {
+        id: "no-wrong-values",
+        title: "Every value read is the one that was written",
+        result: if measures.wrong_values == 0 { Result::Pass } else { Result::WrongData },
+        expected: "0 wrong values".to_owned(),
+        because: "one is too many, whatever else holds".to_owned(),
+        measured: format!(
+            "{} wrong of {} reads that found something",
+            measures.wrong_values,
+            measures.hits + measures.wrong_values
+        ),
+    }
+}
+
+/// Classes of an outcome that count as served by nobody: for shares in tables.
+pub(crate) const ERROR_CLASSES: [Outcome; 8] = [
+    Outcome::Timeout,
+    Outcome::Connect,
+    Outcome::Reset,
+    Outcome::Protocol,
+    Outcome::ServerError,
+    Outcome::PoolExhausted,
+    Outcome::BreakerOpen,
+    Outcome::WrongValue,
+];
+
+#[cfg(test)]
+mod tests;

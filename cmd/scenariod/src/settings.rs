@@ -1,0 +1,79 @@
+//! What the flags mean.
+
+use std::time::Duration;
+
+use lab::{LabConfig, LoadPlan, Ports};
+use memcache_client::{BreakerConfig, Config, Routing};
+use scenario::{Phases, Scenario, catalogue};
+use toxiproxy::wire::NewProxy;
+use workload::LoadConfig;
+
+use crate::cli::Cli;
+use crate::failure::{Failure, usage};
+
+/// Ports of the proxies that are created if missing, and of the servers behind them.
+const PROXY_PORT: u16 = 21_211;
+const SERVER_PORT: u16 = 11_211;
+/// Proxies outside of a lab.
+const PROXIES: u16 = 3;
+/// Open time of the breaker with `--quick`: recovery has to fit its phase.
+const QUICK_OPEN: Duration = Duration::from_secs(1);
+
+/// The scenarios that are asked for, in order.
+pub fn scenarios(cli: &Cli) -> Result<Vec<Scenario>, Failure> {
+    // Files first: all must parse before anything is run.
+    let files = cli.scenario_file.iter().map(|path| Scenario::read(path)).collect::<Result<Vec<_>, _>>();
+    let mut chosen = catalogue::select(&cli.scenario).map_err(usage)?;
+    chosen.extend(files.map_err(usage)?);
+    Ok(chosen)
+}
+
+/// Phase lengths of one scenario.
+pub fn phases(cli: &Cli, scenario: &Scenario) -> Phases {
+    let own = if cli.quick { scenario.phases.quick() } else { scenario.phases };
+    Phases {
+        stabilization: cli.stabilization.map_or(own.stabilization, Into::into),
+        testing: cli.testing.map_or(own.testing, Into::into),
+        recovery: cli.recovery.map_or(own.recovery, Into::into),
+    }
+}
+
+/// The proxies of a test outside of a lab; made if missing.
+pub fn proxies(cli: &Cli) -> Vec<NewProxy> {
+    let proxy = |n: u16| NewProxy {
+        name: format!("memcached{}", n + 1),
+        listen: format!("127.0.0.1:{}", PROXY_PORT + n),
+        upstream: format!("{}:{}", cli.memcache_host, SERVER_PORT + n),
+        enabled: true,
+    };
+    (0..PROXIES).map(proxy).collect()
+}
+
+/// The lab of these flags.
+pub fn lab(cli: &Cli, ports: Ports, seed: u64) -> LabConfig {
+    LabConfig { servers: cli.servers, memcached: cli.memcached, ports, seed }
+}
+
+/// The load of a lab.
+pub fn load(cli: &Cli, seed: u64) -> LoadPlan {
+    let open = match cli.breaker_open {
+        Some(open) => *open,
+        None if cli.quick => QUICK_OPEN,
+        None => BreakerConfig::default().open,
+    };
+    let defaults = Config::default();
+    let client = Config {
+        op_timeout: *cli.op_timeout,
+        total_timeout: defaults.total_timeout.max(*cli.op_timeout),
+        breaker: Some(BreakerConfig { open, ..BreakerConfig::default() }),
+        routing: Routing { on_open: cli.on_open, ..Routing::default() },
+        driver: cli.driver,
+        seed,
+        ..defaults
+    };
+    // In flight at most: more than all pools and their waiters, so that the generator is not the limit.
+    let per_server = client.pool.max + client.pool.max_waiting;
+    let in_flight_max = 2 * per_server * cli.servers.max(1);
+    let load = LoadConfig { in_flight_max, drivers: cli.max_procs.into(), seed, ..LoadConfig::default() };
+    LoadPlan { load, client, rate: cli.rate.map(|rate| rate.ops_per_s()) }
+}

@@ -1,0 +1,51 @@
+//! The verdict for a terminal.
+
+use std::fmt::Write;
+
+use verdict::{Result, Verdict};
+
+use crate::{measures, plain};
+
+/// Plain text, no colour codes; the verdict is the last line.
+pub fn table(verdict: &Verdict) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = render(&mut out, verdict);
+    out
+}
+
+fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
+    writeln!(out, "\n{}  ({})", plain(&verdict.scenario), plain(&verdict.client))?;
+    for given in &verdict.given {
+        writeln!(out, "  fault: {}", plain(given))?;
+    }
+    for note in verdict.notes.iter().filter(|note| !note.starts_with("clock:")) {
+        writeln!(out, "  note: {}", plain(note))?;
+    }
+    writeln!(out)?;
+    for (name, value) in measures(verdict) {
+        writeln!(out, "  {name:<36}{value}")?;
+    }
+    writeln!(out)?;
+    for criterion in &verdict.criteria {
+        let mark = match criterion.result {
+            Result::Pass => "ok  ",
+            Result::Inconclusive => "?   ",
+            Result::Invalid => "void",
+            Result::Fail | Result::WrongData => "FAIL",
+        };
+        writeln!(out, "  {mark} {}", criterion.title)?;
+        writeln!(out, "         expected  {}", plain(&criterion.expected))?;
+        writeln!(out, "         measured  {}", plain(&criterion.measured))?;
+        if criterion.result != Result::Pass {
+            writeln!(out, "         because   {}", plain(&criterion.because))?;
+        }
+    }
+    writeln!(out)?;
+    match verdict.reasons.first() {
+        None => writeln!(out, "{}  {}", verdict.result.name(), plain(&verdict.scenario)),
+        Some(reason) => {
+            writeln!(out, "{}  {}: {}", verdict.result.name(), plain(&verdict.scenario), plain(reason))
+        }
+    }
+}

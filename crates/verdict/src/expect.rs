@@ -1,0 +1,336 @@
+//! What this client should do under this fault: computed from its settings, the fault and the load, never a habit.
+
+use std::collections::BTreeMap;
+
+use observation::{BreakerSettings, LoadKind, OnOpen, Settings};
+use serde::Serialize;
+
+use crate::measure::Measures;
+use crate::timeline::{FaultLife, Timeline};
+
+/// First retransmission timeout of the loss-like delay, ms.
+const RTO_MS: f64 = 206.0;
+/// A latency within this share of the timeout may or may not be one, on a machine with other work.
+const TIMEOUT_BLUR: f64 = 0.15;
+/// Beyond these probabilities a trip must, or must not, happen.
+const MUST: f64 = 0.99;
+const MUST_NOT: f64 = 0.01;
+
+/// Should a breaker open?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trip {
+    /// Yes.
+    Must,
+    /// It depends on chance; nothing is asked.
+    May,
+    /// No.
+    MustNot,
+}
+
+/// What to expect of one run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Expectation {
+    /// By faulted server.
+    pub trips: BTreeMap<String, Trip>,
+    /// Why.
+    pub trips_because: String,
+    /// Longest time to trip, ms, where a trip must come quickly.
+    pub time_to_trip_ms: Option<f64>,
+    /// Least share of the baseline's goodput under the fault.
+    pub goodput_retained: f64,
+    /// Largest share of failed ops under the fault, once it is settled.
+    pub error_share: f64,
+    /// Why both.
+    pub goodput_because: String,
+    /// Longest time from fault off to recovery, ms.
+    pub recovery_ms: f64,
+    /// Why.
+    pub recovery_because: String,
+}
+
+/// What a fault does to one attempt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Effect {
+    /// Probability that it times out.
+    timeout: f64,
+    /// Mean time it holds its connection, beyond the healthy one, ms.
+    held_ms: f64,
+    /// Connections are refused.
+    refused: bool,
+    /// `timeout` is sharp; otherwise only bounds can be asked for.
+    known: bool,
+}
+
+impl Expectation {
+    /// `None` when the journal has no fault or no hello.
+    pub(crate) fn of(timeline: &Timeline<'_>, measures: &Measures) -> Option<Self> {
+        let settings = &timeline.hello?.settings;
+        let faulted = timeline.faulted();
+        let first = timeline.faults.first()?;
+        let effect = effect(first, settings.op_timeout_ms as f64);
+        let per_server = measures.baseline_offered * measures.faulted_share / faulted.len().max(1) as f64;
+        let seconds = measures.fault_ms / 1e3;
+        let load = Load { offered: per_server, seconds, service_ms: measures.baseline_service_ms };
+        let (trip, trips_because) = trip(settings, effect, load, faulted.len());
+        let bound = goodput(settings, effect, load, measures, trip);
+        let (recovery_ms, recovery_because) = recovery(settings, load);
+        Some(Self {
+            trips: faulted.iter().map(|server| (server.clone(), trip)).collect(),
+            time_to_trip_ms: time_to_trip(settings, effect, load, trip),
+            trips_because,
+            goodput_retained: bound.retained,
+            error_share: bound.error_share,
+            goodput_because: bound.because,
+            recovery_ms,
+            recovery_because,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    /// ops/s that want the faulted server.
+    offered: f64,
+    /// Length of the fault.
+    seconds: f64,
+    /// Healthy time of an op.
+    service_ms: f64,
+}
+
+fn effect(fault: &FaultLife, timeout_ms: f64) -> Effect {
+    let none = Effect { timeout: 0.0, held_ms: 0.0, refused: false, known: true };
+    if let Some(loss) = fault.param("loss") {
+        let burst = fault.param("burst").unwrap_or(1.0);
+        let timeout = timeout_probability(loss, timeout_ms);
+        return Effect { timeout, held_ms: mean_delay(loss, timeout_ms), known: burst <= 1.0, ..none };
+    }
+    if let Some(latency) = fault.param("latency_ms") {
+        let jitter = fault.param("jitter_ms").unwrap_or(0.0);
+        let near = (latency + jitter > timeout_ms * (1.0 - TIMEOUT_BLUR))
+            && (latency - jitter < timeout_ms * (1.0 + TIMEOUT_BLUR));
+        let timeout = if latency >= timeout_ms { 1.0 } else { 0.0 };
+        return Effect { timeout, held_ms: latency.min(timeout_ms), known: !near, ..none };
+    }
+    if let Some(share) = fault.param("share") {
+        // A share of connections: a client that drops a dead one draws again, so only 1 is sure.
+        return Effect { timeout: share, held_ms: share * timeout_ms, known: share >= 1.0, ..none };
+    }
+    match fault.meaning.as_str() {
+        "down" => Effect { refused: true, ..none },
+        _ => Effect { known: false, ..none },
+    }
+}
+
+/// P(D > T) of one op under loss-like delay of `loss` in each direction: both directions draw K, P(K=k) = (1-p) p^k, and hold
+/// for S(0) = 0, S(k) = 206 ms * 2^(k-1).
+pub fn timeout_probability(loss: f64, timeout_ms: f64) -> f64 {
+    delays(loss).filter(|(delay, _)| *delay > timeout_ms).map(|(_, p)| p).sum::<f64>() + residue(loss)
+}
+
+/// E[min(D, T)] of the same, ms.
+fn mean_delay(loss: f64, timeout_ms: f64) -> f64 {
+    delays(loss).map(|(delay, p)| delay.min(timeout_ms) * p).sum::<f64>() + residue(loss) * timeout_ms
+}
+
+/// Lost sends that are told apart; beyond, everything is later than any timeout.
+const SENDS: i32 = 16;
+
+/// Delays of one op with their probabilities.
+fn delays(loss: f64) -> impl Iterator<Item = (f64, f64)> {
+    let hold = |k: i32| if k == 0 { 0.0 } else { RTO_MS * 2f64.powi(k - 1) };
+    let probability = move |k: i32| (1.0 - loss) * loss.powi(k);
+    (0..SENDS).flat_map(move |up| {
+        (0..SENDS).map(move |down| (hold(up) + hold(down), probability(up) * probability(down)))
+    })
+}
+
+/// Probability that either direction loses more sends than are told apart.
+fn residue(loss: f64) -> f64 {
+    1.0 - (1.0 - loss.powi(SENDS)).powi(2)
+}
+
+impl Load {
+    /// ops/s that reach the server: no more than its connections can carry (Little's law).
+    fn reaching(self, settings: &Settings, effect: Effect) -> f64 {
+        let occupancy_s = (self.service_ms + effect.held_ms).max(0.01) / 1e3;
+        self.offered.min(f64::from(settings.pool_max) / occupancy_s)
+    }
+}
+
+fn trip(settings: &Settings, effect: Effect, load: Load, faulted: usize) -> (Trip, String) {
+    let Some(breaker) = &settings.breaker else { return (Trip::MustNot, "there is no breaker".to_owned()) };
+    if faulted > settings.routing.max_ejected as usize {
+        let max = settings.routing.max_ejected;
+        return (Trip::May, format!("{faulted} servers are faulted, and at most {max} may be ejected"));
+    }
+    if effect.refused {
+        return match breaker.trip_on_refused {
+            true => (Trip::Must, "a refused connect opens the breaker".to_owned()),
+            false => (Trip::May, "refused connects count by the ratio rule only".to_owned()),
+        };
+    }
+    if !effect.known {
+        return (Trip::May, "the share of timeouts cannot be computed for this fault".to_owned());
+    }
+    let (q, t) = (effect.timeout, settings.op_timeout_ms);
+    let x = load.reaching(settings, effect);
+    let probability = trip_probability(breaker, q, x, load.seconds - t as f64 / 1e3);
+    let text = format!(
+        "P(op > {t} ms) = {q:.4}, {x:.0} ops/s reach the server for {:.1} s: P(trip) = {probability:.3}",
+        load.seconds
+    );
+    match probability {
+        p if p >= MUST => (Trip::Must, text),
+        p if p <= MUST_NOT => (Trip::MustNot, text),
+        _ => (Trip::May, text),
+    }
+}
+
+/// Probability of a trip within `seconds` at `x` ops/s of which a share `q` times out.
+fn trip_probability(breaker: &BreakerSettings, q: f64, x: f64, seconds: f64) -> f64 {
+    if seconds <= 0.0 || q <= 0.0 {
+        return 0.0;
+    }
+    let consecutive = breaker.consecutive_timeouts.map_or(0.0, |k| {
+        let ops = x * seconds - f64::from(k);
+        match q {
+            1.0 => f64::from(u8::from(ops >= 0.0)),
+            // Runs of k are rare and independent: a Poisson process of rate x (1-q) q^k.
+            q => 1.0 - (-ops.max(0.0) * (1.0 - q) * q.powi(k as i32)).exp(),
+        }
+    });
+    let ratio = breaker.ratio.map_or(0.0, |rule| {
+        let window = rule.window_ms as f64 / 1e3;
+        // Healthy calls from before the fault are in the window too: the share in it is diluted.
+        let needed = rule.failure_ratio * window;
+        let calls = x * seconds;
+        match q * seconds.min(window) {
+            failed if calls < f64::from(rule.min_calls) || failed < needed * 0.9 => 0.0,
+            failed if failed > needed * 1.1 => 1.0,
+            _ => 0.5,
+        }
+    });
+    1.0 - (1.0 - consecutive) * (1.0 - ratio)
+}
+
+/// Margin for a loaded machine, ms.
+const MARGIN_MS: f64 = 500.0;
+
+fn time_to_trip(settings: &Settings, effect: Effect, load: Load, trip: Trip) -> Option<f64> {
+    let breaker = settings.breaker.as_ref()?;
+    if trip != Trip::Must {
+        return None;
+    }
+    if effect.refused {
+        return Some(MARGIN_MS);
+    }
+    let k = f64::from(breaker.consecutive_timeouts?);
+    let x = load.reaching(settings, Effect { held_ms: 0.0, ..effect }).max(0.001);
+    (effect.timeout >= 1.0).then_some(settings.op_timeout_ms as f64 + k / x * 1e3 + MARGIN_MS)
+}
+
+struct Bound {
+    retained: f64,
+    error_share: f64,
+    because: String,
+}
+
+/// Goodput that is lost although everything is right: noise of the machine, and the moments of detection.
+const GOODPUT_TOLERANCE: f64 = 0.07;
+/// Errors on top of the computed share.
+const ERROR_TOLERANCE: f64 = 0.02;
+
+fn goodput(settings: &Settings, effect: Effect, load: Load, measures: &Measures, trip: Trip) -> Bound {
+    let f = measures.faulted_share;
+    let x = load.reaching(settings, effect);
+    let served = if load.offered > 0.0 { x / load.offered } else { 1.0 };
+    let closed_breaker = 1.0 - f * (1.0 - served * (1.0 - effect.timeout));
+    let failover = settings.routing.on_open == OnOpen::Failover;
+    let open_breaker = if failover { 1.0 } else { 1.0 - f };
+    let (ratio, why) = match trip {
+        _ if !effect.known && !effect.refused => {
+            (1.0 - f, "the faulted server may lose all of its share".to_owned())
+        }
+        Trip::Must => {
+            (open_breaker, format!("breaker open, {}", if failover { "failover" } else { "fail fast" }))
+        }
+        Trip::MustNot => (
+            closed_breaker,
+            format!(
+                "breaker closed; {} connections carry {x:.0} of {:.0} ops/s at the faulted server, {:.1} % of them time out",
+                settings.pool_max,
+                load.offered,
+                effect.timeout * 100.0
+            ),
+        ),
+        Trip::May => (open_breaker.min(closed_breaker), "the breaker may be open or closed".to_owned()),
+    };
+    // A short fault is mostly its own detection.
+    let detection = settings.op_timeout_ms as f64 / measures.fault_ms.max(1.0);
+    let detection = if trip == Trip::MustNot { 0.0 } else { (f * detection).min(f) };
+    if settings.load.kind == LoadKind::Closed {
+        // Workers that wait at the faulted server do not ask elsewhere: S / (S + f d).
+        let s = load.service_ms.max(0.01);
+        let waiting = s / (s + f * effect.held_ms);
+        let ratio = if trip == Trip::Must { open_breaker } else { waiting.min(closed_breaker) };
+        let because =
+            format!("closed loop: {s:.2} ms healthy, {:.0} ms at a share of {f:.2}", effect.held_ms);
+        return Bound { retained: ratio * 0.5, error_share: 1.0, because };
+    }
+    Bound {
+        retained: (ratio - detection - GOODPUT_TOLERANCE).max(0.0),
+        error_share: (1.0 - ratio + detection + ERROR_TOLERANCE).min(1.0),
+        because: format!(
+            "open loop, share of faulted keys {f:.3}: {why}; expected {ratio:.3} before tolerances"
+        ),
+    }
+}
+
+/// Pool, caches and the last timed-out ops, ms.
+const RECOVERY_MARGIN_MS: f64 = 3_000.0;
+
+fn recovery(settings: &Settings, load: Load) -> (f64, String) {
+    let t = settings.op_timeout_ms as f64;
+    match &settings.breaker {
+        None => (t + RECOVERY_MARGIN_MS, format!("no breaker: timeout {t} ms + {RECOVERY_MARGIN_MS} ms")),
+        Some(breaker) => {
+            let open = breaker.open_ms as f64 * (1.0 + breaker.open_jitter);
+            // Each probe needs an op of that server to come by.
+            let probes = f64::from(breaker.successes_to_close) / load.offered.max(0.1) * 1e3;
+            let bound = open + t + probes + RECOVERY_MARGIN_MS;
+            let text = format!(
+                "open time {} ms + {:.0} %, timeout {t} ms, {} probes, {RECOVERY_MARGIN_MS} ms",
+                breaker.open_ms,
+                breaker.open_jitter * 100.0,
+                breaker.successes_to_close
+            );
+            (bound, text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_under_loss_are_those_of_the_published_table() {
+        for (p, row) in [
+            (0.02, [0.0396, 0.0012, 3e-5, 0.0]),
+            (0.05, [0.0975, 0.0073, 5e-4, 2e-5]),
+            (0.10, [0.190, 0.028, 0.0037, 4e-4]),
+            (0.20, [0.360, 0.104, 0.027, 0.0057]),
+            (0.50, [0.750, 0.500, 0.313, 0.172]),
+        ] {
+            for (timeout, expected) in [100.0, 250.0, 500.0, 1000.0].into_iter().zip(row) {
+                let got = timeout_probability(p, timeout);
+                assert!(
+                    (got - expected).abs() <= 0.06 * expected + 1e-4,
+                    "p {p}, T {timeout}: {got} not {expected}"
+                );
+            }
+        }
+        assert_eq!(timeout_probability(1.0, 250.0), 1.0);
+    }
+}

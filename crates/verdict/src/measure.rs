@@ -1,0 +1,204 @@
+//! What was measured. Nothing here knows what was expected.
+
+use std::collections::BTreeMap;
+
+use observation::{BreakerState, Outcome, PhaseKind};
+use serde::Serialize;
+
+use crate::ERROR_CLASSES;
+use crate::timeline::{Sum, Timeline, share};
+
+/// Makes a median absolute deviation comparable with a standard deviation of normal noise.
+const MAD_TO_SIGMA: f64 = 1.4826;
+/// Seconds over which goodput must stay back to count as recovered; fewer when the phase is short.
+const HORIZON_S: usize = 10;
+
+/// Numbers of one run. Times are ms; `None`: it did not happen, or cannot be known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Measures {
+    /// Median of the baseline's one-second goodputs, ops/s.
+    pub baseline_goodput: f64,
+    /// Their spread, 1.4826 * MAD, ops/s.
+    pub baseline_sigma: f64,
+    /// Share of failed ops in the baseline.
+    pub baseline_error_share: f64,
+    /// Offered ops/s in the baseline.
+    pub baseline_offered: f64,
+    /// Share of late or dropped starts in the baseline.
+    pub baseline_missed_share: f64,
+    /// Mean latency from the actual start in the baseline, ms.
+    pub baseline_service_ms: f64,
+    /// Share of ops whose home is a faulted server, in the baseline.
+    pub faulted_share: f64,
+    /// Length of the fault, ms.
+    pub fault_ms: f64,
+    /// Fault on to the first tick with a failed op.
+    pub time_to_error_ms: Option<f64>,
+    /// Fault on to the breaker open, by faulted server.
+    pub time_to_trip_ms: BTreeMap<String, Option<f64>>,
+    /// Transitions to open of servers without a fault, whole run.
+    pub trips_elsewhere: u64,
+    /// Mean goodput under the fault, after the first second or a third of it, over the baseline.
+    pub goodput_retained: Option<f64>,
+    /// Share of failed ops in the same interval.
+    pub error_share: f64,
+    /// The same by class, over the whole fault.
+    pub error_share_by_class: BTreeMap<&'static str, f64>,
+    /// Share of failed ops with their home on a healthy server, whole fault.
+    pub healthy_error_share: f64,
+    /// Fault off to all breakers closed; 0 when none was open.
+    pub time_to_close_ms: Option<f64>,
+    /// Fault off to sustained recovery of goodput and error rate.
+    pub time_to_recover_ms: Option<f64>,
+    /// p50 and p99 from the intended start, by phase, ms.
+    pub latency_ms: BTreeMap<&'static str, [f64; 2]>,
+    /// Reads that found a right value.
+    pub hits: u64,
+    /// Reads that carried a wrong value.
+    pub wrong_values: u64,
+    /// Ops in all.
+    pub ops: u64,
+}
+
+impl Measures {
+    pub(crate) fn of(timeline: &Timeline<'_>) -> Self {
+        let mut measures = Self::default();
+        let all = timeline.sum(0, u64::MAX).all();
+        measures.ops = all.total();
+        measures.hits = all.get(Outcome::Hit);
+        // Events and counts of the same thing: whichever saw more, because a tick may be lost.
+        measures.wrong_values = all.get(Outcome::WrongValue).max(timeline.integrity_events);
+        measures.latencies(timeline);
+        let Some(baseline) = timeline.baseline_window() else { return measures };
+        measures.baseline(timeline, baseline);
+        if let Some(window) = timeline.fault_window() {
+            measures.fault(timeline, window);
+        }
+        if let Some(lifted) = timeline.lifted() {
+            measures.recovery(timeline, lifted);
+        }
+        measures
+    }
+
+    fn baseline(&mut self, timeline: &Timeline<'_>, (from, to): (u64, u64)) {
+        let seconds: Vec<f64> = timeline.seconds(from, to).iter().map(|(_, sum)| sum.goodput()).collect();
+        self.baseline_goodput = median(&seconds);
+        let deviations: Vec<f64> = seconds.iter().map(|x| (x - self.baseline_goodput).abs()).collect();
+        self.baseline_sigma = MAD_TO_SIGMA * median(&deviations);
+        let sum = timeline.sum(from, to);
+        self.baseline_error_share = sum.error_share();
+        self.baseline_offered = if sum.seconds > 0.0 { sum.offered as f64 / sum.seconds } else { 0.0 };
+        self.baseline_missed_share = share(sum.missed, sum.offered);
+        self.faulted_share = share(sum.of(&timeline.faulted()).total(), sum.all().total());
+        self.baseline_service_ms = mean_ms(&sum);
+    }
+
+    fn fault(&mut self, timeline: &Timeline<'_>, (on, off): (u64, u64)) {
+        self.fault_ms = (off - on) as f64 / 1e3;
+        let faulted = timeline.faulted();
+        let failed = |tick: &observation::Tick| tick.servers.iter().any(|server| server.ops.errors() > 0);
+        let first = timeline.ticks.iter().find(|(at, tick)| *at > on && *at <= off + 200_000 && failed(tick));
+        self.time_to_error_ms = first.map(|(at, _)| (at - on) as f64 / 1e3);
+        for server in &faulted {
+            let opened = timeline.breakers.iter().find(|t| {
+                t.server == *server && t.to == BreakerState::Open && t.at_us + 1_000 >= on && t.at_us <= off
+            });
+            let ms = opened.map(|t| t.at_us.saturating_sub(on) as f64 / 1e3);
+            self.time_to_trip_ms.insert(server.clone(), ms);
+        }
+        let elsewhere =
+            |t: &&crate::timeline::Transition| t.to == BreakerState::Open && !faulted.contains(&t.server);
+        self.trips_elsewhere = timeline.breakers.iter().filter(elsewhere).count() as u64;
+
+        let whole = timeline.sum(on, off);
+        let all = whole.all();
+        for class in ERROR_CLASSES {
+            if all.get(class) > 0 {
+                self.error_share_by_class.insert(class.name(), share(all.get(class), all.total()));
+            }
+        }
+        let healthy: Vec<String> = whole.ops.keys().filter(|name| !faulted.contains(name)).cloned().collect();
+        let healthy = whole.of(&healthy);
+        self.healthy_error_share = share(healthy.errors(), healthy.total());
+        // The first moments belong to detection, which has a criterion of its own.
+        let settled = timeline.sum(on + ((off - on) / 3).min(1_000_000), off);
+        self.error_share = settled.error_share();
+        if settled.seconds > 0.0 && self.baseline_goodput > 0.0 {
+            self.goodput_retained = Some(settled.goodput() / self.baseline_goodput);
+        }
+    }
+
+    fn recovery(&mut self, timeline: &Timeline<'_>, lifted: u64) {
+        let end = timeline.end.map_or(lifted, |end| end.at_us);
+        self.time_to_close_ms = closed_at(timeline, lifted).map(|at| at.saturating_sub(lifted) as f64 / 1e3);
+        let seconds = timeline.seconds(lifted, end);
+        let horizon = HORIZON_S.min(seconds.len() / 2).max(1);
+        let limit = self.baseline_goodput - (0.05 * self.baseline_goodput).max(3.0 * self.baseline_sigma);
+        let back = seconds.windows(horizon).find(|window| {
+            let goodputs: Vec<f64> = window.iter().map(|(_, sum)| sum.goodput()).collect();
+            let mean = goodputs.iter().sum::<f64>() / goodputs.len() as f64;
+            let good = goodputs.iter().filter(|goodput| **goodput >= limit).count();
+            let errors: u64 = window.iter().map(|(_, sum)| sum.all().errors()).sum();
+            let total: u64 = window.iter().map(|(_, sum)| sum.all().total()).sum();
+            mean >= 0.95 * self.baseline_goodput
+                && good * 10 >= goodputs.len() * 8
+                && share(errors, total) <= self.baseline_error_share + 0.005
+        });
+        self.time_to_recover_ms =
+            back.and_then(|window| window.first()).map(|(at, _)| (at - lifted) as f64 / 1e3);
+    }
+
+    fn latencies(&mut self, timeline: &Timeline<'_>) {
+        let phases = [PhaseKind::Stabilization, PhaseKind::Testing, PhaseKind::Recovery];
+        for (index, phase) in phases.iter().enumerate() {
+            let Some(&from) = timeline.phases.get(phase) else { continue };
+            let next = phases.get(index + 1).and_then(|next| timeline.phases.get(next)).copied();
+            let to = next.or(timeline.end.map(|end| end.at_us)).unwrap_or(u64::MAX);
+            let latency = timeline.sum(from, to).latency;
+            if let (Some(p50), Some(p99)) = (latency.quantile_us(0.5), latency.quantile_us(0.99)) {
+                self.latency_ms.insert(phase.name(), [p50 as f64 / 1e3, p99 as f64 / 1e3]);
+            }
+        }
+    }
+}
+
+/// When every breaker was closed for good, not before `lifted`; `None`: one was still not closed at the end.
+fn closed_at(timeline: &Timeline<'_>, lifted: u64) -> Option<u64> {
+    let mut last: BTreeMap<&str, (u64, BreakerState)> = BTreeMap::new();
+    for transition in &timeline.breakers {
+        last.insert(&transition.server, (transition.at_us, transition.to));
+    }
+    // Where no event was seen the last tick says it.
+    if let Some((_, tick)) = timeline.ticks.last() {
+        for server in &tick.servers {
+            if server.breaker != BreakerState::Closed {
+                return None;
+            }
+        }
+    }
+    let closed = last.values().map(|(at, state)| (*state == BreakerState::Closed).then_some(*at));
+    let closed = closed.collect::<Option<Vec<u64>>>()?;
+    Some(closed.into_iter().max().unwrap_or(lifted).max(lifted))
+}
+
+fn mean_ms(sum: &Sum) -> f64 {
+    let (mut weighted, mut count) = (0.0, 0);
+    for service in sum.service.values() {
+        for (value, n) in &service.0 {
+            weighted += *value as f64 * *n as f64;
+            count += n;
+        }
+    }
+    if count == 0 { 0.0 } else { weighted / count as f64 / 1e3 }
+}
+
+/// The middle one; 0 of nothing.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    }
+}

@@ -1,0 +1,245 @@
+//! A journal, put in order.
+
+use std::collections::BTreeMap;
+
+use observation::journal::{Journal, Source};
+use observation::{
+    BreakerState, Canary, Counts, Dose, End, EventKind, Fault, FaultState, Gap, Hello, Histogram, PhaseKind,
+    Record, Run, Tick,
+};
+
+/// Everything of one run, by kind; moments are µs on the run's clock.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline<'a> {
+    pub(crate) run: Option<&'a Run>,
+    pub(crate) hello: Option<&'a Hello>,
+    pub(crate) phases: BTreeMap<PhaseKind, u64>,
+    pub(crate) faults: Vec<FaultLife>,
+    pub(crate) ticks: Vec<(u64, &'a Tick)>,
+    pub(crate) breakers: Vec<Transition>,
+    pub(crate) integrity_events: u64,
+    pub(crate) canaries: Vec<&'a Canary>,
+    pub(crate) doses: Vec<&'a Dose>,
+    pub(crate) gaps: Vec<&'a Gap>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) end: Option<&'a End>,
+    pub(crate) truncated: bool,
+}
+
+/// One fault from its intent to its proven absence.
+#[derive(Debug, Clone)]
+pub(crate) struct FaultLife {
+    pub(crate) id: String,
+    pub(crate) target: String,
+    pub(crate) server: Option<String>,
+    pub(crate) meaning: String,
+    pub(crate) given: String,
+    pub(crate) params: BTreeMap<String, f64>,
+    pub(crate) moments: BTreeMap<&'static str, u64>,
+}
+
+/// A breaker's change of state.
+#[derive(Debug, Clone)]
+pub(crate) struct Transition {
+    pub(crate) at_us: u64,
+    pub(crate) server: String,
+    pub(crate) to: BreakerState,
+}
+
+/// What the ticks of an interval add up to.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Sum {
+    pub(crate) seconds: f64,
+    pub(crate) offered: u64,
+    pub(crate) missed: u64,
+    pub(crate) ops: BTreeMap<String, Counts>,
+    pub(crate) attempts: BTreeMap<String, Counts>,
+    pub(crate) latency: Histogram,
+    pub(crate) service: BTreeMap<String, Histogram>,
+}
+
+impl Sum {
+    pub(crate) fn all(&self) -> Counts {
+        let mut all = Counts::default();
+        self.ops.values().for_each(|counts| all.merge(counts));
+        all
+    }
+
+    pub(crate) fn goodput(&self) -> f64 {
+        if self.seconds > 0.0 { self.all().ok() as f64 / self.seconds } else { 0.0 }
+    }
+
+    pub(crate) fn error_share(&self) -> f64 {
+        share(self.all().errors(), self.all().total())
+    }
+
+    /// Ops with their home on one of `servers`.
+    pub(crate) fn of(&self, servers: &[String]) -> Counts {
+        let mut sum = Counts::default();
+        self.ops.iter().filter(|(name, _)| servers.contains(name)).for_each(|(_, counts)| sum.merge(counts));
+        sum
+    }
+}
+
+/// `part` of `whole`; 0 of nothing.
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+impl FaultLife {
+    pub(crate) fn at(&self, moment: FaultState) -> Option<u64> {
+        self.moments.get(name(moment)).copied()
+    }
+
+    pub(crate) fn param(&self, name: &str) -> Option<f64> {
+        self.params.get(name).copied()
+    }
+}
+
+fn name(state: FaultState) -> &'static str {
+    match state {
+        FaultState::Sent => "sent",
+        FaultState::Acknowledged => "acknowledged",
+        FaultState::Removing => "removing",
+        FaultState::Lifted => "lifted",
+        FaultState::Removed => "removed",
+        FaultState::Failed => "failed",
+    }
+}
+
+impl<'a> Timeline<'a> {
+    pub(crate) fn read(journal: &'a Journal) -> Self {
+        let mut timeline = Self { truncated: journal.truncated, ..Self::default() };
+        for entry in &journal.entries {
+            timeline.add(entry.at_us, entry.source, &entry.record);
+        }
+        // Ticks may arrive out of order.
+        timeline.ticks.sort_by_key(|(at_us, _)| *at_us);
+        timeline.breakers.sort_by_key(|transition| transition.at_us);
+        timeline
+    }
+
+    fn add(&mut self, at_us: u64, source: Source, record: &'a Record) {
+        match (record, source) {
+            (Record::Run(run), Source::Runner) => self.run = Some(run),
+            (Record::Hello(hello), _) => self.hello = self.hello.or(Some(hello)),
+            (Record::Tick(tick), _) => self.ticks.push((at_us, tick)),
+            (Record::Event(event), _) => match &event.event {
+                EventKind::Breaker { to, .. } => {
+                    if let Some(server) = event.server.clone() {
+                        self.breakers.push(Transition { at_us, server, to: *to });
+                    }
+                }
+                EventKind::Integrity { .. } => self.integrity_events += 1,
+                _ => {}
+            },
+            (Record::Phase(phase), _) => drop(self.phases.entry(phase.phase).or_insert(phase.at_us)),
+            (Record::Fault(fault), _) => self.fault(fault),
+            (Record::Canary(canary), _) => self.canaries.push(canary),
+            (Record::Dose(dose), _) => self.doses.push(dose),
+            (Record::Gap(gap), Source::Runner) => self.gaps.push(gap),
+            (Record::Gap(gap), Source::Client) => self.gaps.push(gap),
+            (Record::Note(note), _) => self.notes.push(format!("{}: {}", note.code, note.text)),
+            (Record::End(end), Source::Runner) => self.end = Some(end),
+            _ => {}
+        }
+    }
+
+    fn fault(&mut self, fault: &Fault) {
+        let index = self.faults.iter().position(|known| known.id == fault.id).unwrap_or_else(|| {
+            self.faults.push(FaultLife {
+                id: fault.id.clone(),
+                target: fault.target.clone(),
+                server: fault.server.clone(),
+                meaning: fault.meaning.clone(),
+                given: fault.given.clone(),
+                params: fault.params.clone(),
+                moments: BTreeMap::new(),
+            });
+            self.faults.len() - 1
+        });
+        self.faults[index].moments.entry(name(fault.state)).or_insert(fault.at_us);
+    }
+
+    /// What was applied, each once.
+    pub(crate) fn given(&self) -> Vec<String> {
+        let mut given: Vec<String> = Vec::new();
+        for fault in &self.faults {
+            let text = format!("{}: {}", fault.target, fault.given);
+            if !given.contains(&text) {
+                given.push(text);
+            }
+        }
+        given
+    }
+
+    /// From the last acknowledgement to the first call that takes a fault away.
+    pub(crate) fn fault_window(&self) -> Option<(u64, u64)> {
+        let on =
+            self.faults.iter().map(|fault| fault.at(FaultState::Acknowledged)).collect::<Option<Vec<_>>>()?;
+        let off =
+            self.faults.iter().map(|fault| fault.at(FaultState::Removing)).collect::<Option<Vec<_>>>()?;
+        let (on, off) = (on.into_iter().max()?, off.into_iter().min()?);
+        (on < off).then_some((on, off))
+    }
+
+    /// When the last fault had no effect any more.
+    pub(crate) fn lifted(&self) -> Option<u64> {
+        self.faults
+            .iter()
+            .map(|fault| fault.at(FaultState::Lifted))
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .max()
+    }
+
+    /// The client's names of the servers with a fault.
+    pub(crate) fn faulted(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.faults.iter().filter_map(|fault| fault.server.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The stabilization phase.
+    pub(crate) fn baseline_window(&self) -> Option<(u64, u64)> {
+        let from = *self.phases.get(&PhaseKind::Stabilization)?;
+        let to = *self.phases.get(&PhaseKind::Testing)?;
+        Some((from, to))
+    }
+
+    /// Everything of the ticks that lie wholly within `(from, to]`.
+    pub(crate) fn sum(&self, from: u64, to: u64) -> Sum {
+        let mut sum = Sum::default();
+        let inside = self
+            .ticks
+            .iter()
+            .filter(|(at, tick)| *at <= to && at.saturating_sub(tick.period_us) + 1_000 >= from);
+        for (_, tick) in inside {
+            sum.seconds += tick.period_us as f64 / 1e6;
+            sum.offered += tick.offered;
+            sum.missed += tick.late + tick.dropped;
+            for server in &tick.servers {
+                sum.ops.entry(server.server.clone()).or_default().merge(&server.ops);
+                sum.attempts.entry(server.server.clone()).or_default().merge(&server.attempts);
+                sum.latency.merge(&server.latency);
+                sum.service.entry(server.server.clone()).or_default().merge(&server.service);
+            }
+        }
+        sum
+    }
+
+    /// Sums of whole seconds from `from` on, as long as they are covered by ticks for at least 80 %.
+    pub(crate) fn seconds(&self, from: u64, to: u64) -> Vec<(u64, Sum)> {
+        let mut seconds = Vec::new();
+        let mut begin = from;
+        while begin + 1_000_000 <= to {
+            let sum = self.sum(begin, begin + 1_000_000);
+            if sum.seconds >= 0.8 {
+                seconds.push((begin, sum));
+            }
+            begin += 1_000_000;
+        }
+        seconds
+    }
+}
