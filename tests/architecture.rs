@@ -19,7 +19,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "scenariod",
         &[
-            "lab", "scenario", "verdict", "report", "telemetry", "toxiproxy", "workload", "memcache-client",
+            "lab",
+            "scenario",
+            "verdict",
+            "report",
+            "telemetry",
+            "toxiproxy",
+            "workload",
+            "memcache-client",
             "observation",
         ],
     ),
@@ -60,7 +67,8 @@ fn arrows_point_down_only() {
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
     for path in manifests() {
         let text = std::fs::read_to_string(&path).unwrap();
-        let name = text.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"').to_owned();
+        let name =
+            text.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"').to_owned();
         let may = allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in the list of rooms"));
         for dependency in section(&text, "dependencies") {
             if allowed.contains_key(dependency.as_str()) {

@@ -121,6 +121,7 @@ pub async fn get(url: &str) -> Option<String> {
 
 /// The value of the series that begins with `series`, in a Prometheus text.
 pub fn metric(text: &str, series: &str) -> Option<f64> {
-    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    let line =
+        text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
     line.rsplit(' ').next()?.parse().ok()
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use humantime::Duration;
-use lab::MemcachedKind;
+use lab::{MemcachedKind, Ports};
 use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
@@ -63,6 +63,9 @@ pub struct Cli {
     /// Without a scenario: serve servers and proxies on the default ports until a signal
     #[arg(long, help_heading = "Lab")]
     pub lab: bool,
+    /// Lab without a scenario: default (8474, 21211-21213, 11211-11213) or any (free ones, printed)
+    #[arg(long, value_name = "WHICH", default_value = "default", help_heading = "Lab")]
+    pub lab_ports: Ports,
     /// Lab: servers
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Lab")]
     pub servers: usize,

@@ -73,7 +73,7 @@ fn list() -> Result<(), Failure> {
 
 /// `--lab` alone: servers and proxies on the default ports, until a signal.
 async fn serve_lab(cli: &Cli, stop: CancellationToken) -> Result<u8, Failure> {
-    let lab = Lab::start(&settings::lab(cli, Ports::Default, cli.seed.unwrap_or_else(rand::random))).await?;
+    let lab = Lab::start(&settings::lab(cli, cli.lab_ports, cli.seed.unwrap_or_else(rand::random))).await?;
     tracing::info!("{}: {:?}", lab.servers().describe(), lab.servers().addrs());
     tracing::info!("fault proxy: API {}, proxies on {}", lab.toxiproxy_url(), shown(&lab));
     tracing::info!(

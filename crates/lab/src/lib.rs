@@ -23,6 +23,18 @@ pub enum Ports {
     Default,
 }
 
+impl std::str::FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "default" => Ok(Ports::Default),
+            "any" => Ok(Ports::Ephemeral),
+            _ => Err("write default or any".to_owned()),
+        }
+    }
+}
+
 impl Ports {
     fn api(self) -> u16 {
         self.choose(8474)

@@ -11,7 +11,10 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("after-bad-attribute-update", "an update is all or nothing"),
     ("populate-same-name-twice", "the first of the two is shown as it was when it was made, still enabled"),
     ("populate-same-again-keeps-toxics", "the recording has a toxic here whose making was not recorded"),
-    ("populate-same-but-enabled-false-is-ignored", "the recording has a toxic here whose making was not recorded"),
+    (
+        "populate-same-but-enabled-false-is-ignored",
+        "the recording has a toxic here whose making was not recorded",
+    ),
     ("reset-with-body", "proxies that cannot listen were deleted in between without a recording"),
     ("after-reset-enabled-and-no-toxics", "follows from the case before"),
     ("reset-when-a-disabled-proxy-cannot-listen", "follows from the case before"),

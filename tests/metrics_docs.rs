@@ -1,0 +1,87 @@
+//! `docs/metrics.md` names every metric that the binaries export, and no other.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::architecture::workspace;
+use crate::harness::{PATIENCE, Running, binary, free_port, get, real_program, wait_for};
+
+fn documented() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(workspace().join("docs/metrics.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split(['`', '{']).next().map(str::to_owned)).collect()
+}
+
+fn exported(text: &str) -> BTreeSet<String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
+}
+
+/// Clean by Prometheus' own linter.
+fn lint(text: &str) {
+    use std::io::Write;
+    let Some(promtool) = real_program("promtool") else { return };
+    let mut child = std::process::Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+#[tokio::test]
+async fn every_exported_metric_is_documented_and_every_documented_one_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let addr = format!("127.0.0.1:{}", free_port());
+    let args = [
+        "--lab",
+        "--memcached",
+        "fake",
+        "--rate",
+        "500",
+        "--scenario",
+        "latency-200ms-1s",
+        "--metrics-port",
+        &addr,
+    ];
+    let mut scenariod = Running::start(&binary("scenariod"), &args, dir.path());
+    let mut load_url = None;
+    wait_for("the lab", PATIENCE, async || {
+        let log = std::fs::read_to_string(dir.path().join("scenariod.err")).unwrap_or_default();
+        let after = log.split_once("its metrics on ").map(|(_, rest)| rest.to_owned());
+        load_url = after.and_then(|rest| rest.lines().next().map(str::to_owned));
+        load_url.is_some()
+    })
+    .await;
+    let mut texts = (String::new(), String::new());
+    wait_for("both endpoints", PATIENCE, async || {
+        let its = get(&format!("http://{addr}/metrics")).await;
+        let loads = get(load_url.as_ref().unwrap()).await;
+        texts = (its.unwrap_or_default(), loads.unwrap_or_default());
+        texts.0.contains("scenario_phase") && texts.1.contains("memcache_operations_total")
+    })
+    .await;
+    lint(&texts.0);
+    lint(&texts.1);
+    let mut all = exported(&texts.0);
+    all.extend(exported(&texts.1));
+    // Label sets that only a fault brings, and what the lab's registry does not have.
+    let later = [
+        "toxiproxy_toxic_active",
+        "toxiproxy_toxic_value",
+        "scenario_phase_duration_seconds",
+        "loadgen_build_info",
+    ];
+    let documented = documented();
+    let missing: Vec<_> = all.difference(&documented).collect();
+    let stale: Vec<_> = documented.difference(&all).filter(|name| !later.contains(&name.as_str())).collect();
+    assert!(missing.is_empty() && stale.is_empty(), "not documented: {missing:?}; not exported: {stale:?}");
+    scenariod.signal("TERM");
+    assert_eq!(scenariod.exit_code(Duration::from_secs(30)).await, 3);
+}
