@@ -37,6 +37,7 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     let load_config = load_config(&cli, seed);
     let client_config = client_config(&cli, seed);
     client_config.validate().map_err(|error| Failure::Usage(error.into()))?;
+    load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
 
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
     // The port first: nothing else may have begun when it is taken.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use observation::{BreakerState, Outcome, PhaseKind};
+use observation::{BreakerState, LoadKind, Outcome, PhaseKind};
 use serde::Serialize;
 
 use crate::ERROR_CLASSES;
@@ -81,16 +81,27 @@ impl Measures {
     }
 
     fn baseline(&mut self, timeline: &Timeline<'_>, (from, to): (u64, u64)) {
-        let seconds: Vec<f64> = timeline.seconds(from, to).iter().map(|(_, sum)| sum.goodput()).collect();
+        let sum = timeline.sum(from, to);
+        self.baseline_offered = if sum.seconds > 0.0 { sum.offered as f64 / sum.seconds } else { 0.0 };
+        let seconds = timeline.seconds(from, to);
+        let seconds: Vec<f64> = seconds.iter().map(|(_, sum)| self.goodput(timeline, sum)).collect();
         self.baseline_goodput = median(&seconds);
         let deviations: Vec<f64> = seconds.iter().map(|x| (x - self.baseline_goodput).abs()).collect();
         self.baseline_sigma = MAD_TO_SIGMA * median(&deviations);
-        let sum = timeline.sum(from, to);
         self.baseline_error_share = sum.error_share();
-        self.baseline_offered = if sum.seconds > 0.0 { sum.offered as f64 / sum.seconds } else { 0.0 };
         self.baseline_missed_share = share(sum.missed, sum.offered);
         self.faulted_share = share(sum.of(&timeline.faulted()).total(), sum.all().total());
         self.baseline_service_ms = mean_ms(&sum);
+    }
+
+    /// Successful ops/s. In an open loop as a share of what was offered, at the baseline's rate: the randomness of arrivals is
+    /// the load's, not the client's.
+    fn goodput(&self, timeline: &Timeline<'_>, sum: &Sum) -> f64 {
+        let open = timeline.hello.is_some_and(|hello| hello.settings.load.kind == LoadKind::Open);
+        match open && sum.offered > 0 {
+            true => share(sum.all().ok(), sum.offered) * self.baseline_offered,
+            false => sum.goodput(),
+        }
     }
 
     fn fault(&mut self, timeline: &Timeline<'_>, (on, off): (u64, u64)) {
@@ -124,7 +135,7 @@ impl Measures {
         let settled = timeline.sum(on + ((off - on) / 3).min(1_000_000), off);
         self.error_share = settled.error_share();
         if settled.seconds > 0.0 && self.baseline_goodput > 0.0 {
-            self.goodput_retained = Some(settled.goodput() / self.baseline_goodput);
+            self.goodput_retained = Some(self.goodput(timeline, &settled) / self.baseline_goodput);
         }
     }
 
@@ -135,7 +146,7 @@ impl Measures {
         let horizon = HORIZON_S.min(seconds.len() / 2).max(1);
         let limit = self.baseline_goodput - (0.05 * self.baseline_goodput).max(3.0 * self.baseline_sigma);
         let back = seconds.windows(horizon).find(|window| {
-            let goodputs: Vec<f64> = window.iter().map(|(_, sum)| sum.goodput()).collect();
+            let goodputs: Vec<f64> = window.iter().map(|(_, sum)| self.goodput(timeline, sum)).collect();
             let mean = goodputs.iter().sum::<f64>() / goodputs.len() as f64;
             let good = goodputs.iter().filter(|goodput| **goodput >= limit).count();
             let errors: u64 = window.iter().map(|(_, sum)| sum.all().errors()).sum();

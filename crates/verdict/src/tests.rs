@@ -1,1 +1,363 @@
-//! Synthetic journals.
+//! Synthetic journals in the words of the domain, and the verdicts that they must get.
+
+use std::collections::BTreeMap;
+
+use observation::journal::{Entry, Source};
+use observation::{
+    BreakerSettings, BreakerState, Canary, ClientInfo, End, EndStatus, Event, EventKind, Fault, FaultState,
+    Gap, Hello, Histogram, LoadKind, LoadSettings, OnOpen, Phase, PhaseKind, Record, RoutingSettings, Run,
+    RunPhases, Server, ServerTick, Settings, Tick,
+};
+
+use super::*;
+
+/// 1000 ops/s at each of three servers; seconds of stabilization, fault and recovery.
+const RATE: u64 = 1000;
+const STABLE_S: u64 = 10;
+const FAULT_S: u64 = 10;
+const RECOVERY_S: u64 = 20;
+const FAULT_ON: u64 = STABLE_S * 1_000_000;
+const FAULT_OFF: u64 = (STABLE_S + FAULT_S) * 1_000_000;
+const END: u64 = (STABLE_S + FAULT_S + RECOVERY_S) * 1_000_000;
+
+/// A run with server `a` faulted: what the client did and what the witnesses saw.
+#[derive(Clone)]
+struct Scene {
+    params: Vec<(&'static str, f64)>,
+    meaning: &'static str,
+    on_open: OnOpen,
+    /// ms after the fault; `None`: no trip.
+    trips_after_ms: Option<u64>,
+    /// ms after the lift.
+    closes_after_ms: Option<u64>,
+    /// Share of `a`'s ops that fail while the fault is on.
+    failing: f64,
+    /// Share of the healthy servers' ops that fail while the fault is on.
+    healthy_failing: f64,
+    /// Share of all ops that fail before the fault.
+    baseline_failing: f64,
+    /// Until so many ms after the lift `a`'s ops go on failing.
+    failing_after_ms: u64,
+    /// Share of canaries that the fault touches.
+    canaries_touched: f64,
+    wrong_values: u64,
+    trip_elsewhere: bool,
+    server: Option<&'static str>,
+    gap: bool,
+    end: Option<EndStatus>,
+    clean: bool,
+}
+
+/// A hung server, and a client that does everything right.
+fn hung() -> Scene {
+    Scene {
+        params: vec![("loss", 1.0)],
+        meaning: "loss",
+        on_open: OnOpen::Failover,
+        trips_after_ms: Some(255),
+        closes_after_ms: Some(900),
+        failing: 0.01,
+        healthy_failing: 0.0,
+        baseline_failing: 0.0,
+        failing_after_ms: 0,
+        canaries_touched: 1.0,
+        wrong_values: 0,
+        trip_elsewhere: false,
+        server: Some("a"),
+        gap: false,
+        end: Some(EndStatus::Completed),
+        clean: true,
+    }
+}
+
+/// +200 ms at a timeout of 250: nothing may trip, the pool carries it.
+fn slow() -> Scene {
+    Scene {
+        params: vec![("latency_ms", 200.0), ("jitter_ms", 0.0)],
+        meaning: "latency",
+        trips_after_ms: None,
+        closes_after_ms: None,
+        failing: 0.0,
+        ..hung()
+    }
+}
+
+fn settings(on_open: OnOpen) -> Settings {
+    Settings {
+        driver: "meta".to_owned(),
+        op_timeout_ms: 250,
+        connect_timeout_ms: 250,
+        pool_max: 256,
+        pool_max_waiting: 128,
+        retries: 1,
+        breaker: Some(BreakerSettings {
+            consecutive_timeouts: Some(5),
+            ratio: None,
+            trip_on_refused: true,
+            open_ms: 1000,
+            open_jitter: 0.2,
+            half_open_probes: 1,
+            successes_to_close: 3,
+        }),
+        routing: RoutingSettings { on_open, failover_ttl_ms: 10_000, max_ejected: 2 },
+        load: LoadSettings {
+            kind: LoadKind::Open,
+            arrivals: None,
+            rate_ops_per_s: Some(3.0 * RATE as f64),
+            concurrency: 1000,
+            workload: "mixed".to_owned(),
+            keys: 1000,
+            seed: 1,
+        },
+    }
+}
+
+impl Scene {
+    fn judge(&self) -> Verdict {
+        super::judge(&self.journal())
+    }
+
+    fn journal(&self) -> Journal {
+        let mut entries = Vec::new();
+        let mut add =
+            |at_us: u64, source: Source, record: Record| entries.push(Entry { at_us, source, record });
+        let phases = RunPhases {
+            stabilization_ms: STABLE_S * 1000,
+            testing_ms: FAULT_S * 1000,
+            recovery_ms: RECOVERY_S * 1000,
+        };
+        let run = Run {
+            v: 1,
+            run: "r".to_owned(),
+            scenario: "s".to_owned(),
+            suite: "x".to_owned(),
+            description: String::new(),
+            scenario_toml: String::new(),
+            rules_sha256: String::new(),
+            phases,
+            wall_ms: 0,
+            tool_version: "0".to_owned(),
+            backend: "none".to_owned(),
+        };
+        add(0, Source::Runner, Record::Run(Box::new(run)));
+        let server = |name: &str| Server { name: name.to_owned(), addr: format!("{name}:1") };
+        let hello = Hello {
+            v: 1,
+            client: ClientInfo { name: "c".to_owned(), version: "1".to_owned() },
+            instance: "i".to_owned(),
+            at_us: 0,
+            wall_ms: 0,
+            servers: ["a", "b", "c"].map(server).into(),
+            settings: settings(self.on_open),
+        };
+        add(0, Source::Client, Record::Hello(Box::new(hello)));
+        for (at_us, phase) in
+            [(0, PhaseKind::Stabilization), (FAULT_ON, PhaseKind::Testing), (FAULT_OFF, PhaseKind::Recovery)]
+        {
+            add(at_us, Source::Runner, Record::Phase(Phase { at_us, phase }));
+        }
+        for (at_us, state) in [
+            (FAULT_ON - 1000, FaultState::Sent),
+            (FAULT_ON, FaultState::Acknowledged),
+            (FAULT_OFF, FaultState::Removing),
+            (FAULT_OFF + 1000, FaultState::Lifted),
+            (FAULT_OFF + 1_100_000, FaultState::Removed),
+        ] {
+            add(at_us, Source::Runner, Record::Fault(Box::new(self.fault(at_us, state))));
+        }
+        self.breakers(&mut add);
+        for n in 0..END / 100_000 {
+            let at_us = (n + 1) * 100_000;
+            add(at_us, Source::Client, Record::Tick(self.tick(at_us)));
+            add(at_us, Source::Runner, Record::Canary(self.canary(at_us, n)));
+        }
+        if self.gap {
+            let gap = Gap { from_us: FAULT_ON, to_us: FAULT_ON + 2_000_000, reason: "lost".to_owned() };
+            add(FAULT_ON, Source::Runner, Record::Gap(gap));
+        }
+        if let Some(status) = self.end {
+            let end = End { at_us: END, status, reason: None, clean: self.clean };
+            add(END, Source::Runner, Record::End(end));
+        }
+        Journal { entries, truncated: false }
+    }
+
+    fn fault(&self, at_us: u64, state: FaultState) -> Fault {
+        let params: BTreeMap<String, f64> = self.params.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
+        Fault {
+            at_us,
+            id: "f".to_owned(),
+            state,
+            target: "proxy-a".to_owned(),
+            server: self.server.map(str::to_owned),
+            meaning: self.meaning.to_owned(),
+            given: "given".to_owned(),
+            params,
+            lease_until_us: END,
+            error: None,
+        }
+    }
+
+    fn breakers(&self, add: &mut impl FnMut(u64, Source, Record)) {
+        let mut change = |at_us: u64, server: &str, from, to| {
+            let event = EventKind::Breaker { from, to, reason: String::new() };
+            add(
+                at_us,
+                Source::Client,
+                Record::Event(Event { at_us, server: Some(server.to_owned()), event }),
+            );
+        };
+        if let Some(ms) = self.trips_after_ms {
+            change(FAULT_ON + ms * 1000, "a", BreakerState::Closed, BreakerState::Open);
+            if let Some(ms) = self.closes_after_ms {
+                change(FAULT_OFF + ms * 1000, "a", BreakerState::HalfOpen, BreakerState::Closed);
+            }
+        }
+        if self.trip_elsewhere {
+            change(FAULT_ON + 2_000_000, "b", BreakerState::Closed, BreakerState::Open);
+            change(FAULT_ON + 3_000_000, "b", BreakerState::HalfOpen, BreakerState::Closed);
+        }
+    }
+
+    fn tick(&self, at_us: u64) -> Tick {
+        let on = at_us > FAULT_ON && at_us <= FAULT_OFF + self.failing_after_ms * 1000;
+        let server = |name: &str| {
+            let share = match (at_us <= FAULT_ON, on, name) {
+                (true, _, _) => self.baseline_failing,
+                (_, true, "a") => self.failing,
+                (_, true, _) => self.healthy_failing,
+                _ => 0.0,
+            };
+            let n = RATE / 10;
+            let failed = (n as f64 * share).round() as u64;
+            let mut ops = observation::Counts::default();
+            ops.add(Outcome::Hit, n - failed);
+            ops.add(Outcome::Timeout, failed);
+            let us = if on && name == "a" { 205_000 } else { 500 };
+            let mut attempts = ops.clone();
+            if on && name == "a" && self.canaries_touched > 0.0 {
+                attempts.add(Outcome::BreakerOpen, 50);
+            }
+            let latency = Histogram(vec![(us, n)]);
+            ServerTick {
+                server: name.to_owned(),
+                ops,
+                attempts,
+                latency: latency.clone(),
+                service: latency,
+                ..ServerTick::default()
+            }
+        };
+        let mut servers: Vec<ServerTick> = ["a", "b", "c"].map(server).into();
+        if at_us == FAULT_ON + 100_000 {
+            servers[1].ops.add(Outcome::WrongValue, self.wrong_values);
+        }
+        Tick { at_us, period_us: 100_000, offered: 300, started: 300, servers, ..Tick::default() }
+    }
+
+    fn canary(&self, at_us: u64, n: u64) -> Canary {
+        let on = at_us > FAULT_ON && at_us <= FAULT_OFF;
+        let touched = on && (n % 100) < (self.canaries_touched * 100.0) as u64;
+        let took_us = match (touched, self.meaning) {
+            (false, _) => Some(300),
+            (true, "latency") => Some(200_300),
+            (true, _) => None,
+        };
+        let (target, server) = ("proxy-a".to_owned(), self.server.map(str::to_owned));
+        Canary { at_us, target, server, took_us, error: None }
+    }
+}
+
+/// The verdict, and the criterion that decided it.
+fn decided(scene: &Scene) -> (Result, String) {
+    let verdict = scene.judge();
+    let id = verdict.reasons.first().and_then(|reason| reason.split(':').next()).unwrap_or("").to_owned();
+    (verdict.result, id)
+}
+
+fn expect(scene: Scene, result: Result, criterion: &str) {
+    let (got, id) = decided(&scene);
+    assert_eq!((got, id.as_str()), (result, criterion), "{:#?}", scene.judge().reasons);
+}
+
+#[test]
+fn good_clients_pass() {
+    expect(hung(), Result::Pass, "");
+    expect(slow(), Result::Pass, "");
+    // Without failover the faulted third is lost, and that is what these settings allow.
+    expect(Scene { on_open: OnOpen::FailFast, failing: 1.0, ..hung() }, Result::Pass, "");
+    let down = Scene { meaning: "down", params: vec![], trips_after_ms: Some(5), ..hung() };
+    expect(down, Result::Pass, "");
+}
+
+#[test]
+fn bad_clients_fail_for_the_right_reason() {
+    expect(Scene { trips_after_ms: None, failing: 1.0, ..hung() }, Result::Fail, "trips-as-expected");
+    expect(Scene { trips_after_ms: Some(300), ..slow() }, Result::Fail, "trips-as-expected");
+    expect(Scene { trip_elsewhere: true, ..hung() }, Result::Fail, "no-trip-on-healthy");
+    expect(Scene { healthy_failing: 0.02, ..hung() }, Result::Fail, "healthy-isolation");
+    expect(Scene { failing: 0.4, ..hung() }, Result::Fail, "goodput-retained");
+    expect(Scene { failing_after_ms: 19_000, failing: 0.05, ..hung() }, Result::Fail, "recovery");
+}
+
+#[test]
+fn limits_have_two_sides() {
+    // Timeout 250 ms + 5 ops at 1000/s + 500 ms.
+    expect(Scene { trips_after_ms: Some(754), ..hung() }, Result::Pass, "");
+    expect(Scene { trips_after_ms: Some(757), ..hung() }, Result::Fail, "time-to-trip");
+    // Open time 1 s + 20 %, timeout 250 ms, 3 probes, 3 s.
+    expect(Scene { closes_after_ms: Some(4_445), ..hung() }, Result::Pass, "");
+    expect(Scene { closes_after_ms: Some(4_460), ..hung() }, Result::Fail, "recovery");
+}
+
+#[test]
+fn one_wrong_value_is_stronger_than_everything() {
+    expect(Scene { wrong_values: 1, ..hung() }, Result::WrongData, "no-wrong-values");
+    expect(Scene { wrong_values: 1, canaries_touched: 0.0, ..hung() }, Result::WrongData, "no-wrong-values");
+    assert_eq!(Scene { wrong_values: 1, ..hung() }.judge().result.exit_code(), 5);
+}
+
+#[test]
+fn a_fault_that_did_not_bite_and_a_path_past_the_proxy_are_invalid() {
+    expect(Scene { canaries_touched: 0.0, ..hung() }, Result::Invalid, "fault-bit");
+    expect(Scene { canaries_touched: 0.3, ..hung() }, Result::Invalid, "fault-bit");
+    expect(Scene { server: None, ..hung() }, Result::Invalid, "fault-bit");
+    expect(Scene { baseline_failing: 0.05, ..hung() }, Result::Invalid, "baseline");
+    let none = Journal { entries: Vec::new(), truncated: false };
+    assert_eq!(judge(&none).result, Result::Invalid);
+}
+
+#[test]
+fn what_was_not_seen_to_its_end_is_never_a_pass() {
+    expect(Scene { end: None, ..hung() }, Result::Inconclusive, "completed");
+    expect(Scene { end: Some(EndStatus::Stopped), ..hung() }, Result::Inconclusive, "completed");
+    expect(Scene { end: Some(EndStatus::Failed), ..hung() }, Result::Inconclusive, "completed");
+    expect(Scene { gap: true, ..hung() }, Result::Inconclusive, "observed");
+    expect(Scene { clean: false, ..hung() }, Result::Inconclusive, "clean");
+    let mut cut = hung().journal();
+    cut.truncated = true;
+    assert_eq!(judge(&cut).result, Result::Inconclusive);
+}
+
+#[test]
+fn taking_records_away_never_makes_a_failure_a_pass() {
+    let bad = Scene { trips_after_ms: None, failing: 1.0, ..hung() }.journal();
+    for keep in [2, 3, 5, 7] {
+        let entries = bad.entries.iter().enumerate().filter(|(n, _)| n % keep != 0).map(|(_, e)| e.clone());
+        let thinned = Journal { entries: entries.collect(), truncated: false };
+        assert_ne!(judge(&thinned).result, Result::Pass, "every {keep}th");
+    }
+    for length in (0..bad.entries.len()).step_by(37) {
+        let cut = Journal { entries: bad.entries[..length].to_vec(), truncated: false };
+        assert_ne!(judge(&cut).result, Result::Pass, "the first {length}");
+    }
+}
+
+#[test]
+fn judging_again_gives_the_same() {
+    let journal = hung().journal();
+    assert_eq!(
+        serde_json::to_string(&judge(&journal)).unwrap(),
+        serde_json::to_string(&judge(&journal)).unwrap()
+    );
+}

@@ -22,7 +22,7 @@ use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
 use crate::keys::{HotSet, KeyTable};
 use crate::metrics::Metrics;
-use crate::mix::{Mix, OpKind};
+use crate::mix::{Mix, OpKind, PRESETS};
 use crate::recorder::Recorder;
 use crate::summary::Summary;
 use crate::values::ValueSize;
@@ -78,11 +78,22 @@ impl Default for LoadConfig {
     }
 }
 
+impl LoadConfig {
+    /// Checks what a user may have mistyped; [`Load::start`] does it too.
+    pub fn validate(&self) -> Result<(), LoadError> {
+        self.mix().map(drop)
+    }
+
+    fn mix(&self) -> Result<Mix, LoadError> {
+        Mix::preset(&self.workload).ok_or_else(|| LoadError::UnknownWorkload(self.workload.clone()))
+    }
+}
+
 /// Why a load cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// There is no such mix.
-    #[error("there is no workload {0:?}; there are: mixed, get-heavy, set-heavy")]
+    #[error("there is no workload {0:?}; there are: {names}", names = preset_names())]
     UnknownWorkload(String),
     /// The client refused its configuration.
     #[error(transparent)]
@@ -93,6 +104,10 @@ pub enum LoadError {
     /// A metric of that name exists already.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+fn preset_names() -> String {
+    PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")
 }
 
 /// A load that is running; [`Load::stop`] ends it.
@@ -115,8 +130,7 @@ impl Load {
         servers: Vec<ServerAddr>,
         registry: &Registry,
     ) -> Result<Self, LoadError> {
-        let mut mix = Mix::preset(&config.workload)
-            .ok_or_else(|| LoadError::UnknownWorkload(config.workload.clone()))?;
+        let mut mix = config.mix()?;
         if !client_config.driver.has_touch() {
             mix = mix.without(OpKind::Touch);
         }

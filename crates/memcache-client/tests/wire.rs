@@ -1,0 +1,357 @@
+//! The client on real sockets: both drivers against a real and a fake memcached, and against servers that lie.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use memcache_client::{
+    BreakerConfig, Client, Config, Driver, Error, Key, Op, Outcome, PoolConfig, ProtocolError, ServerAddr,
+    Silent,
+};
+use memcached_fake::{FakeMemcached, real::RealMemcached};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+fn key(text: &str) -> Key {
+    Key::new(text.to_owned()).unwrap()
+}
+
+fn config() -> Config {
+    Config { breaker: None, retries: 0, ..Config::default() }
+}
+
+fn client(addrs: &[std::net::SocketAddr], config: Config) -> Client {
+    let servers = addrs
+        .iter()
+        .enumerate()
+        .map(|(n, addr)| ServerAddr { name: format!("s{n}"), addr: addr.to_string() });
+    Client::new(servers.collect(), config, Arc::new(Silent)).unwrap()
+}
+
+async fn fake() -> FakeMemcached {
+    FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap()
+}
+
+/// Every op of a driver, with every outcome that it can have.
+async fn conformance(client: &Client, driver: Driver) {
+    let (k, counter) = (key("conf"), key("conf-counter"));
+    client.delete(&k).await.unwrap();
+    client.delete(&counter).await.unwrap();
+    assert_eq!(client.get(&k).await.unwrap(), None);
+    for length in [0, 1, 100, 16 * 1024, 70_000, 1_000_000] {
+        let value = vec![b'v'; length];
+        client.set(&k, value.clone().into(), Some(Duration::from_secs(60))).await.unwrap();
+        assert_eq!(client.get(&k).await.unwrap().unwrap(), value, "{length}");
+    }
+    assert!(!client.add(&k, "x".into(), None).await.unwrap());
+    if driver == Driver::Meta {
+        assert!(client.touch(&k, Some(Duration::from_secs(50))).await.unwrap());
+        assert!(client.delete(&k).await.unwrap());
+        assert!(!client.delete(&k).await.unwrap());
+        assert!(!client.touch(&k, None).await.unwrap());
+    } else {
+        client.delete(&k).await.unwrap();
+        let touch = client.execute(Op::Touch(k.clone(), None)).await;
+        assert!(matches!(touch.result, Err(Error::Unsupported { .. })));
+    }
+    assert!(client.add(&k, "x".into(), None).await.unwrap());
+    assert_eq!(client.incr(&counter, 5, None).await.unwrap(), None);
+    assert_eq!(client.incr(&counter, 5, Some((10, None))).await.unwrap(), Some(10));
+    assert_eq!(client.incr(&counter, 5, None).await.unwrap(), Some(15));
+    let keys = [key("m1"), key("m2"), key("m3")];
+    client.set(&keys[0], "1".into(), None).await.unwrap();
+    client.set(&keys[2], "3".into(), None).await.unwrap();
+    client.delete(&keys[1]).await.unwrap();
+    let got = client.multi_get(&keys).await.keys;
+    let got: Vec<_> = got.into_iter().map(|key| key.result.unwrap()).collect();
+    assert_eq!(got, [Some("1".into()), None, Some("3".into())]);
+    let large = vec![0; 1024 * 1024 + 1];
+    assert!(matches!(client.set(&k, large.into(), None).await, Err(Error::ValueTooLarge { .. })));
+}
+
+#[tokio::test]
+async fn both_drivers_do_every_op_on_both_servers() {
+    for driver in [Driver::Meta, Driver::MemcacheAsync] {
+        let config = Config { driver, op_timeout: Duration::from_secs(1), ..config() };
+        let fake = fake().await;
+        conformance(&client(&[fake.addr()], config.clone()), driver).await;
+        if let Some(real) = RealMemcached::for_test().await {
+            conformance(&client(&[real.addr()], config), driver).await;
+        }
+    }
+}
+
+/// Answers each connection's requests with what `reply` makes of the request line, after a delay.
+async fn liar(
+    delay: impl Fn(usize) -> Duration + Send + Sync + 'static,
+    reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
+) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (lie, asked) = (Arc::new((delay, reply)), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (lie, asked) = (Arc::clone(&lie), Arc::clone(&asked));
+            tokio::spawn(async move {
+                let mut buffer = Vec::new();
+                while stream.read_buf(&mut buffer).await.is_ok_and(|n| n > 0) {
+                    while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+                        let line: Vec<u8> = buffer.drain(..=end).collect();
+                        tokio::time::sleep((lie.0)(asked.fetch_add(1, Ordering::Relaxed))).await;
+                        let line = String::from_utf8_lossy(&line).trim().to_owned();
+                        if stream.write_all(&(lie.1)(&line)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+/// The right reply to `mg KEY v k O<n>`: the key is the value.
+fn honest(line: &str) -> Vec<u8> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let (key, opaque) = (words[1], words.iter().find(|word| word.starts_with('O')).unwrap_or(&"O0"));
+    format!("VA {} k{key} {opaque}\r\n{key}\r\n", key.len()).into_bytes()
+}
+
+#[tokio::test]
+async fn a_late_reply_is_never_given_to_the_next_op() {
+    // Every third reply comes after the timeout; one connection, so that the next op would meet it.
+    let late = |n: usize| if n % 3 == 0 { Duration::from_millis(35) } else { Duration::ZERO };
+    let addr = liar(late, honest).await;
+    let pool = PoolConfig { max: 1, ..PoolConfig::default() };
+    let client = client(&[addr], Config { op_timeout: Duration::from_millis(20), pool, ..config() });
+    let (mut timeouts, mut hits) = (0, 0);
+    for n in 0..300 {
+        let asked = format!("key{n}");
+        match client.get(&key(&asked)).await {
+            Ok(value) => {
+                assert_eq!(value.unwrap(), asked.as_bytes());
+                hits += 1;
+            }
+            Err(Error::Timeout(_)) => timeouts += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(timeouts > 50 && hits > 100, "{timeouts} timeouts, {hits} hits");
+}
+
+fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.poll(&mut cx) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[tokio::test]
+async fn ops_dropped_at_random_moments_poison_nothing_and_leak_nothing() {
+    let fake = fake().await;
+    let pool = PoolConfig { max: 4, ..PoolConfig::default() };
+    let client = client(&[fake.addr()], Config { pool, op_timeout: Duration::from_secs(1), ..config() });
+    for n in 0..50 {
+        let text = format!("key{n}");
+        client.set(&key(&text), text.clone().into(), None).await.unwrap();
+    }
+    let tasks = (0..8u64).map(|seed| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut dropped = 0;
+            for _ in 0..2_000 {
+                let text = format!("key{}", rng.random_range(0..50));
+                let asked = key(&text);
+                let op = client.get(&asked);
+                // Polled a random number of times, then dropped.
+                if rng.random_bool(0.3) {
+                    let polls = rng.random_range(0..4);
+                    let mut op = std::pin::pin!(op);
+                    let mut ended = false;
+                    for _ in 0..polls {
+                        if let Some(value) = poll_once(op.as_mut()) {
+                            assert_eq!(value.unwrap().unwrap(), text.as_bytes());
+                            ended = true;
+                            break;
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                    dropped += u32::from(!ended);
+                } else if let Some(value) = match op.await {
+                    Err(Error::PoolExhausted(_)) => None,
+                    other => Some(other.unwrap().unwrap()),
+                } {
+                    assert_eq!(value, text.as_bytes());
+                }
+            }
+            dropped
+        })
+    });
+    let dropped: u32 = futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).sum();
+    assert!(dropped > 1_000, "{dropped}");
+    let stats = client.stats()[0];
+    assert_eq!((stats.pool.active, stats.pool.waiting, stats.in_flight), (0, 0, 0));
+    assert!(stats.pool.total <= 4);
+}
+
+#[tokio::test]
+async fn replies_that_must_not_be_are_protocol_errors_and_end_the_connection() {
+    type Lie = fn(&str) -> Vec<u8>;
+    let lies: [(&str, Lie); 9] = [
+        ("wrong key", |line| {
+            String::from_utf8(honest(line)).unwrap().replace("kasked", "kother").into_bytes()
+        }),
+        ("wrong opaque", |_| b"VA 1 kasked O99\r\nx\r\n".to_vec()),
+        ("no echo", |_| b"VA 1\r\nx\r\n".to_vec()),
+        ("short length", |line| {
+            String::from_utf8(honest(line)).unwrap().replace("VA 5", "VA 1").into_bytes()
+        }),
+        ("huge length", |_| b"VA 18446744073709551615 kasked O1\r\n".to_vec()),
+        ("negative length", |_| b"VA -1 kasked O1\r\n".to_vec()),
+        ("twenty digits", |_| b"VA 99999999999999999999 kasked O1\r\n".to_vec()),
+        ("endless line", |_| vec![b'x'; 100_000]),
+        ("http", |_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+    ];
+    for (name, lie) in lies {
+        let addr = liar(|_| Duration::ZERO, lie).await;
+        let client = client(&[addr], config());
+        let done = client.execute(Op::Get(key("asked"))).await;
+        assert_eq!(done.outcome(), Outcome::Protocol, "{name}: {:?}", done.result);
+        assert_eq!(client.stats()[0].pool.total, 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_asked_for_end_the_connection_but_not_the_reply() {
+    let twice = |line: &str| [honest(line), honest(line)].concat();
+    let client = client(&[liar(|_| Duration::ZERO, twice).await], config());
+    for n in 0..20 {
+        let asked = format!("key{n}");
+        assert_eq!(client.get(&key(&asked)).await.unwrap().unwrap(), asked.as_bytes());
+    }
+    assert!(client.stats()[0].pool.created >= 20);
+}
+
+#[tokio::test]
+async fn a_drip_meets_the_deadline_of_the_whole_op() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                while stream.write_all(b"V").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+    });
+    let client = client(&[addr], Config { op_timeout: Duration::from_millis(150), ..config() });
+    let began = Instant::now();
+    // The first byte comes before the question, which is unexpected enough; the later ones must not prolong it.
+    assert!(client.get(&key("k")).await.is_err());
+    assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn refused_connects_trip_at_once_and_all_servers_down_is_a_quick_answer() {
+    let nobody = || async { TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
+    let addrs = [nobody().await, nobody().await, nobody().await];
+    let client = client(&addrs, Config { breaker: Some(BreakerConfig::default()), ..Config::default() });
+    let began = Instant::now();
+    let done = client.execute(Op::Get(key("k"))).await;
+    assert!(done.result.is_err() && began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    assert_eq!(done.attempts.len(), 3);
+    let open = client
+        .stats()
+        .iter()
+        .filter(|s| s.breaker.unwrap().state == memcache_client::breaker::State::Open)
+        .count();
+    // The last one is kept.
+    assert_eq!(open, 2);
+}
+
+#[tokio::test]
+async fn half_open_lets_exactly_one_of_many_waiting_ops_through() {
+    // Accepts and reads, never answers; counts what arrives.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counter = Arc::clone(&counter);
+            tokio::spawn(async move {
+                let mut buffer = [0; 1024];
+                while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+                    counter.fetch_add(buffer[..n].iter().filter(|b| **b == b'\n').count(), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let healthy = fake().await;
+    let config = Config {
+        op_timeout: Duration::from_millis(100),
+        breaker: Some(BreakerConfig {
+            open: Duration::from_millis(200),
+            open_jitter: 0.0,
+            ..BreakerConfig::default()
+        }),
+        // Room for all: here the breaker is asked, not the pool.
+        pool: PoolConfig { max: 1_100, ..PoolConfig::default() },
+        retries: 0,
+        ..Config::default()
+    };
+    let client = client(&[addr, healthy.addr()], config);
+    let hung: Vec<Key> = (0..5_000)
+        .map(|n| key(&format!("k{n}")))
+        .filter(|k| memcache_client::Router::new(["s0", "s1"]).home(k.as_bytes()) == 0)
+        .take(1_000)
+        .collect();
+    let all = async || {
+        let ops = hung.iter().map(|k| client.execute(Op::Get(k.clone())));
+        futures::future::join_all(ops).await
+    };
+    all().await;
+    assert_eq!(client.stats()[0].breaker.unwrap().state, memcache_client::breaker::State::Open);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(210)).await;
+        let before = asked.load(Ordering::Relaxed);
+        let done = all().await;
+        assert_eq!(asked.load(Ordering::Relaxed) - before, 1);
+        // The others were served by the next server.
+        assert_eq!(done.iter().filter(|d| d.outcome() == Outcome::Miss).count(), 999);
+    }
+}
+
+#[tokio::test]
+async fn a_dead_idle_connection_is_replaced_without_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    // Answers one request a connection, then closes it.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = vec![0; 1024];
+            let Ok(n @ 1..) = stream.read(&mut buffer).await else { continue };
+            let _ = stream.write_all(&honest(String::from_utf8_lossy(&buffer[..n]).trim())).await;
+        }
+    });
+    let client = client(&[addr], config());
+    for n in 0..50 {
+        assert_eq!(client.get(&key(&format!("k{n}"))).await.unwrap().unwrap(), format!("k{n}"));
+        // Until the close has arrived: the check before use costs nothing, so it sees only what is there.
+        let probe = TcpStream::connect(addr).await.unwrap();
+        drop(probe);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[test]
+fn a_desync_says_what_was_expected() {
+    let error = ProtocolError::Desync { what: "key", expected: "a".to_owned(), got: "b".to_owned() };
+    assert_eq!(error.to_string(), "the reply carries key \"b\" instead of \"a\"");
+}
