@@ -1,5 +1,12 @@
 //! End-to-end tests of the two binaries, and the rules of the house. One binary: on few cores linking dominates.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, and skip loudly"
+)]
+
 mod architecture;
 mod bad_input;
 mod harness;

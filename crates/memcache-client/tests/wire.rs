@@ -1,5 +1,7 @@
 //! The client on real sockets: both drivers against a real and a fake memcached, and against servers that lie.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -123,7 +125,7 @@ fn honest(line: &str) -> Vec<u8> {
 #[tokio::test]
 async fn a_late_reply_is_never_given_to_the_next_op() {
     // Every third reply comes after the timeout; one connection, so that the next op would meet it.
-    let late = |n: usize| if n % 3 == 0 { Duration::from_millis(35) } else { Duration::ZERO };
+    let late = |n: usize| if n.is_multiple_of(3) { Duration::from_millis(35) } else { Duration::ZERO };
     let addr = liar(late, honest).await;
     let pool = PoolConfig { max: 1, ..PoolConfig::default() };
     let client = client(&[addr], Config { op_timeout: Duration::from_millis(20), pool, ..config() });

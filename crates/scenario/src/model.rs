@@ -1,4 +1,4 @@
-//! Scenario files: what is written ([`Written`]), and what it means ([`Scenario`]).
+//! Scenario files: what is written, and the [`Scenario`] that it means.
 
 use std::time::Duration;
 

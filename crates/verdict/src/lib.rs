@@ -1,7 +1,7 @@
 //! The judge: a pure function from a journal to a verdict. No I/O, no clock; judging again gives the same bytes.
 //!
-//! [`timeline`] reads the journal, [`expect`] computes what this client should do under this fault, [`measure`] what it did,
-//! [`validity`] whether the run can say anything at all, [`criteria`] compares.
+//! `timeline` reads the journal, `expect` computes what this client should do under this fault, `measure` what it did,
+//! `validity` whether the run can say anything at all, `criteria` compares.
 
 mod criteria;
 mod expect;

@@ -1,7 +1,7 @@
 //! Load through the memcache client: which ops on which keys, when they start, whether their replies are right, and
 //! what became of them.
 //!
-//! [`Load::start`] runs the drivers ([`driver`]), all of the same loop; [`arrivals`], [`mix`], [`keys`] and [`values`]
+//! [`Load::start`] runs the drivers (`driver`), all of the same loop; `arrivals`, `mix`, `keys` and `values`
 //! say what they do; [`recorder`] counts; every 100 ms the counts go into the observation stream and the metrics.
 
 pub mod arrivals;

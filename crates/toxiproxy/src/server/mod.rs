@@ -1,5 +1,5 @@
-//! The embedded server: Toxiproxy's API ([`api`]) over a set of proxies ([`store`]), each with its connections ([`proxy`]),
-//! each of those with two links ([`link`]) through chains of toxics ([`pipe`]). Nothing is global: several servers can run in
+//! The embedded server: Toxiproxy's API (`api`) over a set of proxies (`store`), each with its connections (`proxy`),
+//! each of those with two links (`link`) through chains of toxics (`pipe`). Nothing is global: several servers can run in
 //! one process.
 
 mod api;
