@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use toxiproxy::wire::{NewProxy, Proxy, ProxyUpdate, Stream, Toxic, ToxicUpdate};
+use toxiproxy::wire::{Attributes, NewProxy, Proxy, ProxyUpdate, Stream, Toxic, ToxicUpdate};
 use toxiproxy::{Client, ClientError, Version};
 
 use crate::fault::{Meaning, ToxicPlan};
@@ -41,8 +41,25 @@ pub struct Applied {
     pub proxy: String,
     /// Name of the toxic.
     pub toxic: String,
-    /// What to set before it is deleted; `None`: a marker whose proxy is disabled.
-    pub harmless: Option<ToxicPlan>,
+    /// The first rung of taking it away.
+    pub undo: Undo,
+}
+
+/// How an effect is ended at once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Undo {
+    /// It is the marker of a disabled proxy, which is enabled.
+    Enable,
+    /// Attributes under which the toxic has no effect; it is deleted later.
+    Update(Attributes),
+    /// The toxic is deleted.
+    Delete,
+}
+
+impl From<&ToxicPlan> for Undo {
+    fn from(plan: &ToxicPlan) -> Self {
+        plan.harmless.clone().map_or(Undo::Delete, Undo::Update)
+    }
 }
 
 impl Backend {
@@ -114,7 +131,7 @@ impl Backend {
         };
         let echo = self.client.add_toxic(proxy, &toxic).await?;
         self.metrics.toxic_added(proxy, &echo);
-        Ok(Applied { proxy: proxy.to_owned(), toxic: name.to_owned(), harmless: Some(plan.clone()) })
+        Ok(Applied { proxy: proxy.to_owned(), toxic: name.to_owned(), undo: plan.into() })
     }
 
     /// Switches a proxy off, after leaving a marker that says whose deed that is.
@@ -129,7 +146,7 @@ impl Backend {
         let echo = self.client.add_toxic(proxy, &marker).await?;
         self.set_enabled(proxy, false).await?;
         self.metrics.toxic_added(proxy, &Toxic { kind: "down".to_owned(), ..echo });
-        Ok(Applied { proxy: proxy.to_owned(), toxic: name.to_owned(), harmless: None })
+        Ok(Applied { proxy: proxy.to_owned(), toxic: name.to_owned(), undo: Undo::Enable })
     }
 
     async fn set_enabled(&self, proxy: &str, enabled: bool) -> Result<(), ClientError> {
@@ -141,12 +158,11 @@ impl Backend {
     pub async fn lift(&self, applied: &[Applied]) -> Result<(), ClientError> {
         let mut first_error = None;
         for one in applied {
-            let lifted = twice(async || match &one.harmless {
-                None => self.set_enabled(&one.proxy, true).await,
-                Some(plan) => {
-                    // Toxicity stays: changing it would roll the dice anew and let held links go at different moments.
-                    let update =
-                        ToxicUpdate { attributes: plan.harmless.clone(), toxicity: Some(plan.toxicity) };
+            let lifted = twice(async || match &one.undo {
+                Undo::Enable => self.set_enabled(&one.proxy, true).await,
+                Undo::Delete => self.client.remove_toxic(&one.proxy, &one.toxic).await,
+                Undo::Update(harmless) => {
+                    let update = ToxicUpdate { attributes: harmless.clone(), toxicity: None };
                     self.client.update_toxic(&one.proxy, &one.toxic, &update).await.map(drop)
                 }
             });
@@ -160,7 +176,7 @@ impl Backend {
 
     /// The other rungs: wait, delete, read back. Tries everything before it gives the first error.
     pub async fn remove(&self, applied: &[Applied]) -> Result<(), ClientError> {
-        if applied.iter().any(|one| one.harmless.is_some()) {
+        if applied.iter().any(|one| matches!(one.undo, Undo::Update(_))) {
             sleep(SETTLE).await;
         }
         let mut first_error = None;
@@ -204,32 +220,22 @@ impl Backend {
     }
 }
 
-/// What is needed to take a toxic of ours away that somebody else of us has left.
+/// What is needed to take a toxic of ours away that an earlier run has left.
 fn leftover(proxy: &Proxy, toxic: &Toxic) -> Applied {
-    let stream = Stream::parse(&toxic.stream).unwrap_or(Stream::Downstream);
-    let harmless = (toxic.kind != "noop").then(|| ToxicPlan {
-        kind: "leftover",
-        stream,
-        toxicity: toxic.toxicity,
-        attributes: toxic.attributes.clone(),
-        harmless: harmless(&toxic.kind),
-    });
-    Applied { proxy: proxy.name.clone(), toxic: toxic.name.clone(), harmless }
-}
-
-/// Attributes under which a toxic of that kind has no effect.
-fn harmless(kind: &str) -> toxiproxy::wire::Attributes {
     let ms = Duration::from_millis(1);
     let meanings = [
         Meaning::Latency { latency: ms, jitter: ms },
         Meaning::Loss { share: 1.0, burst: 1 },
-        Meaning::Stall { share: 1.0 },
         Meaning::Slicer { average_size: 1, size_variation: 0, delay: ms },
         Meaning::LimitData { bytes: 1 },
         Meaning::SlowClose { delay: ms },
     ];
-    let plans = meanings.iter().flat_map(Meaning::toxics);
-    plans.into_iter().find(|plan| plan.kind == kind).map(|plan| plan.harmless).unwrap_or_default()
+    let plans: Vec<ToxicPlan> = meanings.iter().flat_map(Meaning::toxics).collect();
+    let undo = match toxic.kind.as_str() {
+        "noop" => Undo::Enable,
+        kind => plans.iter().find(|plan| plan.kind == kind).map_or(Undo::Delete, Undo::from),
+    };
+    Applied { proxy: proxy.name.clone(), toxic: toxic.name.clone(), undo }
 }
 
 /// A second try: a call that failed may have met a moment of weakness.

@@ -68,12 +68,12 @@ pub struct ToxicPlan {
     pub toxicity: f64,
     /// Its numbers.
     pub attributes: Attributes,
-    /// The same toxic without effect, to be set before it is deleted: deleting one that holds data can hang a stock server.
-    pub harmless: Attributes,
+    /// The same toxic without effect, to be set before it is deleted: deleting a latency that holds data can hang a stock
+    /// server. `None`: it is deleted at once. Above all `bandwidth`: a stock server that holds a chunk and finds a larger rate
+    /// slices beyond the chunk's end, and the whole process dies.
+    pub harmless: Option<Attributes>,
 }
 
-/// A rate that does not hold anything back, KB/s.
-const FREE_RATE: i64 = 4_000_000;
 /// A size that cuts nothing.
 const WHOLE: i64 = 1 << 30;
 
@@ -162,7 +162,7 @@ impl Meaning {
             stream,
             toxicity,
             attributes: attributes(given),
-            harmless: attributes(harmless),
+            harmless: (!harmless.is_empty()).then(|| attributes(harmless)),
         };
         let down = Stream::Downstream;
         match self {
@@ -177,13 +177,12 @@ impl Meaning {
                     .into()
             }
             Meaning::Stall { share } => {
-                vec![one("bandwidth", down, *share, &[("rate", 0)], &[("rate", FREE_RATE)])]
+                vec![one("bandwidth", down, *share, &[("rate", 0)], &[])]
             }
             Meaning::Down => vec![],
-            // It acts on new connections only; those keep their fate, so harmless is what it is.
-            Meaning::Reset => vec![one("reset_peer", down, 1.0, &[("timeout", 0)], &[("timeout", 0)])],
+            Meaning::Reset => vec![one("reset_peer", down, 1.0, &[("timeout", 0)], &[])],
             Meaning::Bandwidth { kb_per_s } => {
-                vec![one("bandwidth", down, 1.0, &[("rate", whole(*kb_per_s))], &[("rate", FREE_RATE)])]
+                vec![one("bandwidth", down, 1.0, &[("rate", whole(*kb_per_s))], &[])]
             }
             Meaning::Slicer { average_size, size_variation, delay } => {
                 let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
@@ -226,7 +225,11 @@ mod tests {
         ] {
             for plan in meaning.toxics() {
                 toxiproxy::check_attributes(plan.kind, &plan.attributes).unwrap();
-                toxiproxy::check_attributes(plan.kind, &plan.harmless).unwrap();
+                if let Some(harmless) = &plan.harmless {
+                    toxiproxy::check_attributes(plan.kind, harmless).unwrap();
+                }
+                // The one update that ends a stock server's process.
+                assert!(plan.kind != "bandwidth" || plan.harmless.is_none());
             }
         }
     }

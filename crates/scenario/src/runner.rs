@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use toxiproxy::ClientError;
 use toxiproxy::wire::{NewProxy, Proxy};
 
-use crate::backend::{Applied, Backend, Given, OWNER};
+use crate::backend::{Applied, Backend, Given, OWNER, Undo};
 use crate::canary;
 use crate::fault::Meaning;
 use crate::metrics::Metrics;
@@ -363,11 +363,9 @@ impl Running<'_> {
                         ));
                     }
                     // Remembered before the call: its answer may get lost, its effect not.
-                    let harmless = plan.clone();
-                    self.applied.push((
-                        Applied { proxy: proxy.name.clone(), toxic: id.clone(), harmless },
-                        record.clone(),
-                    ));
+                    let undo = plan.as_ref().map_or(Undo::Enable, Undo::from);
+                    let applied = Applied { proxy: proxy.name.clone(), toxic: id.clone(), undo };
+                    self.applied.push((applied, record.clone()));
                     let backend = &self.environment.backend;
                     let added = match &plan {
                         Some(plan) => backend.add(&proxy.name, &id, plan).await,

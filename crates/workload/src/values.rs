@@ -72,9 +72,9 @@ pub fn encode(key: &[u8], version: u64, length: usize) -> Bytes {
     for part in [key, b" "] {
         header.put_slice(part);
     }
-    put_number(&mut header, version);
+    header.put_slice(itoa::Buffer::new().format(version).as_bytes());
     header.put_slice(b" ");
-    put_number(&mut header, total as u64);
+    header.put_slice(itoa::Buffer::new().format(total).as_bytes());
     header.put_slice(b" ");
     for shift in (0..8).rev() {
         header.put_u8(b"0123456789abcdef"[(crc >> (shift * 4)) as usize & 15]);
@@ -143,21 +143,6 @@ fn number(text: &[u8]) -> Option<u64> {
 
 fn digits(n: u64) -> usize {
     n.checked_ilog10().unwrap_or(0) as usize + 1
-}
-
-fn put_number(out: &mut &mut [u8], n: u64) {
-    let mut text = [0; 20];
-    let mut at = text.len();
-    let mut rest = n;
-    loop {
-        at -= 1;
-        text[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.put_slice(&text[at..]);
 }
 
 /// Pseudo-random printable-free bytes from the version: SplitMix64, 8 bytes a step.

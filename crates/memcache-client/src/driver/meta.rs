@@ -63,18 +63,7 @@ impl MetaConnection {
 
     fn put(&mut self, flag: &[u8], number: u64) {
         self.output.put_slice(flag);
-        let mut text = [0; 20];
-        let mut at = text.len();
-        let mut rest = number;
-        loop {
-            at -= 1;
-            text[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.output.put_slice(&text[at..]);
+        self.output.put_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Ends a request line with the flags that every request has: echo key and opaque.
