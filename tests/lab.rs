@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Running, binary};
+use crate::harness::{PATIENCE, Running, binary, real_program, wait_for};
 
 const SHORT: [&str; 6] = ["--stabilization", "5s", "--testing", "4s", "--recovery", "9s"];
 
@@ -40,4 +40,31 @@ async fn a_fault_that_does_not_bite_is_invalid() {
     let output = std::fs::read_to_string(dir.path().join("scenariod.out")).unwrap();
     assert_eq!(code, 3, "{output}");
     assert!(output.contains("INVALID  blunt: fault-bit"), "{output}");
+}
+
+#[tokio::test]
+async fn a_killed_lab_takes_its_servers_with_it() {
+    if real_program("memcached").is_none() || real_program("setpriv").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let lab = Running::start(
+        &binary("scenariod"),
+        &["--lab", "--lab-ports", "any", "--memcached", "real"],
+        dir.path(),
+    );
+    let mut servers: Vec<std::net::SocketAddr> = Vec::new();
+    wait_for("three servers", PATIENCE, async || {
+        let log = std::fs::read_to_string(dir.path().join("scenariod.err")).unwrap_or_default();
+        let listed = log.split_once("3 real memcached: [").and_then(|(_, rest)| rest.split_once(']'));
+        servers = listed
+            .map_or(Vec::new(), |(list, _)| list.split(", ").filter_map(|addr| addr.parse().ok()).collect());
+        servers.len() == 3
+    })
+    .await;
+    lab.signal("KILL");
+    wait_for("the servers to die", PATIENCE, async || {
+        servers.iter().all(|addr| std::net::TcpStream::connect(addr).is_err())
+    })
+    .await;
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,6 +15,9 @@ use tokio::time::{Instant, sleep};
 const READY: Duration = Duration::from_secs(10);
 /// A free port may be taken by somebody else before memcached has it.
 const TRIES: usize = 5;
+
+/// User and group `nobody` on Linux.
+const NOBODY: &str = "65534";
 
 /// A running child; killed and reaped when dropped.
 #[derive(Debug)]
@@ -64,18 +68,28 @@ impl RealMemcached {
 
     async fn start_at(program: &PathBuf, addr: SocketAddr) -> io::Result<Self> {
         // With setpriv it dies with its parent even when that is killed. The parent is the thread that starts it, so this
-        // must not be called from a thread that ends early; tokio's workers live as long as their runtime.
+        // must not be called from a thread that ends early; tokio's workers live as long as their runtime. The user is
+        // changed by setpriv, before: memcached's own change of user would take the death signal off again.
+        let root = std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0);
         let mut command = match on_path("setpriv") {
             Some(setpriv) => {
                 let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+                command.args(["--pdeathsig", "KILL"]);
+                if root {
+                    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+                }
+                command.arg("--").arg(program);
                 command
             }
-            None => Command::new(program),
+            None => {
+                let mut command = Command::new(program);
+                command.args(["-u", "nobody"]);
+                command
+            }
         };
         let (host, port) = (addr.ip().to_string(), addr.port().to_string());
-        // -U 0: no UDP, which would reflect. -u: only read when started as root.
-        command.args(["-l", &host, "-p", &port, "-U", "0", "-u", "nobody", "-c", "4096"]);
+        // -U 0: no UDP, which would reflect.
+        command.args(["-l", &host, "-p", &port, "-U", "0", "-c", "4096"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut running = Self { child, addr };
         let deadline = Instant::now() + READY;
