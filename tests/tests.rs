@@ -10,6 +10,7 @@
 mod architecture;
 mod bad_input;
 mod harness;
+mod integrity;
 mod lab;
 mod metrics_docs;
 mod scenarios;
