@@ -40,6 +40,44 @@ pub fn real_program(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// The whole machine, for as long as the guard lives. Tests that measure time take it, so that what they judge is not
+/// their neighbours' load.
+pub async fn whole_machine() -> tokio::sync::MutexGuard<'static, ()> {
+    static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    MACHINE.lock().await
+}
+
+/// Runs in which a stall of the machine may void the verdict before a test fails.
+const RUNS: usize = 4;
+
+/// Repeats `run` while it gives `None`: the verdict itself said that the machine, and not the client, was the limit.
+pub async fn judged<T>(mut run: impl AsyncFnMut() -> Option<T>) -> T {
+    for n in 1..=RUNS {
+        let _machine = whole_machine().await;
+        if let Some(ended) = run().await {
+            return ended;
+        }
+        eprintln!("run {n} of at most {RUNS} was void: the machine stalled");
+    }
+    panic!("the machine stalled in {RUNS} runs")
+}
+
+/// Does the verdict say that it could not be given because the machine stalled?
+pub fn stalled(verdict: &serde_json::Value) -> bool {
+    let voided = |id: &str, result: &str| {
+        let criteria = verdict["criteria"].as_array().into_iter().flatten();
+        criteria.filter(|c| c["id"] == id).any(|c| c["result"] == result)
+    };
+    voided("generator", "invalid") || voided("baseline", "inconclusive")
+}
+
+/// The newest verdict below `dir`.
+pub fn verdict(dir: &std::path::Path) -> serde_json::Value {
+    let runs = std::fs::read_dir(dir.join("runs")).unwrap();
+    let newest = runs.map(|run| run.unwrap().path()).max().unwrap();
+    serde_json::from_slice(&std::fs::read(newest.join("verdict.json")).unwrap()).unwrap()
+}
+
 /// A free loopback port. Somebody could take it before its user does; tests retry where that matters.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
