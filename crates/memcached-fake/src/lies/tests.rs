@@ -1,0 +1,1 @@
+//! Each act as a raw connection sees it.
