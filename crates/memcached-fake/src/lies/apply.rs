@@ -32,19 +32,24 @@ pub(crate) fn apply(store: &mut Store, command: &Command, acts: &[Act], out: &mu
         return;
     }
     let reads = matches!(command.name(), Some(b"mg" | b"get" | b"gets"));
-    let mut laid: Vec<(&Bytes, Option<Item>)> = Vec::new();
+    // All chosen before the first is laid, so that none is another's foreign value.
+    let mut chosen: Vec<(&Bytes, Option<Item>)> = Vec::new();
     for key in command.keys().iter().filter(|_| reads) {
-        if let Some(item) = instead(store, key, acts)
-            && !laid.iter().any(|(other, _)| *other == key)
+        if !chosen.iter().any(|(other, _)| *other == key)
+            && let Some(item) = instead(store, key, acts)
         {
-            laid.push((key, store.lay(key, item)));
+            chosen.push((key, item));
         }
     }
+    let laid: Vec<_> =
+        chosen.into_iter().map(|(key, item)| (key, item.is_some(), store.lay(key, item))).collect();
     honest(store, command, out);
-    for (key, mut item) in laid {
+    for (key, hit, mut item) in laid {
         // A read may have touched it.
-        if let (Some(item), Some(seen)) = (&mut item, store.get(key)) {
-            item.expires = seen.expires;
+        match (&mut item, store.get(key)) {
+            (Some(item), Some(seen)) => item.expires = seen.expires,
+            (Some(_), None) if hit => item = None,
+            _ => {}
         }
         store.lay(key, item);
     }
