@@ -16,6 +16,23 @@ pub(crate) struct Command {
     pub(crate) data: Option<Bytes>,
 }
 
+impl Command {
+    /// Its first word.
+    pub(crate) fn name(&self) -> Option<&[u8]> {
+        self.words.first().map(|word| &word[..])
+    }
+
+    /// The keys it is about.
+    pub(crate) fn keys(&self) -> &[Bytes] {
+        let keys = match self.name() {
+            Some(b"get" | b"gets") => self.words.get(1..),
+            None | Some(b"mn" | b"version" | b"verbosity" | b"flush_all" | b"quit") => None,
+            Some(_) => self.words.get(1..2),
+        };
+        keys.unwrap_or_default()
+    }
+}
+
 /// What the buffer holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {

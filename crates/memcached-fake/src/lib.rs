@@ -2,8 +2,10 @@
 //!
 //! Spoken: the text commands `get gets set add replace append prepend delete incr decr touch flush_all version verbosity
 //! quit`, and the meta commands `mg ms md ma mn`. Not kept: eviction (the byte limit refuses instead), statistics, CAS.
+//! It can also [lie](lies).
 
 mod command;
+pub mod lies;
 mod meta;
 pub mod real;
 mod server;

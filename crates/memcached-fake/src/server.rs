@@ -1,24 +1,35 @@
 //! The fake as a server.
 
+mod connection;
+
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::command::{Parsed, parse};
-use crate::store::Store;
-use crate::text::line;
-use crate::{meta, text};
+use crate::lies::{Counters, Lies};
+use connection::{Connection, Shared};
 
 /// A fake memcached that listens until it is dropped or shut down.
 #[derive(Debug)]
 pub struct FakeMemcached {
     addr: SocketAddr,
+    shared: Arc<Shared>,
+    orders: mpsc::Sender<(Order, oneshot::Sender<()>)>,
     task: JoinSet<()>,
+}
+
+/// What the acceptor is told.
+#[derive(Debug)]
+enum Order {
+    Stop,
+    Listen(TcpListener),
+    Disconnect,
 }
 
 impl FakeMemcached {
@@ -26,9 +37,11 @@ impl FakeMemcached {
     pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
+        let shared = Arc::new(Shared::default());
+        let (orders, received) = mpsc::channel(1);
         let mut task = JoinSet::new();
-        task.spawn(accept(listener));
-        Ok(Self { addr, task })
+        task.spawn(accept(listener, Arc::clone(&shared), received));
+        Ok(Self { addr, shared, orders, task })
     }
 
     /// Where it listens.
@@ -36,71 +49,96 @@ impl FakeMemcached {
         self.addr
     }
 
+    /// The lies it tells; none at first.
+    pub fn lies(&self) -> &Lies {
+        &self.shared.lies
+    }
+
+    /// What it has seen.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Forgets every item, as a restart would.
+    pub fn flush(&self) {
+        self.shared.store().clear();
+    }
+
+    /// What the key holds in truth.
+    pub fn value(&self, key: &[u8]) -> Option<Bytes> {
+        self.shared.store().get(key).map(|item| item.value.clone())
+    }
+
+    /// Stops listening: new connections are refused by the system, open ones stay.
+    pub async fn stop_listening(&self) {
+        self.order(Order::Stop).await;
+    }
+
+    /// Listens again where it did; an error if it still does.
+    pub async fn resume(&self) -> io::Result<()> {
+        let listener = TcpListener::bind(self.addr).await?;
+        self.order(Order::Listen(listener)).await;
+        Ok(())
+    }
+
+    /// Drops every open connection, and what [`LateApply`](crate::lies::Act::LateApply) has not yet carried out.
+    pub async fn disconnect(&self) {
+        self.order(Order::Disconnect).await;
+    }
+
     /// Closes everything.
     pub async fn shutdown(mut self) {
         self.task.shutdown().await;
     }
+
+    async fn order(&self, order: Order) {
+        let (done, carried_out) = oneshot::channel();
+        // The acceptor lives as long as this.
+        if self.orders.send((order, done)).await.is_ok() {
+            let _ = carried_out.await;
+        }
+    }
 }
 
-async fn accept(listener: TcpListener) {
-    let store = Arc::new(Mutex::new(Store::default()));
+async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut orders: mpsc::Receiver<(Order, oneshot::Sender<()>)>,
+) {
+    let mut listener = Some(listener);
     // Dropped with this task, and the connections with it.
     let mut connections = JoinSet::new();
     loop {
+        let room = shared.counters.open() < shared.lies.limit();
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(serve(stream, Arc::clone(&store)))),
+            accepted = next(listener.as_ref()), if room => match accepted {
+                Ok(stream) => {
+                    let connection = Connection::new(stream, Arc::clone(&shared));
+                    connections.spawn(connection.serve(shared.lies.for_connection()));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "accept");
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             },
+            Some((order, done)) = orders.recv() => {
+                match order {
+                    Order::Stop => listener = None,
+                    Order::Listen(again) => listener = Some(again),
+                    Order::Disconnect => connections.shutdown().await,
+                }
+                let _ = done.send(());
+            }
+            () = shared.lies.changed() => {}
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
 }
 
-async fn serve(mut stream: TcpStream, store: Arc<Mutex<Store>>) {
-    let _ = stream.set_nodelay(true);
-    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
-    loop {
-        input.reserve(4096);
-        match stream.read_buf(&mut input).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let goes_on = answer_all(&mut input, &mut output, &store);
-        if stream.write_all(&output).await.is_err() || !goes_on {
-            return;
-        }
-        output.clear();
-    }
-}
-
-/// Answers every whole command of the buffer; `false`: the connection ends.
-fn answer_all(input: &mut BytesMut, output: &mut BytesMut, store: &Mutex<Store>) -> bool {
-    loop {
-        let command = match parse(input) {
-            Parsed::More => return true,
-            Parsed::Bad(reply) => {
-                line(output, reply);
-                continue;
-            }
-            Parsed::Fatal(reply) => {
-                line(output, reply);
-                return false;
-            }
-            Parsed::Command(command) => command,
-        };
-        if command.words.first().is_some_and(|word| &word[..] == b"quit") {
-            return false;
-        }
-        let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-        let answered =
-            meta::answer(&mut store, &command, output).or_else(|| text::answer(&mut store, &command, output));
-        if answered.is_none() {
-            line(output, "ERROR");
-        }
+async fn next(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+    match listener {
+        Some(listener) => Ok(listener.accept().await?.0),
+        None => std::future::pending().await,
     }
 }
 

@@ -17,7 +17,9 @@ const RELATIVE_MAX: i64 = 30 * 24 * 3600;
 pub(crate) struct Item {
     pub(crate) value: Bytes,
     pub(crate) flags: u32,
-    expires: Option<Instant>,
+    pub(crate) expires: Option<Instant>,
+    /// Value and flags before the last write. Not counted against the byte limit.
+    pub(crate) previous: Option<(Bytes, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -80,11 +82,12 @@ impl Store {
         mode: Mode,
     ) -> Stored {
         let old = self.get(key).cloned();
+        let previous = old.as_ref().map(|old| (old.value.clone(), old.flags));
         let item = match (mode, old) {
             (Mode::Add, Some(_)) | (Mode::Replace | Mode::Append | Mode::Prepend, None) => return Stored::No,
-            (Mode::Append, Some(old)) => Item { value: [old.value, value].concat().into(), ..old },
-            (Mode::Prepend, Some(old)) => Item { value: [value, old.value].concat().into(), ..old },
-            _ => Item { value, flags, expires: expiry(exptime) },
+            (Mode::Append, Some(old)) => Item { value: [old.value, value].concat().into(), previous, ..old },
+            (Mode::Prepend, Some(old)) => Item { value: [value, old.value].concat().into(), previous, ..old },
+            _ => Item { value, flags, expires: expiry(exptime), previous },
         };
         let freed = self.items.get(key).map_or(0, |old| old.value.len());
         if self.bytes - freed + item.value.len() > STORE_MAX || item.value.len() > VALUE_MAX {
@@ -127,9 +130,30 @@ impl Store {
         if let Some(item) = self.items.get_mut(key) {
             let text = Bytes::from(value.to_string());
             self.bytes = self.bytes - item.value.len() + text.len();
-            item.value = text;
+            item.previous = Some((std::mem::replace(&mut item.value, text), item.flags));
         }
         Counted::Value(value)
+    }
+
+    /// Puts this under the key, whatever the byte limit; hands back what was there.
+    pub(crate) fn lay(&mut self, key: &Bytes, item: Option<Item>) -> Option<Item> {
+        let new = item.as_ref().map_or(0, |item| item.value.len());
+        let old = match item {
+            Some(item) => self.items.insert(key.clone(), item),
+            None => self.items.remove(key),
+        };
+        self.bytes = self.bytes + new - old.as_ref().map_or(0, |old| old.value.len());
+        old
+    }
+
+    /// Another key's item with another value: of all such, the one with the lowest key.
+    pub(crate) fn foreign(&self, key: &[u8]) -> Option<&Item> {
+        let (own, now) = (self.items.get(key), Instant::now());
+        let lives = |item: &Item| item.expires.is_none_or(|at| at > now);
+        let others = self.items.iter().filter(|(other, item)| {
+            &other[..] != key && lives(item) && own.is_none_or(|own| own.value != item.value)
+        });
+        others.min_by_key(|(other, _)| *other).map(|(_, item)| item)
     }
 
     pub(crate) fn clear(&mut self) {
