@@ -5,7 +5,7 @@ use humantime::Duration;
 use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
-use workload::{ArrivalKind, Rate, ValueSize};
+use workload::{ArrivalKind, KeyDist, Rate, ValueSize};
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
@@ -37,7 +37,11 @@ pub struct Cli {
     /// Number of keys
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Load")]
     pub keys: usize,
-    /// Number of hot keys, which take 30 % of all requests
+    /// How requests are spread over the keys: uniform, hot, zipf:EXPONENT (0: uniform; 0.99: as YCSB) or sequential
+    /// (all keys in turn)
+    #[arg(long, value_name = "KIND", default_value = "hot", help_heading = "Load")]
+    pub key_dist: KeyDist,
+    /// With --key-dist hot: number of hot keys, which take 30 % of all requests
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Load")]
     pub hot_keys: usize,
     /// Value size in bytes: N or MIN-MAX

@@ -111,6 +111,7 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         drivers: cli.max_procs.into(),
         workload: cli.workload.clone(),
         keys: cli.keys,
+        key_dist: cli.key_dist,
         hot_keys: cli.hot_keys,
         value_size: cli.value_size,
         ttl: Some(*cli.ttl).filter(|ttl| !ttl.is_zero()),

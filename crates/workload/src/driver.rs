@@ -38,8 +38,6 @@ pub struct Shared {
     pub client: Client,
     /// Which ops.
     pub mix: Mix,
-    /// Which keys.
-    pub keys: Box<dyn KeyDistribution>,
     /// Keys of values.
     pub table: KeyTable,
     /// Keys of counters; kept apart, because a counter's value is not one of ours.
@@ -61,6 +59,8 @@ pub struct Driver {
     pub shared: Arc<Shared>,
     /// Its own random source.
     pub rng: ChaCha8Rng,
+    /// Which keys.
+    pub keys: Box<dyn KeyDistribution>,
     /// Open loop: intended starts. `None`: closed loop.
     pub schedule: Option<Schedule>,
     /// Ops in flight at most.
@@ -117,7 +117,7 @@ impl Driver {
     fn plan(&mut self) -> PlannedOp {
         let shared = Arc::clone(&self.shared);
         let kind = shared.mix.draw(&mut self.rng);
-        let mut key = || shared.table.key(shared.keys.draw(&mut self.rng));
+        let mut key = || shared.table.key(self.keys.draw(&mut self.rng));
         match kind {
             OpKind::Get => PlannedOp::Get(key()),
             OpKind::Delete => PlannedOp::Delete(key()),

@@ -19,6 +19,7 @@ mod summary;
 pub mod values;
 
 pub use arrivals::{ArrivalKind, Arrivals, Rate};
+pub use keys::KeyDist;
 pub use load::{Load, LoadConfig, LoadError};
 pub use ready::{NoServer, wait_for_servers};
 pub use summary::Summary;

@@ -20,7 +20,7 @@ use crate::arrivals::{Arrivals, Schedule};
 use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
-use crate::keys::{HotSet, KeyTable};
+use crate::keys::{KeyDist, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
 use crate::recorder::Recorder;
@@ -49,9 +49,11 @@ pub struct LoadConfig {
     pub workload: String,
     /// Number of keys.
     pub keys: usize,
-    /// Number of hot keys.
+    /// How requests are spread over the keys.
+    pub key_dist: KeyDist,
+    /// Number of hot keys; matters to [`KeyDist::Hot`].
     pub hot_keys: usize,
-    /// Share (0-1) of requests that go to the hot keys.
+    /// Share (0-1) of requests that go to the hot keys; matters to [`KeyDist::Hot`].
     pub hot_share: f64,
     /// How long values are.
     pub value_size: ValueSize,
@@ -69,6 +71,7 @@ impl Default for LoadConfig {
             drivers: 4,
             workload: "mixed".to_owned(),
             keys: 10_000,
+            key_dist: KeyDist::Hot,
             hot_keys: 10,
             hot_share: 0.3,
             value_size: ValueSize::Uniform { min: 64, max: 512 },
@@ -144,7 +147,6 @@ impl Load {
         let shared = Arc::new(Shared {
             client: client.clone(),
             mix,
-            keys: Box::new(HotSet::new(config.keys, config.hot_keys, config.hot_share)),
             table: KeyTable::new("lg:k:", config.keys)?,
             counters: KeyTable::new("lg:c:", COUNTER_KEYS)?,
             value_size: config.value_size,
@@ -207,11 +209,19 @@ fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, star
             let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
             rng.set_stream(index as u64 + 1);
             let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
+            let space = KeySpace {
+                keys: config.keys,
+                hot_keys: config.hot_keys,
+                hot_share: config.hot_share,
+                driver: index,
+                drivers: count,
+            };
             let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
             Driver {
                 shared: Arc::clone(shared),
                 schedule: Schedule::new(arrivals, start, phase, schedule_rng),
                 rng,
+                keys: config.key_dist.source(space),
                 // The remainder goes to the first drivers, so that the sum is exact.
                 in_flight_max: config.in_flight_max / count
                     + usize::from(index < config.in_flight_max % count),
