@@ -44,8 +44,9 @@ pub struct Cli {
     /// With --key-dist hot: number of hot keys, which take 30 % of all requests
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Load")]
     pub hot_keys: usize,
-    /// Value size in bytes: N or MIN-MAX
-    #[arg(long, value_name = "BYTES", default_value = "64-512", help_heading = "Load")]
+    /// Value size in bytes: N, MIN-MAX, lognormal:MEDIAN,SIGMA or etc (as measured in Facebook's memcached); never less
+    /// than the some 50 bytes that say whose a value is
+    #[arg(long, value_name = "SIZE", default_value = "64-512", help_heading = "Load")]
     pub value_size: ValueSize,
     /// Time to live of values; 0s: for ever
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Load")]

@@ -21,7 +21,8 @@ use crate::keys::{KeyDistribution, KeyTable};
 use crate::mix::{MULTI_GET_KEYS, Mix, OpKind};
 use crate::op::{Finished, PlannedOp};
 use crate::recorder::{Ended, Recorder};
-use crate::values::{self, ValueSize};
+use crate::sizes::ValueSize;
+use crate::values;
 
 /// A start that lies further behind its intended time than this is late: the generator was the limit.
 const LATE: Duration = Duration::from_millis(10);

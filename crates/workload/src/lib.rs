@@ -15,6 +15,7 @@ pub mod mix;
 mod op;
 mod ready;
 pub mod recorder;
+pub mod sizes;
 mod summary;
 pub mod values;
 
@@ -22,5 +23,5 @@ pub use arrivals::{ArrivalKind, Arrivals, Rate};
 pub use keys::KeyDist;
 pub use load::{Load, LoadConfig, LoadError};
 pub use ready::{NoServer, wait_for_servers};
+pub use sizes::ValueSize;
 pub use summary::Summary;
-pub use values::ValueSize;

@@ -24,8 +24,8 @@ use crate::keys::{KeyDist, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
 use crate::recorder::Recorder;
+use crate::sizes::ValueSize;
 use crate::summary::Summary;
-use crate::values::ValueSize;
 
 /// Length of a tick.
 const TICK: Duration = Duration::from_millis(100);
