@@ -26,6 +26,7 @@ use crate::mix::{Mix, OpKind, PRESETS};
 use crate::recorder::Recorder;
 use crate::sizes::ValueSize;
 use crate::summary::Summary;
+use crate::ttl::{Jitter, Ttl};
 
 /// Length of a tick.
 const TICK: Duration = Duration::from_millis(100);
@@ -47,6 +48,8 @@ pub struct LoadConfig {
     pub drivers: usize,
     /// Name of the mix, see [`crate::mix::PRESETS`].
     pub workload: String,
+    /// A mix of its own, in place of the named one.
+    pub mix: Option<Mix>,
     /// Number of keys.
     pub keys: usize,
     /// How requests are spread over the keys.
@@ -59,6 +62,8 @@ pub struct LoadConfig {
     pub value_size: ValueSize,
     /// Time to live of written values; `None`: for ever.
     pub ttl: Option<Duration>,
+    /// How far times to live differ from it.
+    pub ttl_jitter: Jitter,
     /// The same seed draws the same ops, keys, sizes and arrivals.
     pub seed: u64,
 }
@@ -70,12 +75,14 @@ impl Default for LoadConfig {
             in_flight_max: 100,
             drivers: 4,
             workload: "mixed".to_owned(),
+            mix: None,
             keys: 10_000,
             key_dist: KeyDist::Hot,
             hot_keys: 10,
             hot_share: 0.3,
             value_size: ValueSize::Uniform { min: 64, max: 512 },
             ttl: Some(Duration::from_secs(300)),
+            ttl_jitter: Jitter::NONE,
             seed: 1,
         }
     }
@@ -88,7 +95,13 @@ impl LoadConfig {
     }
 
     fn mix(&self) -> Result<Mix, LoadError> {
-        Mix::preset(&self.workload).ok_or_else(|| LoadError::UnknownWorkload(self.workload.clone()))
+        let named = || Mix::preset(&self.workload);
+        self.mix.clone().or_else(named).ok_or_else(|| LoadError::UnknownWorkload(self.workload.clone()))
+    }
+
+    /// Which ops, as it was written: a preset's name or a mix.
+    pub(crate) fn ops(&self) -> String {
+        self.mix.as_ref().map_or_else(|| self.workload.clone(), Mix::to_string)
     }
 }
 
@@ -98,6 +111,16 @@ pub enum LoadError {
     /// There is no such mix.
     #[error("there is no workload {0:?}; there are: {names}", names = preset_names())]
     UnknownWorkload(String),
+    /// All ops of the mix are of a kind that the client's driver does not have.
+    #[error(
+        "the mix is {mix}, and the client's driver {driver} has no touch; add another op or take another driver"
+    )]
+    OnlyTouch {
+        /// The mix.
+        mix: String,
+        /// The driver.
+        driver: &'static str,
+    },
     /// The client refused its configuration.
     #[error(transparent)]
     Client(#[from] memcache_client::ConfigError),
@@ -135,7 +158,10 @@ impl Load {
     ) -> Result<Self, LoadError> {
         let mut mix = config.mix()?;
         if !client_config.driver.has_touch() {
-            mix = mix.without(OpKind::Touch);
+            mix = mix.without(OpKind::Touch).ok_or_else(|| LoadError::OnlyTouch {
+                mix: config.ops(),
+                driver: client_config.driver.name(),
+            })?;
         }
         let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
         let clock = RunClock::start();
@@ -150,7 +176,7 @@ impl Load {
             table: KeyTable::new("lg:k:", config.keys)?,
             counters: KeyTable::new("lg:c:", COUNTER_KEYS)?,
             value_size: config.value_size,
-            ttl: config.ttl,
+            ttl: Ttl::new(config.ttl, config.ttl_jitter),
             // Versions grow over restarts too, as long as fewer than a million a second are written.
             version: AtomicU64::new(observation::clock::wall_ms() << 10),
             events,

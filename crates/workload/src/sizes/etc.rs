@@ -2,7 +2,7 @@
 //! "Workload Analysis of a Large-Scale Key-Value Store", SIGMETRICS 2012, doi:10.1145/2254756.2254766, section 5:
 //! the sizes 0-14 by a table, all longer ones by a Generalized Pareto distribution.
 
-/// How many of 100 000 values have 0, 1, 2, ... 14 bytes: the paper's table.
+/// How many of 100 000 values have 0, 1, 2, ... 14 bytes: the paper's table, as the mutilate load generator has it.
 const HEAD: [u32; 15] = [536, 47, 17_820, 9_239, 18, 2_740, 65, 606, 23, 837, 837, 8_989, 92, 326, 1_980];
 /// What [`HEAD`] counts are parts of.
 const HEAD_TOTAL: f64 = 100_000.0;
@@ -13,8 +13,8 @@ const SHAPE: f64 = 0.348_238;
 
 /// The size below which a share `p` (0-1, both exclusive) of all values lies; its whole part is the size in bytes.
 ///
-/// The paper gives the tail the location 0; it is counted from the end of the head here, as in the mutilate load
-/// generator, so that no size belongs to both.
+/// The paper gives the tail the location 0; it is counted from the end of the head here, as in mutilate,
+/// so that no size belongs to both.
 pub(super) fn quantile(p: f64) -> f64 {
     let mut below = 0;
     for (bytes, count) in HEAD.into_iter().enumerate() {
