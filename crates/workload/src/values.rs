@@ -10,9 +10,11 @@ use observation::IntegrityKind;
 /// A value for `key` of about `length` bytes (longer if the header needs it).
 pub fn encode(key: &[u8], version: u64, length: usize) -> Bytes {
     let header_length = |total: usize| key.len() + digits(version) + digits(total as u64) + 8 + 4;
-    // The header contains the length, and the length the header.
-    let mut total = length.max(header_length(length));
-    total = total.max(header_length(total));
+    // The header contains the length, and the length the header: each digit more may need another one.
+    let mut total = length;
+    while total < header_length(total) {
+        total = header_length(total);
+    }
     let filler_length = total - header_length(total);
     let mut value = BytesMut::with_capacity(total);
     value.put_bytes(0, header_length(total));
@@ -122,6 +124,19 @@ mod tests {
                 let value = encode(b"lg:k:00000017", version, length);
                 assert!(value.len() >= length && value.len() <= length.max(300) + 1);
                 assert_eq!(verify(b"lg:k:00000017", &value), Ok(Verified { version }));
+            }
+        }
+    }
+
+    #[test]
+    fn short_values_of_keys_of_every_length_verify() {
+        for key in (1..=250).map(|length| vec![b'k'; length]) {
+            for length in 0..=320 {
+                for version in [0, 99, 1_764_000_000_000 << 10] {
+                    let value = encode(&key, version, length);
+                    assert!(value.len() >= length);
+                    assert_eq!(verify(&key, &value), Ok(Verified { version }), "{} {length}", key.len());
+                }
             }
         }
     }
