@@ -5,7 +5,7 @@ use humantime::Duration;
 use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
-use workload::{ArrivalKind, Jitter, KeyDist, Mix, Rate, ValueSize};
+use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Rate, ValueSize};
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
@@ -41,6 +41,9 @@ pub struct Cli {
     /// Number of keys
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Load")]
     pub keys: usize,
+    /// How long keys are: short (13 bytes) or etc (as measured in Facebook's memcached, some 36 bytes)
+    #[arg(long, value_name = "KIND", default_value = "short", help_heading = "Load")]
+    pub key_size: KeySize,
     /// How requests are spread over the keys: uniform, hot, zipf:EXPONENT (0: uniform; 0.99: as YCSB) or sequential
     /// (all keys in turn)
     #[arg(long, value_name = "KIND", default_value = "hot", help_heading = "Load")]

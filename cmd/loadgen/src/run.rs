@@ -112,6 +112,7 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         workload: cli.workload.clone(),
         mix: cli.mix.clone(),
         keys: cli.keys,
+        key_size: cli.key_size,
         key_dist: cli.key_dist,
         hot_keys: cli.hot_keys,
         value_size: cli.value_size,

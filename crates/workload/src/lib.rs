@@ -21,7 +21,7 @@ pub mod ttl;
 pub mod values;
 
 pub use arrivals::{ArrivalKind, Arrivals, Rate};
-pub use keys::KeyDist;
+pub use keys::{KeyDist, KeySize};
 pub use load::{Load, LoadConfig, LoadError};
 pub use mix::Mix;
 pub use ready::{NoServer, wait_for_servers};

@@ -20,7 +20,7 @@ use crate::arrivals::{Arrivals, Schedule};
 use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
-use crate::keys::{KeyDist, KeySpace, KeyTable};
+use crate::keys::{KeyDist, KeySize, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
 use crate::recorder::Recorder;
@@ -52,6 +52,8 @@ pub struct LoadConfig {
     pub mix: Option<Mix>,
     /// Number of keys.
     pub keys: usize,
+    /// How long keys are.
+    pub key_size: KeySize,
     /// How requests are spread over the keys.
     pub key_dist: KeyDist,
     /// Number of hot keys; matters to [`KeyDist::Hot`].
@@ -77,6 +79,7 @@ impl Default for LoadConfig {
             workload: "mixed".to_owned(),
             mix: None,
             keys: 10_000,
+            key_size: KeySize::Short,
             key_dist: KeyDist::Hot,
             hot_keys: 10,
             hot_share: 0.3,
@@ -173,8 +176,8 @@ impl Load {
         let shared = Arc::new(Shared {
             client: client.clone(),
             mix,
-            table: KeyTable::new("lg:k:", config.keys)?,
-            counters: KeyTable::new("lg:c:", COUNTER_KEYS)?,
+            table: KeyTable::new("lg:k:", config.keys, config.key_size)?,
+            counters: KeyTable::new("lg:c:", COUNTER_KEYS, KeySize::Short)?,
             value_size: config.value_size,
             ttl: Ttl::new(config.ttl, config.ttl_jitter),
             // Versions grow over restarts too, as long as fewer than a million a second are written.

@@ -3,12 +3,14 @@
 mod hot_set;
 mod scatter;
 mod sequential;
+mod size;
 mod uniform;
 mod zipf;
 
 pub use hot_set::HotSet;
 pub use scatter::Scatter;
 pub use sequential::Sequential;
+pub use size::KeySize;
 pub use uniform::Uniform;
 pub use zipf::Zipf;
 
@@ -111,10 +113,14 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
-    /// `count` keys `PREFIX<number>`, at least one. The prefix must be a valid beginning of a key; it is this crate's own.
-    pub fn new(prefix: &str, count: usize) -> Result<Self, memcache_client::KeyError> {
-        let keys =
-            (0..count.max(1)).map(|n| Key::new(format!("{prefix}{n:08}"))).collect::<Result<_, _>>()?;
+    /// `count` keys `PREFIX<number>`, at least one, and dashes up to their length. The prefix must be a valid beginning
+    /// of a key; it is this crate's own.
+    pub fn new(prefix: &str, count: usize, size: KeySize) -> Result<Self, memcache_client::KeyError> {
+        let key = |(n, length): (usize, usize)| {
+            let name = format!("{prefix}{n:08}");
+            Key::new(format!("{name:-<length$}"))
+        };
+        let keys = (0..count.max(1)).zip(size.lengths()).map(key).collect::<Result<_, _>>()?;
         Ok(Self { keys })
     }
 
@@ -162,6 +168,21 @@ mod tests {
         ] {
             let error = text.parse::<KeyDist>().unwrap_err();
             assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_have_their_lengths_and_differ() {
+        let short = KeyTable::new("lg:k:", 3, KeySize::Short).unwrap();
+        assert_eq!(short.key(5).as_bytes(), b"lg:k:00000002");
+        let table = KeyTable::new("lg:k:", 1_000, KeySize::Etc).unwrap();
+        let keys: std::collections::BTreeSet<_> = (0..1_000).map(|n| table.key(n).to_string()).collect();
+        assert_eq!(keys.len(), 1_000);
+        // A table of another size has the same keys.
+        let smaller = KeyTable::new("lg:k:", 10, KeySize::Etc).unwrap();
+        assert!((0..10).all(|n| smaller.key(n) == table.key(n)));
+        for (n, length) in KeySize::Etc.lengths().take(1_000).enumerate() {
+            assert_eq!(table.key(n).as_bytes().len(), length.max(13));
         }
     }
 
