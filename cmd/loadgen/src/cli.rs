@@ -5,7 +5,7 @@ use humantime::Duration;
 use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
-use workload::{ArrivalKind, Rate, ValueSize};
+use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Rate, ValueSize};
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
@@ -22,6 +22,10 @@ pub struct Cli {
     /// Which ops: mixed, get-heavy or set-heavy
     #[arg(long, value_name = "NAME", default_value = "mixed", help_heading = "Load")]
     pub workload: String,
+    /// Which ops instead, by weight: OP=WEIGHT, comma-separated, of get, set, add, delete, incr, touch, multiget (8
+    /// keys) and multiget:KEYS
+    #[arg(long, value_name = "LIST", conflicts_with = "workload", help_heading = "Load")]
+    pub mix: Option<Mix>,
     /// Closed loop: workers, each with one op in flight
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Load")]
     pub concurrency: usize,
@@ -37,15 +41,26 @@ pub struct Cli {
     /// Number of keys
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Load")]
     pub keys: usize,
-    /// Number of hot keys, which take 30 % of all requests
+    /// How long keys are: short (13 bytes) or etc (as measured in Facebook's memcached, some 36 bytes)
+    #[arg(long, value_name = "KIND", default_value = "short", help_heading = "Load")]
+    pub key_size: KeySize,
+    /// How requests are spread over the keys: uniform, hot, zipf:EXPONENT (0: uniform; 0.99: as YCSB) or sequential
+    /// (all keys in turn)
+    #[arg(long, value_name = "KIND", default_value = "hot", help_heading = "Load")]
+    pub key_dist: KeyDist,
+    /// With --key-dist hot: number of hot keys, which take 30 % of all requests
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Load")]
     pub hot_keys: usize,
-    /// Value size in bytes: N or MIN-MAX
-    #[arg(long, value_name = "BYTES", default_value = "64-512", help_heading = "Load")]
+    /// Value size in bytes: N, MIN-MAX, lognormal:MEDIAN,SIGMA or etc (as measured in Facebook's memcached). Every
+    /// value has at least its header of about 50 bytes, which says whose it is
+    #[arg(long, value_name = "SIZE", default_value = "64-512", help_heading = "Load")]
     pub value_size: ValueSize,
     /// Time to live of values; 0s: for ever
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Load")]
     pub ttl: Duration,
+    /// How far times to live differ from --ttl, 0% to 100% of it; memcached counts in whole seconds
+    #[arg(long, value_name = "PERCENT", default_value = "0%", help_heading = "Load")]
+    pub ttl_jitter: Jitter,
     /// End after this long [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", help_heading = "Load")]
     pub duration: Option<Duration>,
@@ -96,6 +111,8 @@ const EXAMPLES: &str = "\
 Examples:
   loadgen                                     100 workers against the proxies on 127.0.0.1:21211-21213
   loadgen --rate 5000 --duration 60s          open loop, one minute, then a summary
+  loadgen --mix get=80,set=15,multiget:16=5 --key-dist zipf:0.99 --value-size etc --ttl-jitter 10%
+                                              as real caches are used
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
 Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read.";

@@ -110,10 +110,14 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         in_flight_max: if cli.rate.is_some() { cli.max_in_flight } else { cli.concurrency },
         drivers: cli.max_procs.into(),
         workload: cli.workload.clone(),
+        mix: cli.mix.clone(),
         keys: cli.keys,
+        key_size: cli.key_size,
+        key_dist: cli.key_dist,
         hot_keys: cli.hot_keys,
         value_size: cli.value_size,
         ttl: Some(*cli.ttl).filter(|ttl| !ttl.is_zero()),
+        ttl_jitter: cli.ttl_jitter,
         seed,
         ..LoadConfig::default()
     }
@@ -142,6 +146,9 @@ fn client_config(cli: &Cli, seed: u64) -> Config {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use workload::{Jitter, KeyDist};
+
     use super::*;
 
     #[test]
@@ -155,5 +162,41 @@ mod tests {
             assert_eq!(parse(bad), None, "{bad}");
         }
         assert_eq!(servers(&[]).unwrap().len(), 3);
+    }
+
+    fn parse(args: &[&str]) -> Result<LoadConfig, clap::Error> {
+        Cli::try_parse_from([&["loadgen"], args].concat()).map(|cli| load_config(&cli, 1))
+    }
+
+    #[test]
+    fn flags_say_what_load_is_made_of() {
+        let load = parse(&[]).unwrap();
+        assert_eq!((load.mix, load.key_dist, load.ttl_jitter), (None, KeyDist::Hot, Jitter::NONE));
+        let args =
+            ["--mix", "get=3,multiget:16=1", "--key-dist", "zipf:0.99", "--value-size", "lognormal:300,1.2"];
+        let load = parse(&[&args[..], &["--ttl-jitter", "10%"]].concat()).unwrap();
+        assert_eq!(load.mix.unwrap().to_string(), "get=3,multiget:16=1");
+        assert_eq!(load.key_dist, KeyDist::Zipf(0.99));
+        assert_eq!(load.value_size.to_string(), "lognormal:300,1.2");
+        assert_eq!(load.ttl_jitter.share(), 0.1);
+    }
+
+    #[test]
+    fn a_usage_error_names_the_flag_and_what_is_wrong() {
+        for (args, told) in [
+            (
+                &["--workload", "mixed", "--mix", "get=1"][..],
+                &["--workload", "--mix", "cannot be used with"][..],
+            ),
+            (&["--mix", "gte=1"], &["--mix", "did you mean \"get\"?"]),
+            (&["--key-dist", "zipf"], &["--key-dist", "zipf:0.99"]),
+            (&["--value-size", "lognormal:3"], &["--value-size", "lognormal:300,1.2"]),
+            (&["--ttl-jitter", "0.1"], &["--ttl-jitter", "10%"]),
+        ] {
+            let error = parse(args).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(told.iter().all(|part| text.contains(part)), "{text}");
+        }
     }
 }

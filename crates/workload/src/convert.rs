@@ -117,7 +117,7 @@ fn load_settings(load: &LoadConfig) -> LoadSettings {
         arrivals,
         rate_ops_per_s: load.arrivals.rate(),
         concurrency: u32::try_from(load.in_flight_max).unwrap_or(u32::MAX),
-        workload: load.workload.clone(),
+        workload: load.ops(),
         keys: load.keys as u64,
         seed: load.seed,
     }

@@ -18,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::arrivals::Schedule;
 use crate::events::EventSink;
 use crate::keys::{KeyDistribution, KeyTable};
-use crate::mix::{MULTI_GET_KEYS, Mix, OpKind};
+use crate::mix::{Mix, OpKind};
 use crate::op::{Finished, PlannedOp};
 use crate::recorder::{Ended, Recorder};
-use crate::values::{self, ValueSize};
+use crate::sizes::ValueSize;
+use crate::ttl::Ttl;
+use crate::values;
 
 /// A start that lies further behind its intended time than this is late: the generator was the limit.
 const LATE: Duration = Duration::from_millis(10);
@@ -38,16 +40,14 @@ pub struct Shared {
     pub client: Client,
     /// Which ops.
     pub mix: Mix,
-    /// Which keys.
-    pub keys: Box<dyn KeyDistribution>,
     /// Keys of values.
     pub table: KeyTable,
     /// Keys of counters; kept apart, because a counter's value is not one of ours.
     pub counters: KeyTable,
     /// How long values are.
     pub value_size: ValueSize,
-    /// Time to live of what is written; `None`: for ever.
-    pub ttl: Option<Duration>,
+    /// Time to live of what is written.
+    pub ttl: Ttl,
     /// Version of the next value; grows over all drivers.
     pub version: AtomicU64,
     /// Where wrong values are reported.
@@ -61,6 +61,8 @@ pub struct Driver {
     pub shared: Arc<Shared>,
     /// Its own random source.
     pub rng: ChaCha8Rng,
+    /// Which keys.
+    pub keys: Box<dyn KeyDistribution>,
     /// Open loop: intended starts. `None`: closed loop.
     pub schedule: Option<Schedule>,
     /// Ops in flight at most.
@@ -116,20 +118,21 @@ impl Driver {
 
     fn plan(&mut self) -> PlannedOp {
         let shared = Arc::clone(&self.shared);
-        let kind = shared.mix.draw(&mut self.rng);
-        let mut key = || shared.table.key(shared.keys.draw(&mut self.rng));
-        match kind {
+        let op = shared.mix.draw(&mut self.rng);
+        let mut key = || shared.table.key(self.keys.draw(&mut self.rng));
+        match op.kind {
             OpKind::Get => PlannedOp::Get(key()),
             OpKind::Delete => PlannedOp::Delete(key()),
-            OpKind::MultiGet => PlannedOp::MultiGet((0..MULTI_GET_KEYS).map(|_| key()).collect()),
-            OpKind::Touch => PlannedOp::Touch(key(), shared.ttl),
+            OpKind::MultiGet => PlannedOp::MultiGet((0..op.keys).map(|_| key()).collect()),
+            OpKind::Touch => PlannedOp::Touch(key(), shared.ttl.draw(&mut self.rng)),
             OpKind::Set | OpKind::Add => {
                 let key = key();
                 let version = shared.version.fetch_add(1, Ordering::Relaxed);
                 let value = values::encode(key.as_bytes(), version, shared.value_size.draw(&mut self.rng));
-                match kind {
-                    OpKind::Set => PlannedOp::Set(key, value, shared.ttl),
-                    _ => PlannedOp::Add(key, value, shared.ttl),
+                let ttl = shared.ttl.draw(&mut self.rng);
+                match op.kind {
+                    OpKind::Set => PlannedOp::Set(key, value, ttl),
+                    _ => PlannedOp::Add(key, value, ttl),
                 }
             }
             OpKind::Incr => {

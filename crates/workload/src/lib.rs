@@ -1,8 +1,8 @@
 //! Load through the memcache client: which ops on which keys, when they start, whether their replies are right, and
 //! what became of them.
 //!
-//! [`Load::start`] runs the drivers (`driver`), all of the same loop; `arrivals`, `mix`, `keys` and `values`
-//! say what they do; [`recorder`] counts; every 100 ms the counts go into the observation stream and the metrics.
+//! [`Load::start`] runs the drivers (`driver`), all of the same loop; `arrivals`, `mix`, `keys`, `sizes`,
+//! `ttl` and `values` say what they do; [`recorder`] counts; every 100 ms the counts go into the observation stream and the metrics.
 
 pub mod arrivals;
 mod convert;
@@ -15,11 +15,16 @@ pub mod mix;
 mod op;
 mod ready;
 pub mod recorder;
+pub mod sizes;
 mod summary;
+pub mod ttl;
 pub mod values;
 
 pub use arrivals::{ArrivalKind, Arrivals, Rate};
+pub use keys::{KeyDist, KeySize};
 pub use load::{Load, LoadConfig, LoadError};
+pub use mix::Mix;
 pub use ready::{NoServer, wait_for_servers};
+pub use sizes::ValueSize;
 pub use summary::Summary;
-pub use values::ValueSize;
+pub use ttl::Jitter;

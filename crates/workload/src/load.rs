@@ -20,12 +20,13 @@ use crate::arrivals::{Arrivals, Schedule};
 use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
-use crate::keys::{HotSet, KeyTable};
+use crate::keys::{KeyDist, KeySize, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
 use crate::recorder::Recorder;
+use crate::sizes::ValueSize;
 use crate::summary::Summary;
-use crate::values::ValueSize;
+use crate::ttl::{Jitter, Ttl};
 
 /// Length of a tick.
 const TICK: Duration = Duration::from_millis(100);
@@ -47,16 +48,24 @@ pub struct LoadConfig {
     pub drivers: usize,
     /// Name of the mix, see [`crate::mix::PRESETS`].
     pub workload: String,
+    /// A mix of its own, in place of the named one.
+    pub mix: Option<Mix>,
     /// Number of keys.
     pub keys: usize,
-    /// Number of hot keys.
+    /// How long keys are.
+    pub key_size: KeySize,
+    /// How requests are spread over the keys.
+    pub key_dist: KeyDist,
+    /// Number of hot keys; matters to [`KeyDist::Hot`].
     pub hot_keys: usize,
-    /// Share (0-1) of requests that go to the hot keys.
+    /// Share (0-1) of requests that go to the hot keys; matters to [`KeyDist::Hot`].
     pub hot_share: f64,
     /// How long values are.
     pub value_size: ValueSize,
     /// Time to live of written values; `None`: for ever.
     pub ttl: Option<Duration>,
+    /// How far times to live differ from it.
+    pub ttl_jitter: Jitter,
     /// The same seed draws the same ops, keys, sizes and arrivals.
     pub seed: u64,
 }
@@ -68,11 +77,15 @@ impl Default for LoadConfig {
             in_flight_max: 100,
             drivers: 4,
             workload: "mixed".to_owned(),
+            mix: None,
             keys: 10_000,
+            key_size: KeySize::Short,
+            key_dist: KeyDist::Hot,
             hot_keys: 10,
             hot_share: 0.3,
             value_size: ValueSize::Uniform { min: 64, max: 512 },
             ttl: Some(Duration::from_secs(300)),
+            ttl_jitter: Jitter::NONE,
             seed: 1,
         }
     }
@@ -85,7 +98,13 @@ impl LoadConfig {
     }
 
     fn mix(&self) -> Result<Mix, LoadError> {
-        Mix::preset(&self.workload).ok_or_else(|| LoadError::UnknownWorkload(self.workload.clone()))
+        let named = || Mix::preset(&self.workload);
+        self.mix.clone().or_else(named).ok_or_else(|| LoadError::UnknownWorkload(self.workload.clone()))
+    }
+
+    /// Which ops, as it was written: a preset's name or a mix.
+    pub(crate) fn ops(&self) -> String {
+        self.mix.as_ref().map_or_else(|| self.workload.clone(), Mix::to_string)
     }
 }
 
@@ -95,6 +114,16 @@ pub enum LoadError {
     /// There is no such mix.
     #[error("there is no workload {0:?}; there are: {names}", names = preset_names())]
     UnknownWorkload(String),
+    /// All ops of the mix are of a kind that the client's driver does not have.
+    #[error(
+        "the mix is {mix}, and the client's driver {driver} has no touch; add another op or take another driver"
+    )]
+    OnlyTouch {
+        /// The mix.
+        mix: String,
+        /// The driver.
+        driver: &'static str,
+    },
     /// The client refused its configuration.
     #[error(transparent)]
     Client(#[from] memcache_client::ConfigError),
@@ -132,7 +161,10 @@ impl Load {
     ) -> Result<Self, LoadError> {
         let mut mix = config.mix()?;
         if !client_config.driver.has_touch() {
-            mix = mix.without(OpKind::Touch);
+            mix = mix.without(OpKind::Touch).ok_or_else(|| LoadError::OnlyTouch {
+                mix: config.ops(),
+                driver: client_config.driver.name(),
+            })?;
         }
         let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
         let clock = RunClock::start();
@@ -144,11 +176,10 @@ impl Load {
         let shared = Arc::new(Shared {
             client: client.clone(),
             mix,
-            keys: Box::new(HotSet::new(config.keys, config.hot_keys, config.hot_share)),
-            table: KeyTable::new("lg:k:", config.keys)?,
-            counters: KeyTable::new("lg:c:", COUNTER_KEYS)?,
+            table: KeyTable::new("lg:k:", config.keys, config.key_size)?,
+            counters: KeyTable::new("lg:c:", COUNTER_KEYS, KeySize::Short)?,
             value_size: config.value_size,
-            ttl: config.ttl,
+            ttl: Ttl::new(config.ttl, config.ttl_jitter),
             // Versions grow over restarts too, as long as fewer than a million a second are written.
             version: AtomicU64::new(observation::clock::wall_ms() << 10),
             events,
@@ -207,11 +238,19 @@ fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, star
             let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
             rng.set_stream(index as u64 + 1);
             let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
+            let space = KeySpace {
+                keys: config.keys,
+                hot_keys: config.hot_keys,
+                hot_share: config.hot_share,
+                driver: index,
+                drivers: count,
+            };
             let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
             Driver {
                 shared: Arc::clone(shared),
                 schedule: Schedule::new(arrivals, start, phase, schedule_rng),
                 rng,
+                keys: config.key_dist.source(space),
                 // The remainder goes to the first drivers, so that the sum is exact.
                 in_flight_max: config.in_flight_max / count
                     + usize::from(index < config.in_flight_max % count),

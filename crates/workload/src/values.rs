@@ -4,65 +4,17 @@
 //! bytes, CRC32 (hex) covers the filler. The filler differs from version to version, so a torn mix of two
 //! versions does not pass.
 
-use std::str::FromStr;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use observation::IntegrityKind;
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
-
-/// How long values are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueSize {
-    /// All of that many bytes.
-    Fixed(usize),
-    /// Uniform over `min..=max` bytes.
-    Uniform {
-        /// Shortest.
-        min: usize,
-        /// Longest.
-        max: usize,
-    },
-}
-
-impl ValueSize {
-    /// The next value's length in bytes. A value is never shorter than its header.
-    pub fn draw(self, rng: &mut ChaCha8Rng) -> usize {
-        match self {
-            ValueSize::Fixed(bytes) => bytes,
-            ValueSize::Uniform { min, max } => rng.random_range(min.min(max)..=max.max(min)),
-        }
-    }
-}
-
-/// Longest value that is written: memcached's usual item limit less its own header.
-pub const VALUE_MAX: usize = 1024 * 1024 - 512;
-
-impl FromStr for ValueSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bytes = |text: &str| match text.parse::<usize>() {
-            Ok(n) if n <= VALUE_MAX => Ok(n),
-            Ok(n) => Err(format!("{n} bytes are more than memcached's usual limit allows ({VALUE_MAX})")),
-            Err(_) => Err(format!("{text:?} is not a number of bytes; write N or MIN-MAX")),
-        };
-        match text.split_once('-') {
-            None => bytes(text).map(ValueSize::Fixed),
-            Some((min, max)) => match (bytes(min)?, bytes(max)?) {
-                (min, max) if min <= max => Ok(ValueSize::Uniform { min, max }),
-                (min, max) => Err(format!("{min} is more than {max}")),
-            },
-        }
-    }
-}
 
 /// A value for `key` of about `length` bytes (longer if the header needs it).
 pub fn encode(key: &[u8], version: u64, length: usize) -> Bytes {
     let header_length = |total: usize| key.len() + digits(version) + digits(total as u64) + 8 + 4;
-    // The header contains the length, and the length the header.
-    let mut total = length.max(header_length(length));
-    total = total.max(header_length(total));
+    // The header contains the length, and the length the header: each digit more may need another one.
+    let mut total = length;
+    while total < header_length(total) {
+        total = header_length(total);
+    }
     let filler_length = total - header_length(total);
     let mut value = BytesMut::with_capacity(total);
     value.put_bytes(0, header_length(total));
@@ -163,8 +115,6 @@ fn fill(out: &mut BytesMut, version: u64, length: usize) {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-
     use super::*;
 
     #[test]
@@ -174,6 +124,19 @@ mod tests {
                 let value = encode(b"lg:k:00000017", version, length);
                 assert!(value.len() >= length && value.len() <= length.max(300) + 1);
                 assert_eq!(verify(b"lg:k:00000017", &value), Ok(Verified { version }));
+            }
+        }
+    }
+
+    #[test]
+    fn short_values_of_keys_of_every_length_verify() {
+        for key in (1..=250).map(|length| vec![b'k'; length]) {
+            for length in 0..=320 {
+                for version in [0, 99, 1_764_000_000_000 << 10] {
+                    let value = encode(&key, version, length);
+                    assert!(value.len() >= length);
+                    assert_eq!(verify(&key, &value), Ok(Verified { version }), "{} {length}", key.len());
+                }
             }
         }
     }
@@ -205,14 +168,5 @@ mod tests {
         // The head of one version with the body of another.
         let torn = [&encode(b"a", 1, 100)[..50], &encode(b"a", 2, 100)[50..]].concat();
         assert_eq!(kind(b"a", &torn), IntegrityKind::Corrupt);
-    }
-
-    #[test]
-    fn sizes_stay_in_their_range() {
-        let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let size = ValueSize::Uniform { min: 10, max: 12 };
-        let drawn: std::collections::BTreeSet<_> = (0..200).map(|_| size.draw(&mut rng)).collect();
-        assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [10, 11, 12]);
-        assert_eq!(ValueSize::Fixed(5).draw(&mut rng), 5);
     }
 }

@@ -21,7 +21,7 @@ impl HotSet {
 }
 
 impl KeyDistribution for HotSet {
-    fn draw(&self, rng: &mut ChaCha8Rng) -> usize {
+    fn draw(&mut self, rng: &mut ChaCha8Rng) -> usize {
         if rng.random_bool(self.hot_share.clamp(0.0, 1.0)) { self.hot.draw(rng) } else { self.all.draw(rng) }
     }
 }
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn thirty_percent_of_requests_go_to_ten_keys() {
         let (keys, hot, n) = (10_000, 10, 200_000);
-        let distribution = HotSet::new(keys, hot, 0.3);
+        let mut distribution = HotSet::new(keys, hot, 0.3);
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let mut counts = vec![0u32; keys];
         for _ in 0..n {
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn more_hot_keys_than_keys_is_all_keys() {
-        let distribution = HotSet::new(3, 10, 1.0);
+        let mut distribution = HotSet::new(3, 10, 1.0);
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         assert!((0..100).all(|_| distribution.draw(&mut rng) < 3));
     }

@@ -19,7 +19,7 @@ impl Uniform {
 }
 
 impl KeyDistribution for Uniform {
-    fn draw(&self, rng: &mut ChaCha8Rng) -> usize {
+    fn draw(&mut self, rng: &mut ChaCha8Rng) -> usize {
         rng.random_range(0..self.keys)
     }
 }
