@@ -1,27 +1,31 @@
 //! The face of the crate, and the failover loop.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use crate::breaker::{Breaker, Ejections};
-use crate::config::{Config, ConfigError, OnOpen};
+use crate::breaker::{Breaker, Fleet};
+use crate::config::{Config, ConfigError, Hedge, OnOpen};
 use crate::error::Error;
 use crate::key::Key;
+use crate::lookaside::Flights;
 use crate::observer::Observer;
 use crate::op::{Attempt, Attempts, Completion, KeyCompletion, MultiCompletion, Op, Reply};
 use crate::outcome::Outcome;
 use crate::retry::RetryBudget;
-use crate::router::{Candidates, Router};
+use crate::router::Candidates;
 use crate::server::{Answer, Request, Server, ServerAddr, ServerStats};
+use crate::topology::{self, Topology};
 
-/// Ops that run when the client is closed may take this long.
+/// Ops that run when the client is closed, or their server is taken off the list, may take this long.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A memcache client over several servers. Cheap to clone; clones share connections and breakers.
@@ -32,15 +36,33 @@ pub struct Client {
 
 struct Inner {
     config: Arc<Config>,
-    router: Router,
-    servers: Vec<Server>,
-    budget: RetryBudget,
+    observer: Arc<dyn Observer>,
+    topology: ArcSwap<Topology>,
+    /// Held while the list of servers changes.
+    changing: Mutex<()>,
+    fleet: Arc<Fleet>,
+    retries: RetryBudget,
+    hedges: RetryBudget,
+    flights: Flights,
     ops: AtomicU64,
+    retried: AtomicU64,
+    hedged: AtomicU64,
+}
+
+/// What a client did beyond one attempt an op, since start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientStats {
+    /// Ops.
+    pub ops: u64,
+    /// Attempts that repeated one whose end is unknown.
+    pub retries: u64,
+    /// Second copies of slow reads.
+    pub hedges: u64,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("servers", &self.inner.servers.len()).finish_non_exhaustive()
+        f.debug_struct("Client").field("servers", &self.servers()).finish_non_exhaustive()
     }
 }
 
@@ -62,28 +84,61 @@ impl Client {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
-        if servers.is_empty() {
-            return Err(ConfigError::NoServers);
+        topology::check(&servers, &config.routing.gutter)?;
+        let config = Arc::new(config);
+        let fleet = Fleet::new(servers.len(), config.routing.max_ejected);
+        let built = servers.into_iter().enumerate();
+        let built: Vec<_> =
+            built.map(|(index, addr)| build(index, addr, &config, &fleet, &observer)).collect();
+        let active: Vec<usize> = (0..built.len()).collect();
+        let topology = Topology::new(built, &active, &config.routing.gutter);
+        let inner = Inner {
+            topology: ArcSwap::from_pointee(topology),
+            changing: Mutex::new(()),
+            fleet,
+            retries: RetryBudget::new(config.retry_budget),
+            hedges: RetryBudget::new(config.hedge.map_or(0.0, |hedge| hedge.budget)),
+            flights: Flights::default(),
+            ops: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            hedged: AtomicU64::new(0),
+            config,
+            observer,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Changes the list of servers, at once and as a whole, within a tokio runtime. A server that stays (same name and
+    /// address) keeps its connections and its breaker; one that goes lets its ops end. Indices in completions and
+    /// statistics belong to names: a name keeps its index, and no other name gets it.
+    pub fn set_servers(&self, servers: Vec<ServerAddr>) -> Result<(), ConfigError> {
+        let inner = &*self.inner;
+        topology::check(&servers, &inner.config.routing.gutter)?;
+        let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = inner.topology.load_full();
+        let mut all = before.servers.clone();
+        let mut active = Vec::new();
+        for addr in servers {
+            let known = all.iter().position(|server| server.addr().name == addr.name);
+            let index = known.unwrap_or(all.len());
+            let stays = known.is_some_and(|index| *all[index].addr() == addr && !all[index].is_retired());
+            if !stays {
+                let server = build(index, addr, &inner.config, &inner.fleet, &inner.observer);
+                if known.is_some() { all[index] = server } else { all.push(server) }
+            }
+            active.push(index);
         }
-        for (index, server) in servers.iter().enumerate() {
-            if servers[..index].iter().any(|other| other.name == server.name) {
-                return Err(ConfigError::DuplicateServer(server.name.clone()));
+        inner.fleet.resize(active.len());
+        let after = Topology::new(all, &active, &inner.config.routing.gutter);
+        for (index, server) in before.servers.iter().enumerate() {
+            let stays = active.contains(&index) && Arc::ptr_eq(server, &after.servers[index]);
+            if !stays && server.retire() {
+                let server = Arc::clone(server);
+                tokio::spawn(async move { server.close(CLOSE_PATIENCE).await });
             }
         }
-        let router = Router::new(servers.iter().map(|server| server.name.as_str()));
-        let max_ejected = config.routing.max_ejected.unwrap_or(servers.len().saturating_sub(1));
-        let ejections = Ejections::new(max_ejected);
-        let config = Arc::new(config);
-        let servers = servers.into_iter().enumerate().map(|(index, addr)| {
-            let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-            rng.set_stream(index as u64);
-            let breaker =
-                config.breaker.clone().map(|breaker| Breaker::new(breaker, Arc::clone(&ejections), rng));
-            Server::new(index, addr, Arc::clone(&config), breaker, Arc::clone(&observer))
-        });
-        let servers = servers.collect();
-        let budget = RetryBudget::new(config.retry_budget);
-        Ok(Self { inner: Arc::new(Inner { config, router, servers, budget, ops: AtomicU64::new(0) }) })
+        inner.topology.store(Arc::new(after));
+        Ok(())
     }
 
     /// Runs one op: at most one attempt a server and retry, all within the total timeout. Dropping the future is
@@ -91,11 +146,12 @@ impl Client {
     pub async fn execute(&self, op: Op) -> Completion {
         let inner = &*self.inner;
         inner.ops.fetch_add(1, Ordering::Relaxed);
-        let candidates = inner.router.candidates(op.key().as_bytes());
+        let topology = inner.topology.load_full();
+        let candidates = topology.candidates(op.key().as_bytes());
         let home = candidates[0];
         let mut attempts = Attempts::new();
         let result = match inner.check(&op) {
-            Ok(()) => inner.run(&op, &candidates, &mut attempts).await,
+            Ok(()) => inner.run(&op, &topology, &candidates, &mut attempts).await,
             Err(error) => Err(error),
         };
         Completion { home, attempts, result }
@@ -149,8 +205,8 @@ impl Client {
         let inner = &*self.inner;
         inner.ops.fetch_add(1, Ordering::Relaxed);
         let deadline = Instant::now() + inner.config.total_timeout;
-        let orders: Vec<Candidates> =
-            keys.iter().map(|key| inner.router.candidates(key.as_bytes())).collect();
+        let topology = inner.topology.load_full();
+        let orders: Vec<Candidates> = keys.iter().map(|key| topology.candidates(key.as_bytes())).collect();
         let mut done = MultiCompletion {
             keys: orders
                 .iter()
@@ -159,16 +215,17 @@ impl Client {
             attempts: Attempts::new(),
         };
         let mut pending: Vec<usize> = (0..keys.len()).collect();
-        for round in 0..inner.servers.len() {
-            let mut groups: Vec<Vec<usize>> = vec![Vec::new(); inner.servers.len()];
+        for round in 0..orders.first().map_or(0, |order| order.len()) {
+            let mut groups: Vec<Vec<usize>> = vec![Vec::new(); topology.servers.len()];
             for &key in &pending {
                 groups[orders[key][round]].push(key);
             }
+            let topology = &topology;
             pending.clear();
             let groups = groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty());
             let ended = join_all(groups.map(|(server, group)| async move {
                 let asked: Vec<Key> = group.iter().map(|&key| keys[key].clone()).collect();
-                (server, inner.servers[server].attempt(Request::Many(&asked), deadline).await, group)
+                (server, topology.servers[server].attempt(Request::Many(&asked), deadline).await, group)
             }));
             for (server, result, group) in ended.await {
                 done.attempts.push(attempted(server, &result));
@@ -181,14 +238,28 @@ impl Client {
         done
     }
 
-    /// State and counters of every server, in the order of the configuration. Changes nothing.
+    /// State and counters of every server, by index. Changes nothing.
     pub fn stats(&self) -> Vec<ServerStats> {
-        self.inner.servers.iter().map(Server::stats).collect()
+        self.inner.topology.load().servers.iter().map(|server| server.stats()).collect()
     }
 
-    /// The servers, in the order of the configuration.
-    pub fn servers(&self) -> impl Iterator<Item = &ServerAddr> {
-        self.inner.servers.iter().map(Server::addr)
+    /// What was done beyond one attempt an op.
+    pub fn totals(&self) -> ClientStats {
+        ClientStats {
+            ops: self.inner.ops.load(Ordering::Relaxed),
+            retries: self.inner.retried.load(Ordering::Relaxed),
+            hedges: self.inner.hedged.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The servers, by index.
+    pub fn servers(&self) -> Vec<ServerAddr> {
+        self.inner.topology.load().servers.iter().map(|server| server.addr().clone()).collect()
+    }
+
+    /// Index of the server on which `key` lives.
+    pub fn home(&self, key: &Key) -> usize {
+        self.inner.topology.load().home(key.as_bytes())
     }
 
     /// The settings that the client was built with.
@@ -198,35 +269,52 @@ impl Client {
 
     /// Lets running ops end, closes all connections, refuses further ops.
     pub async fn close(&self) {
-        join_all(self.inner.servers.iter().map(|server| server.close(CLOSE_PATIENCE))).await;
+        let topology = self.inner.topology.load_full();
+        join_all(topology.servers.iter().map(|server| server.close(CLOSE_PATIENCE))).await;
+    }
+
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.inner.flights
     }
 }
 
 impl Inner {
     fn check(&self, op: &Op) -> Result<(), Error> {
         match op {
-            Op::Set { value, .. } | Op::Add { value, .. } if value.len() > self.config.value_max => {
+            Op::Set { value, .. } | Op::Add { value, .. } | Op::Cas { value, .. }
+                if value.len() > self.config.value_max =>
+            {
                 Err(Error::ValueTooLarge { len: value.len(), limit: self.config.value_max })
             }
             _ => Ok(()),
         }
     }
 
-    async fn run(&self, op: &Op, candidates: &Candidates, attempts: &mut Attempts) -> Result<Reply, Error> {
+    async fn run(
+        &self,
+        op: &Op,
+        topology: &Topology,
+        candidates: &Candidates,
+        attempts: &mut Attempts,
+    ) -> Result<Reply, Error> {
         let deadline = Instant::now() + self.config.total_timeout;
         let mut retries = self.config.retries;
         let mut at = 0;
         // What another than the home server is asked; built when it is needed.
         let mut elsewhere = None;
         loop {
-            let server = candidates[at];
+            let index = candidates[at];
+            let server = &topology.servers[index];
             let request = if at == 0 {
                 op
             } else {
                 elsewhere.get_or_insert_with(|| op.with_ttl_max(self.config.routing.failover_ttl))
             };
-            let result = self.servers[server].attempt(Request::One(request), deadline).await;
-            attempts.push(attempted(server, &result));
+            let result = match (&self.config.hedge, op) {
+                (Some(hedge), Op::Get(_)) => self.hedged(hedge, server, request, deadline, attempts).await,
+                _ => server.attempt(Request::One(request), deadline).await,
+            };
+            attempts.push(attempted(index, &result));
             let error = match result {
                 Ok(Answer::One(reply)) => return Ok(reply),
                 Ok(Answer::Many(_)) => return Err(Error::Closed),
@@ -240,22 +328,62 @@ impl Inner {
         }
     }
 
+    /// A read that is asked a second time, on another connection, when it takes long. The loser is dropped.
+    async fn hedged(
+        &self,
+        hedge: &Hedge,
+        server: &Arc<Server>,
+        op: &Op,
+        deadline: Instant,
+        attempts: &mut Attempts,
+    ) -> Result<Answer, Error> {
+        let mut first = pin!(server.attempt(Request::One(op), deadline));
+        if let Ok(result) = tokio::time::timeout(hedge.after, &mut first).await {
+            return result;
+        }
+        if !self.hedges.withdraw(self.ops.load(Ordering::Relaxed)) {
+            return first.await;
+        }
+        self.hedged.fetch_add(1, Ordering::Relaxed);
+        let second = pin!(server.attempt(Request::One(op), deadline));
+        let (result, other) = match select(first, second).await {
+            Either::Left((result, second)) => (result, Either::Left(second)),
+            Either::Right((result, first)) => (result, Either::Right(first)),
+        };
+        if result.is_ok() {
+            return result;
+        }
+        attempts.push(attempted(server.index(), &result));
+        match other {
+            Either::Left(other) => other.await,
+            Either::Right(other) => other.await,
+        }
+    }
+
     /// Failover costs nothing when nothing was sent; a retry of something that may have been applied needs an
     /// idempotent op and a token of the budget. A full pool is never passed on: it would push one slow server's load
     /// onto the others.
     fn after(&self, op: &Op, error: &Error, retries: &mut u32) -> Next {
         let failover = self.config.routing.on_open == OnOpen::Failover && op.may_fail_over();
         match error {
-            Error::BreakerOpen | Error::Connect(_) | Error::ConnectTimeout(_) if failover => Next::Elsewhere,
+            Error::BreakerOpen
+            | Error::Connect(_)
+            | Error::ConnectTimeout(_)
+            | Error::TooManyConnections
+            | Error::Closed
+                if failover =>
+            {
+                Next::Elsewhere
+            }
             Error::Timeout(_) | Error::Reset(_) | Error::Protocol(_)
                 if op.is_idempotent() && *retries > 0 =>
             {
                 *retries -= 1;
-                match self.budget.withdraw(self.ops.load(Ordering::Relaxed)) {
-                    false => Next::GiveUp,
-                    true if failover => Next::Elsewhere,
-                    true => Next::Again,
+                if !self.retries.withdraw(self.ops.load(Ordering::Relaxed)) {
+                    return Next::GiveUp;
                 }
+                self.retried.fetch_add(1, Ordering::Relaxed);
+                if failover { Next::Elsewhere } else { Next::Again }
             }
             _ => Next::GiveUp,
         }
@@ -281,12 +409,24 @@ impl Inner {
                     done.keys[key].result = Err(error.clone());
                 }
                 let failover = self.config.routing.on_open == OnOpen::Failover;
-                let unsent =
-                    matches!(error, Error::BreakerOpen | Error::Connect(_) | Error::ConnectTimeout(_));
-                if failover && unsent { group } else { Vec::new() }
+                let full = matches!(error, Error::PoolExhausted(_));
+                if failover && error.nothing_sent() && !full { group } else { Vec::new() }
             }
         }
     }
+}
+
+fn build(
+    index: usize,
+    addr: ServerAddr,
+    config: &Arc<Config>,
+    fleet: &Arc<Fleet>,
+    observer: &Arc<dyn Observer>,
+) -> Arc<Server> {
+    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+    rng.set_stream(index as u64);
+    let breaker = config.breaker.clone().map(|breaker| Breaker::new(breaker, Arc::clone(fleet), rng));
+    Arc::new(Server::new(index, addr, Arc::clone(config), breaker, Arc::clone(observer)))
 }
 
 fn attempted(server: usize, result: &Result<Answer, Error>) -> Attempt {

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::connect::Dial;
+
 /// Settings of a client. [`Default`] is what a careful operator would choose; see each field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -23,8 +25,14 @@ pub struct Config {
     pub retries: u32,
     /// Retries are at most this share of ops, and one a second.
     pub retry_budget: f64,
+    /// A second copy of a slow read; `None`: never.
+    pub hedge: Option<Hedge>,
     /// How the client speaks.
     pub driver: Driver,
+    /// One op at a time on each of many connections, or many ops in flight on a few.
+    pub mode: Mode,
+    /// Login, TLS, other ways to connect.
+    pub dial: Dial,
     /// Longest value in bytes, sent or received. memcached's default item limit is 1 MiB, header included.
     pub value_max: usize,
     /// Seed of the jitter.
@@ -42,11 +50,37 @@ impl Default for Config {
             routing: Routing::default(),
             retries: 1,
             retry_budget: 0.1,
+            hedge: None,
             driver: Driver::Meta,
+            mode: Mode::Pooled,
+            dial: Dial::default(),
             value_max: 1024 * 1024,
             seed: 0,
         }
     }
+}
+
+/// How ops share connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// An op has a connection of its own while it runs. What goes wrong with it costs no other op anything.
+    Pooled,
+    /// Ops share connections: less CPU an op, but one lost connection fails all that are in flight on it.
+    Pipelined {
+        /// Connections per server.
+        connections: usize,
+        /// Ops in flight on each at most.
+        depth: usize,
+    },
+}
+
+/// When a read is asked a second time on another connection. The first answer wins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hedge {
+    /// Time without a reply.
+    pub after: Duration,
+    /// Hedges are at most this share of ops, and one a second.
+    pub budget: f64,
 }
 
 /// Connections of one server.
@@ -61,11 +95,23 @@ pub struct PoolConfig {
     pub max_wait_share: f64,
     /// A connection idle for longer is closed before use.
     pub idle_max: Duration,
+    /// A connection older than this (less up to a tenth, drawn) is closed instead of used again; `None`: never.
+    pub lifetime_max: Option<Duration>,
+    /// Dials a second after many connections were lost at once, in steps of a tenth of that; `None`: `max` a second. A
+    /// restarted server is not met by every connection in the same instant.
+    pub dials_per_s: Option<f64>,
 }
 
 impl Default for PoolConfig {
     fn default() -> Self {
-        Self { max: 32, max_waiting: 128, max_wait_share: 0.1, idle_max: Duration::from_secs(60) }
+        Self {
+            max: 32,
+            max_waiting: 128,
+            max_wait_share: 0.1,
+            idle_max: Duration::from_secs(60),
+            lifetime_max: None,
+            dials_per_s: None,
+        }
     }
 }
 
@@ -76,16 +122,57 @@ pub struct BreakerConfig {
     pub consecutive_timeouts: Option<u32>,
     /// Opens at a share of failures in a rolling window; `None`: rule off.
     pub ratio: Option<RatioRule>,
+    /// Opens at a share of slow replies, unless most servers are slow; `None`: rule off. It is off by default: whether
+    /// a server that answers late is worse than its neighbours taking its load, its operator knows.
+    pub slow: Option<SlowRule>,
     /// Opens at once when a connect is refused: nobody listens there.
     pub trip_on_refused: bool,
-    /// Time in the open state. Constant, not growing: recovery stays bounded.
+    /// Time in the open state.
     pub open: Duration,
+    /// The open time doubles with every probe that fails, up to this; `None`: it stays `open`, so that recovery is
+    /// noticed as fast after a long outage as after a short one.
+    pub open_max: Option<Duration>,
     /// Each open time is drawn from `open * (1 ± open_jitter)`, so that clients do not probe in step.
     pub open_jitter: f64,
     /// Probes in flight at most while half-open.
     pub half_open_probes: u32,
     /// Successful probes that close the breaker.
     pub successes_to_close: u32,
+    /// Who probes.
+    pub probes: Probes,
+    /// After closing, the admitted share of ops grows from a tenth to all over this time; zero: all at once. A server
+    /// that comes back cold is not hit by its whole load.
+    pub ramp: Duration,
+}
+
+/// What tests whether a server is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probes {
+    /// The ops of callers.
+    InBand,
+    /// Reads of the client's own, without a caller. They are whole data commands: a server that answers `version` and
+    /// hangs on data is not back.
+    OutOfBand,
+}
+
+/// "`share` of at least `min_calls` calls within `window` took longer than `threshold`".
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlowRule {
+    /// A reply after this time is slow, and so is none.
+    pub threshold: Duration,
+    /// Share of slow calls that trips, 0-1.
+    pub share: f64,
+    /// Length of the rolling window.
+    pub window: Duration,
+    /// Fewer calls than this never trip.
+    pub min_calls: u32,
+}
+
+impl SlowRule {
+    /// 80 % of at least 20 calls in 2 s.
+    pub fn above(threshold: Duration) -> Self {
+        Self { threshold, share: 0.8, window: Duration::from_secs(2), min_calls: 20 }
+    }
 }
 
 impl Default for BreakerConfig {
@@ -93,11 +180,15 @@ impl Default for BreakerConfig {
         Self {
             consecutive_timeouts: Some(5),
             ratio: Some(RatioRule { failure_ratio: 0.5, window: Duration::from_secs(10), min_calls: 20 }),
+            slow: None,
             trip_on_refused: true,
             open: Duration::from_secs(5),
+            open_max: None,
             open_jitter: 0.2,
             half_open_probes: 1,
             successes_to_close: 3,
+            probes: Probes::InBand,
+            ramp: Duration::ZERO,
         }
     }
 }
@@ -122,11 +213,18 @@ pub struct Routing {
     pub failover_ttl: Duration,
     /// Servers that may be ejected at the same time; `None`: all but one.
     pub max_ejected: Option<usize>,
+    /// Names of servers that are nobody's home: they stand in for those that are ejected, instead of the other homes.
+    pub gutter: Vec<String>,
 }
 
 impl Default for Routing {
     fn default() -> Self {
-        Self { on_open: OnOpen::Failover, failover_ttl: Duration::from_secs(10), max_ejected: None }
+        Self {
+            on_open: OnOpen::Failover,
+            failover_ttl: Duration::from_secs(10),
+            max_ejected: None,
+            gutter: Vec::new(),
+        }
     }
 }
 
@@ -201,6 +299,12 @@ pub enum ConfigError {
     /// No servers.
     #[error("a client needs at least one server")]
     NoServers,
+    /// Every server is a stand-in.
+    #[error("all servers are in routing.gutter; at least one must be a home of keys")]
+    OnlyGutter,
+    /// A stand-in that is no server.
+    #[error("routing.gutter names {0:?}, which is none of the servers")]
+    UnknownGutter(String),
     /// Two servers share a name.
     #[error("two servers are named {0:?}; names decide where keys live and must differ")]
     DuplicateServer(String),
@@ -228,12 +332,42 @@ impl Config {
         check(share(self.pool.max_wait_share), "pool.max_wait_share", "0 to 1")?;
         check(share(self.retry_budget), "retry_budget", "0 to 1")?;
         check(self.value_max <= 1 << 30, "value_max", "at most 1 GiB")?;
+        if let Some(hedge) = &self.hedge {
+            check(share(hedge.budget), "hedge.budget", "0 to 1")?;
+            check(hedge.after < self.op_timeout, "hedge.after", "less than op_timeout")?;
+        }
+        if let Some(rate) = self.pool.dials_per_s {
+            check(rate > 0.0 && rate.is_finite(), "pool.dials_per_s", "more than 0")?;
+        }
+        if let Mode::Pipelined { connections, depth } = self.mode {
+            check((1..=1024).contains(&connections), "mode.connections", "1 to 1024")?;
+            check((1..=65_536).contains(&depth), "mode.depth", "1 to 65536")?;
+            check(self.driver == Driver::Meta, "mode", "pooled with the driver memcache-async")?;
+        }
+        self.validate_breaker()
+    }
+
+    fn validate_breaker(&self) -> Result<(), ConfigError> {
+        let check = |ok: bool, field, allowed| {
+            if ok { Ok(()) } else { Err(ConfigError::OutOfRange { field, allowed }) }
+        };
+        let share = |x: f64| (0.0..=1.0).contains(&x);
         if let Some(breaker) = &self.breaker {
             check(breaker.consecutive_timeouts != Some(0), "breaker.consecutive_timeouts", "at least 1")?;
             check(share(breaker.open_jitter), "breaker.open_jitter", "0 to 1")?;
             check(!breaker.open.is_zero(), "breaker.open", "more than 0")?;
             check(breaker.half_open_probes >= 1, "breaker.half_open_probes", "at least 1")?;
             check(breaker.successes_to_close >= 1, "breaker.successes_to_close", "at least 1")?;
+            check(
+                breaker.open_max.is_none_or(|max| max >= breaker.open),
+                "breaker.open_max",
+                "at least open",
+            )?;
+            if let Some(slow) = &breaker.slow {
+                check(slow.share > 0.0 && slow.share <= 1.0, "breaker.slow.share", "above 0, at most 1")?;
+                check(!slow.threshold.is_zero(), "breaker.slow.threshold", "more than 0")?;
+                check(slow.window >= Duration::from_millis(100), "breaker.slow.window", "at least 100 ms")?;
+            }
             if let Some(rule) = &breaker.ratio {
                 check(
                     rule.failure_ratio > 0.0 && rule.failure_ratio <= 1.0,

@@ -8,6 +8,7 @@ use crate::outcome::Outcome;
 
 /// Why an attempt, and with it an op, failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// No whole reply within the attempt's time.
     #[error("no whole reply within {0:?}")]
@@ -18,6 +19,9 @@ pub enum Error {
     /// The dial took longer than its limit.
     #[error("connect: no answer within {0:?}")]
     ConnectTimeout(Duration),
+    /// The server has no room for another connection; it read nothing.
+    #[error("connect: the server has too many connections")]
+    TooManyConnections,
     /// The connection broke.
     #[error("connection lost: {0}")]
     Reset(Arc<io::Error>),
@@ -105,7 +109,9 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Error::Timeout(_) => Outcome::Timeout,
-            Error::Connect(_) | Error::ConnectTimeout(_) | Error::Closed => Outcome::Connect,
+            Error::Connect(_) | Error::ConnectTimeout(_) | Error::TooManyConnections | Error::Closed => {
+                Outcome::Connect
+            }
             Error::Reset(_) => Outcome::Reset,
             Error::Protocol(_) | Error::Unsupported { .. } => Outcome::Protocol,
             Error::Server(_) | Error::ValueTooLarge { .. } => Outcome::ServerError,
@@ -119,7 +125,13 @@ impl Error {
         use Error::*;
         matches!(
             self,
-            Connect(_) | ConnectTimeout(_) | PoolExhausted(_) | BreakerOpen | ValueTooLarge { .. } | Closed
+            Connect(_)
+                | ConnectTimeout(_)
+                | TooManyConnections
+                | PoolExhausted(_)
+                | BreakerOpen
+                | ValueTooLarge { .. }
+                | Closed
         )
     }
 

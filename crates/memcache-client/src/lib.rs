@@ -27,9 +27,11 @@
 pub mod breaker;
 mod client;
 mod config;
+mod connect;
 mod driver;
 mod error;
 mod key;
+mod lookaside;
 pub mod metrics;
 mod observer;
 mod op;
@@ -38,17 +40,25 @@ mod pool;
 mod retry;
 mod router;
 mod server;
+mod stream;
+mod topology;
 
 pub use bytes::Bytes;
-pub use client::Client;
+pub use client::{Client, ClientStats};
 pub use config::{
-    BreakerConfig, Config, ConfigError, Driver, OnOpen, PoolConfig, RatioRule, Routing, UnknownName,
+    BreakerConfig, Config, ConfigError, Driver, Hedge, Mode, OnOpen, PoolConfig, Probes, RatioRule, Routing,
+    SlowRule, UnknownName,
 };
+#[cfg(feature = "tls")]
+pub use connect::Tls;
+pub use connect::{Dial, Login};
 pub use error::{Error, PoolFull, ProtocolError};
 pub use key::{KEY_MAX, Key, KeyError};
+pub use lookaside::Fetch;
 pub use observer::{CloseReason, Observer, Silent, Transition};
-pub use op::{Attempt, Attempts, Completion, KeyCompletion, MultiCompletion, Op, Reply};
+pub use op::{Attempt, Attempts, Completion, KeyCompletion, LeaseReply, MultiCompletion, Op, Reply};
 pub use outcome::Outcome;
 pub use pool::PoolStats;
 pub use router::{Candidates, Router};
 pub use server::{ServerAddr, ServerStats};
+pub use stream::{Connector, Dialling, Io};

@@ -188,7 +188,7 @@ impl Collector for ClientCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let names = self.client.servers().map(|server| server.name.clone());
+        let names = self.client.servers().into_iter().map(|server| server.name);
         let servers: Vec<_> = names.zip(self.client.stats()).collect();
         let families = FAMILIES.iter().map(|family| family.collect(&servers));
         // An error would be a label count that does not fit its names: the test below would have failed.

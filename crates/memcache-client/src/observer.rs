@@ -51,6 +51,7 @@ pub struct Transition {
 
 /// Why a connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// No whole reply in time.
     Timeout,
@@ -62,18 +63,21 @@ pub enum CloseReason {
     Reset,
     /// It was idle for too long.
     Idle,
+    /// It had lived for long enough.
+    Lifetime,
     /// The client was closed.
     Drain,
 }
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [CloseReason; 6] = [
+    pub const ALL: [CloseReason; 7] = [
         CloseReason::Timeout,
         CloseReason::Cancelled,
         CloseReason::Protocol,
         CloseReason::Reset,
         CloseReason::Idle,
+        CloseReason::Lifetime,
         CloseReason::Drain,
     ];
 
@@ -85,6 +89,7 @@ impl CloseReason {
             CloseReason::Protocol => "protocol",
             CloseReason::Reset => "reset",
             CloseReason::Idle => "idle",
+            CloseReason::Lifetime => "lifetime",
             CloseReason::Drain => "drain",
         }
     }

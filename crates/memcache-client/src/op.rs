@@ -11,9 +11,37 @@ use crate::outcome::Outcome;
 
 /// One op on one key. `ttl`: `None` is for ever.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Op {
     /// Read.
     Get(Key),
+    /// Read, and take the right to load the value if there is none or it grows old. One caller of all clients wins it.
+    Lease {
+        /// Which key.
+        key: Key,
+        /// How long the right lasts.
+        lease: Duration,
+        /// With less than this left to live, one caller wins the right while the others still get the value.
+        refresh: Option<Duration>,
+    },
+    /// Write if nobody has written since the token was given.
+    Cas {
+        /// Which key.
+        key: Key,
+        /// What.
+        value: Bytes,
+        /// How long it lives.
+        ttl: Option<Duration>,
+        /// From [`LeaseReply::token`].
+        token: u64,
+    },
+    /// Mark stale: the next [`Op::Lease`] wins the right to load, later ones get the old value for so long.
+    Invalidate {
+        /// Which key.
+        key: Key,
+        /// How long the stale value may still be given out.
+        stale_for: Duration,
+    },
     /// Write.
     Set {
         /// Which key.
@@ -53,6 +81,7 @@ impl Op {
         match self {
             Op::Get(key) | Op::Delete(key) | Op::Touch(key, _) => key,
             Op::Set { key, .. } | Op::Add { key, .. } | Op::Incr { key, .. } => key,
+            Op::Lease { key, .. } | Op::Cas { key, .. } | Op::Invalidate { key, .. } => key,
         }
     }
 
@@ -60,6 +89,9 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Op::Get(_) => "get",
+            Op::Lease { .. } => "lease",
+            Op::Cas { .. } => "cas",
+            Op::Invalidate { .. } => "invalidate",
             Op::Set { .. } => "set",
             Op::Add { .. } => "add",
             Op::Delete(_) => "delete",
@@ -75,9 +107,9 @@ impl Op {
     }
 
     /// May another than the home server take it? A counter may not: it would begin anew there and report the
-    /// result as if it were the sum.
+    /// result as if it were the sum. Tokens and leases are the business of the server that gave them.
     pub fn may_fail_over(&self) -> bool {
-        !matches!(self, Op::Incr { .. })
+        !matches!(self, Op::Incr { .. } | Op::Lease { .. } | Op::Cas { .. } | Op::Invalidate { .. })
     }
 
     /// The same op for a server that is not the key's home: what it writes lives `ttl_max` at most.
@@ -96,11 +128,27 @@ impl Op {
     }
 }
 
+/// What a server answered to an [`Op::Lease`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseReply {
+    /// The value, if there is one.
+    pub value: Option<Bytes>,
+    /// This caller has the right, and the duty, to load the value and write it with [`Op::Cas`].
+    pub won: bool,
+    /// The value was invalidated; somebody loads a newer one.
+    pub stale: bool,
+    /// For [`Op::Cas`].
+    pub token: u64,
+}
+
 /// What the server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reply {
     /// The value.
     Value(Bytes),
+    /// The value or the right to load it, or neither: somebody else loads.
+    Lease(LeaseReply),
     /// There is none.
     Miss,
     /// Written.
@@ -121,8 +169,8 @@ impl Reply {
     /// Its class.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Reply::Value(_) => Outcome::Hit,
-            Reply::Miss => Outcome::Miss,
+            Reply::Value(_) | Reply::Lease(LeaseReply { value: Some(_), .. }) => Outcome::Hit,
+            Reply::Miss | Reply::Lease(_) => Outcome::Miss,
             Reply::Stored | Reply::Counter(_) | Reply::Touched => Outcome::Stored,
             Reply::NotStored => Outcome::NotStored,
             Reply::Deleted => Outcome::Deleted,

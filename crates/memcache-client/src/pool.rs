@@ -2,33 +2,46 @@
 //! bounded number waits, in order, for a bounded time. A slot that is dropped gives itself back, whatever happened, and
 //! closes its connection unless the op said that its reply was read to the end.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+mod dials;
+pub(crate) mod gate;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use smallvec::SmallVec;
+use tokio::sync::{Notify, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::config::PoolConfig;
 use crate::driver::Connection;
-use crate::error::{Error, PoolFull};
+use crate::error::Error;
 use crate::observer::CloseReason;
+use dials::DialLimit;
+use gate::Gate;
+
+/// Dials a second after a loss that even the smallest pool may make.
+const DIALS_MIN: f64 = 20.0;
+
+/// A connection that has not been used for this long may have been forgotten by something between us and the server.
+/// When one of them fails, the others that are as old are not tried: each would cost an op its deadline.
+const SUSPECT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Pool {
     config: PoolConfig,
-    wait_max: Duration,
-    /// FIFO and safe to cancel: a dropped waiter leaves the queue, a dropped permit wakes the next.
-    slots: Semaphore,
-    idle: Mutex<Vec<Idle>>,
-    waiting: AtomicUsize,
+    gate: Gate,
+    idle: Mutex<Vec<Parked>>,
+    /// Told of each connection that is parked, for ops that have a slot and may not dial yet.
+    parked: Notify,
+    dials: Mutex<DialLimit>,
     created: AtomicU64,
-    acquire_errors: AtomicU64,
     discards: [AtomicU64; CloseReason::ALL.len()],
 }
 
-struct Idle {
+struct Parked {
     connection: Connection,
     since: Instant,
+    retire_at: Option<Instant>,
 }
 
 /// Connections and waiters of one server.
@@ -52,15 +65,27 @@ pub struct PoolStats {
     pub discards: [u64; CloseReason::ALL.len()],
 }
 
+/// What a slot has found to work with.
+pub(crate) enum Found {
+    /// A clean connection.
+    Idle,
+    /// None; the caller shall dial.
+    Dial,
+}
+
+/// Reasons of connections that were closed on the way; mostly none.
+pub(crate) type Closed = SmallVec<[CloseReason; 2]>;
+
 impl Pool {
     pub(crate) fn new(config: PoolConfig, wait_max: Duration) -> Self {
+        let dials =
+            DialLimit::new(config.max, config.dials_per_s.unwrap_or(DIALS_MIN.max(config.max as f64)));
         Self {
-            slots: Semaphore::new(config.max),
-            wait_max,
+            gate: Gate::new(config.max, config.max_waiting, wait_max),
             idle: Mutex::new(Vec::with_capacity(config.max)),
-            waiting: AtomicUsize::new(0),
+            parked: Notify::new(),
+            dials: Mutex::new(dials),
             created: AtomicU64::new(0),
-            acquire_errors: AtomicU64::new(0),
             discards: Default::default(),
             config,
         }
@@ -68,81 +93,68 @@ impl Pool {
 
     /// A slot, at once or after a wait of at most `wait_max`.
     pub(crate) async fn acquire(&self) -> Result<Slot<'_>, Error> {
-        let permit = match self.slots.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => self.wait().await.inspect_err(|_| {
-                self.acquire_errors.fetch_add(1, Ordering::Relaxed);
-            })?,
-        };
-        Ok(Slot { pool: self, _permit: permit, connection: None, expected_end: None })
-    }
-
-    async fn wait(&self) -> Result<SemaphorePermit<'_>, Error> {
-        if self.slots.is_closed() {
-            return Err(Error::Closed);
-        }
-        let _waiting = Waiting::enter(self)?;
-        match tokio::time::timeout(self.wait_max, self.slots.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(Error::Closed),
-            Err(_) => Err(Error::PoolExhausted(PoolFull::Waited(self.wait_max))),
-        }
+        let permit = self.gate.enter().await?;
+        Ok(Slot {
+            pool: self,
+            _permit: permit,
+            connection: None,
+            idle_for: Duration::ZERO,
+            retire_at: None,
+            expected_end: None,
+        })
     }
 
     /// Closes idle connections, refuses new ops, and waits for those that run.
-    pub(crate) async fn close(&self, patience: Duration) -> Vec<CloseReason> {
-        let all = u32::try_from(self.config.max).unwrap_or(u32::MAX);
-        let drained = tokio::time::timeout(patience, self.slots.acquire_many(all)).await;
-        if drained.is_err() {
-            tracing::warn!("ops still hold connections {patience:?} after the client was closed");
-        }
-        self.slots.close();
-        let closed: Vec<Idle> = self.idle().drain(..).collect();
+    pub(crate) async fn close(&self, patience: Duration) -> Closed {
+        self.gate.close(patience).await;
+        let closed: Vec<Parked> = self.idle().drain(..).collect();
         closed.iter().map(|_| self.discarded(CloseReason::Drain)).collect()
+    }
+
+    /// The server has refused a connection for want of room.
+    pub(crate) fn no_room(&self) {
+        self.dials().pause(Instant::now());
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
         let idle = self.idle().len();
-        let active = self.config.max.saturating_sub(self.slots.available_permits());
+        let active = self.gate.inside();
         PoolStats {
             total: (idle + active).min(self.config.max),
             active,
             idle,
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting: self.gate.waiting(),
             limit: self.config.max,
             created: self.created.load(Ordering::Relaxed),
-            acquire_errors: self.acquire_errors.load(Ordering::Relaxed),
+            acquire_errors: self.gate.refused(),
             discards: std::array::from_fn(|n| self.discards[n].load(Ordering::Relaxed)),
         }
     }
 
     fn discarded(&self, reason: CloseReason) -> CloseReason {
         self.discards[reason as usize].fetch_add(1, Ordering::Relaxed);
+        if reason == CloseReason::Reset {
+            self.dials().lost(Instant::now());
+        }
         reason
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+    /// Closes the connections that have been idle as long as one that has just failed.
+    fn purge(&self, idle_for: Duration, closed: &mut Closed) {
+        if idle_for < SUSPECT {
+            return;
+        }
+        let suspects: Vec<Parked> =
+            self.idle().extract_if(.., |parked| parked.since.elapsed() >= SUSPECT).collect();
+        closed.extend(suspects.iter().map(|_| self.discarded(CloseReason::Reset)));
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Parked>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Counts one waiter for as long as it waits.
-struct Waiting<'a>(&'a Pool);
-
-impl<'a> Waiting<'a> {
-    fn enter(pool: &'a Pool) -> Result<Self, Error> {
-        let waiting = pool.waiting.fetch_add(1, Ordering::Relaxed);
-        let guard = Self(pool);
-        if waiting >= pool.config.max_waiting {
-            return Err(Error::PoolExhausted(PoolFull::Waiters(waiting)));
-        }
-        Ok(guard)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    fn dials(&self) -> MutexGuard<'_, DialLimit> {
+        self.dials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,30 +163,58 @@ pub(crate) struct Slot<'a> {
     pool: &'a Pool,
     _permit: SemaphorePermit<'a>,
     connection: Option<Connection>,
+    /// How long the connection was idle before.
+    idle_for: Duration,
+    retire_at: Option<Instant>,
     /// While a connection is in use: the deadline of its op, to tell a timeout from a cancel when it is dropped.
     expected_end: Option<Instant>,
 }
 
 impl Slot<'_> {
-    /// Takes the youngest idle connection that is still good. The reasons are those of the ones that were not.
-    pub(crate) fn take_idle(&mut self) -> (bool, Vec<CloseReason>) {
-        let mut closed = Vec::new();
+    /// Takes the youngest idle connection that is still good, or the right to dial: at once, unless the server has
+    /// just lost us others. Then whichever comes first, for at most as long as an op may wait for a slot.
+    pub(crate) async fn find(&mut self, now: Instant, closed: &mut Closed) -> Result<Found, Error> {
+        let mut deadline = None;
         loop {
-            let Some(idle) = self.pool.idle().pop() else { return (false, closed) };
-            if idle.since.elapsed() > self.pool.config.idle_max {
-                closed.push(self.pool.discarded(CloseReason::Idle));
-            } else if !idle.connection.is_quiet() {
-                closed.push(self.pool.discarded(CloseReason::Reset));
-            } else {
-                self.connection = Some(idle.connection);
-                return (true, closed);
+            if self.take_idle(now, closed) {
+                return Ok(Found::Idle);
+            }
+            let Some(next) = self.pool.dials().try_dial(Instant::now()) else { return Ok(Found::Dial) };
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.pool.gate.wait_max());
+            if Instant::now() >= deadline {
+                return Err(self.pool.gate.waited());
+            }
+            tokio::select! {
+                () = self.pool.parked.notified() => {}
+                () = tokio::time::sleep_until(next.min(deadline)) => {}
             }
         }
     }
 
-    /// Takes a connection that has just been dialled.
-    pub(crate) fn put_new(&mut self, connection: Connection) {
+    fn take_idle(&mut self, now: Instant, closed: &mut Closed) -> bool {
+        loop {
+            let Some(mut parked) = self.pool.idle().pop() else { return false };
+            let idle_for = now.saturating_duration_since(parked.since);
+            if idle_for > self.pool.config.idle_max {
+                closed.push(self.pool.discarded(CloseReason::Idle));
+            } else if parked.retire_at.is_some_and(|at| now >= at) {
+                closed.push(self.pool.discarded(CloseReason::Lifetime));
+            } else if !parked.connection.is_quiet() {
+                closed.push(self.pool.discarded(CloseReason::Reset));
+            } else {
+                self.connection = Some(parked.connection);
+                (self.idle_for, self.retire_at) = (idle_for, parked.retire_at);
+                return true;
+            }
+        }
+    }
+
+    /// Takes a connection that has just been dialled. `drawn` (0-1) spreads the ends of connections of one age.
+    pub(crate) fn put_new(&mut self, connection: Connection, drawn: f64) {
         self.pool.created.fetch_add(1, Ordering::Relaxed);
+        self.pool.dials().succeeded();
+        let lifetime = self.pool.config.lifetime_max.map(|max| max.mul_f64(1.0 - 0.1 * drawn));
+        self.retire_at = lifetime.map(|lifetime| Instant::now() + lifetime);
         self.connection = Some(connection);
     }
 
@@ -185,20 +225,25 @@ impl Slot<'_> {
     }
 
     /// The reply was read to its last byte: the connection may serve the next op, unless something follows already.
-    pub(crate) fn finish(mut self) -> Option<CloseReason> {
-        let connection = self.connection.take()?;
+    pub(crate) fn finish(mut self, now: Instant) -> Option<CloseReason> {
+        let mut connection = self.connection.take()?;
         if !connection.is_quiet() {
             return Some(self.pool.discarded(CloseReason::Protocol));
         }
         // Before the permit is given back, so that there are never more than `max`.
-        self.pool.idle().push(Idle { connection, since: Instant::now() });
+        self.pool.idle().push(Parked { connection, since: now, retire_at: self.retire_at });
+        self.pool.parked.notify_one();
         None
     }
 
-    /// Closes the connection for a reason that is known.
-    pub(crate) fn close(mut self, reason: CloseReason) -> Option<CloseReason> {
-        let connection = self.connection.take();
-        connection.map(|_| self.pool.discarded(reason))
+    /// Closes the connection for a reason that is known, and others with it that are under suspicion.
+    pub(crate) fn close(mut self, reason: CloseReason, closed: &mut Closed) {
+        if self.connection.take().is_some() {
+            closed.push(self.pool.discarded(reason));
+            if reason == CloseReason::Reset {
+                self.pool.purge(self.idle_for, closed);
+            }
+        }
     }
 }
 
@@ -207,6 +252,10 @@ impl Drop for Slot<'_> {
         if self.connection.take().is_some() {
             let timed_out = self.expected_end.is_some_and(|end| Instant::now() >= end);
             self.pool.discarded(if timed_out { CloseReason::Timeout } else { CloseReason::Cancelled });
+            if timed_out {
+                // Their reasons are counted; the observer hears of the one that the op had.
+                self.pool.purge(self.idle_for, &mut Closed::new());
+            }
         }
     }
 }
@@ -214,6 +263,7 @@ impl Drop for Slot<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::PoolFull;
 
     fn pool(max: usize, max_waiting: usize) -> Pool {
         let config = PoolConfig { max, max_waiting, ..PoolConfig::default() };
@@ -256,7 +306,7 @@ mod tests {
             });
             futures::future::join_all(ops).await;
             let stats = pool.stats();
-            assert_eq!((stats.active, stats.waiting, pool.slots.available_permits()), (0, 0, 4));
+            assert_eq!((stats.active, stats.waiting, pool.gate.free()), (0, 0, 4));
         }
     }
 

@@ -1,22 +1,23 @@
-//! One server: breaker, pool, dial, exchange - the way of one attempt.
+//! One server: breaker, connections, exchange - the way of one attempt.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::breaker::{Breaker, BreakerStats, Permit, Verdict};
-use crate::config::Config;
+use crate::breaker::{Breaker, BreakerStats, Permit, State, Verdict};
+use crate::config::{Config, Mode, Probes};
+use crate::connect;
+use crate::driver::pipeline::Pipelines;
 use crate::driver::{Connection, Traffic};
 use crate::error::Error;
 use crate::key::Key;
 use crate::observer::{CloseReason, Observer, Transition};
 use crate::op::{Op, Reply};
 use crate::outcome::Outcome;
-use crate::pool::{Pool, PoolStats, Slot};
+use crate::pool::{Closed, Found, Pool, PoolStats, Slot};
 
 /// A timeout counts against the server only if it had the request for this share of the op timeout. Otherwise the op
 /// was short of time when it arrived, and the server may be well.
@@ -27,7 +28,7 @@ const SERVERS_SHARE: f64 = 0.85;
 pub struct ServerAddr {
     /// Decides where keys live; shown in metrics and records.
     pub name: String,
-    /// `host:port`; resolved at every dial.
+    /// `host:port`, resolved at every dial, or `unix:/path`.
     pub addr: String,
 }
 
@@ -56,19 +57,45 @@ pub(crate) enum Answer {
     Many(Vec<Option<Bytes>>),
 }
 
+/// Key of the reads that test whether a server is back. Nobody writes it: they are misses.
+const PROBE_KEY: &str = "memcache-client:probe";
+/// Between two probes of a half-open breaker.
+const PROBE_GAP: Duration = Duration::from_millis(20);
+
+/// Where a server is and who hears of it.
+pub(crate) struct Site {
+    pub(crate) index: usize,
+    pub(crate) addr: ServerAddr,
+    pub(crate) config: Arc<Config>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
 pub(crate) struct Server {
-    index: usize,
-    addr: ServerAddr,
-    config: Arc<Config>,
+    site: Arc<Site>,
     breaker: Option<Breaker>,
-    pool: Pool,
-    traffic: Arc<Traffic>,
+    link: Link,
     in_flight: AtomicU64,
-    observer: Arc<dyn Observer>,
+    /// Draws the ends of connections' lives, without a lock: a counter that is scrambled.
+    drawn: AtomicU64,
+    retired: AtomicBool,
+}
+
+/// How ops get their connections.
+enum Link {
+    Pool(Box<Pool>),
+    Pipelines(Pipelines),
 }
 
 /// Counts one attempt for as long as it runs.
 struct InFlight<'a>(&'a AtomicU64);
+
+impl<'a> InFlight<'a> {
+    fn enter(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
@@ -84,62 +111,98 @@ impl Server {
         breaker: Option<Breaker>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let pool = Pool::new(config.pool.clone(), config.pool_wait());
+        let site = Arc::new(Site { index, addr, config, observer, traffic: Arc::default() });
+        let link = match site.config.mode {
+            Mode::Pooled => {
+                Link::Pool(Box::new(Pool::new(site.config.pool.clone(), site.config.pool_wait())))
+            }
+            Mode::Pipelined { connections, depth } => {
+                Link::Pipelines(Pipelines::new(Arc::clone(&site), connections, depth))
+            }
+        };
         Self {
-            index,
-            addr,
-            config,
+            site,
             breaker,
-            pool,
-            traffic: Arc::default(),
+            link,
             in_flight: AtomicU64::new(0),
-            observer,
+            drawn: AtomicU64::new(index as u64),
+            retired: AtomicBool::new(false),
         }
     }
 
     /// One attempt, at an end by `deadline` and within the op timeout.
-    pub(crate) async fn attempt(&self, request: Request<'_>, deadline: Instant) -> Result<Answer, Error> {
+    pub(crate) async fn attempt(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let began = Instant::now();
         let permit = match &self.breaker {
             None => None,
+            Some(breaker)
+                if breaker.config().probes == Probes::OutOfBand && !breaker.is_closed_or_refuse() =>
+            {
+                return Err(Error::BreakerOpen);
+            }
             Some(breaker) => {
-                let (permit, transition) = breaker.try_acquire();
+                let (permit, transition) = breaker.try_acquire(began);
                 self.tell(transition);
                 Some(permit.ok_or(Error::BreakerOpen)?)
             }
         };
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let _in_flight = InFlight(&self.in_flight);
-        let began = Instant::now();
-        let deadline = deadline.min(began + self.config.op_timeout);
+        self.attempt_with(permit, request, began, deadline).await
+    }
+
+    async fn attempt_with(
+        self: &Arc<Self>,
+        permit: Option<Permit<'_>>,
+        request: Request<'_>,
+        began: Instant,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let _in_flight = InFlight::enter(&self.in_flight);
+        let deadline = deadline.min(began + self.site.config.op_timeout);
         let mut at_server = None;
         let exchange = self.exchange(request, deadline, &mut at_server);
         let result = match tokio::time::timeout_at(deadline, exchange).await {
             Ok(result) => result,
             Err(_) => {
-                self.observer.closed(self.index, CloseReason::Timeout);
+                if matches!(self.link, Link::Pool(_)) {
+                    self.site.observer.closed(self.site.index, CloseReason::Timeout);
+                }
                 Err(Error::Timeout(deadline - began))
             }
         };
         if let Some(permit) = permit {
-            let servers_time = at_server.map_or(Duration::ZERO, |since: Instant| since.elapsed());
-            self.judge(permit, &result, servers_time);
+            self.judge(permit, &result, began, at_server);
         }
         result
     }
 
     /// Tells the breaker what the attempt says about the server.
-    fn judge(&self, permit: Permit<'_>, result: &Result<Answer, Error>, servers_time: Duration) {
-        let had_its_time = servers_time >= self.config.op_timeout.mul_f64(SERVERS_SHARE);
+    fn judge(
+        self: &Arc<Self>,
+        permit: Permit<'_>,
+        result: &Result<Answer, Error>,
+        began: Instant,
+        at_server: Option<Instant>,
+    ) {
+        let now = Instant::now();
+        let servers_time = at_server.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let slow = permit.slow_above().is_some_and(|threshold| servers_time > threshold);
+        let answered = if slow { Verdict::Slow } else { Verdict::Success };
         let (verdict, outcome) = match result {
-            Ok(Answer::One(reply)) => (Verdict::Success, reply.outcome()),
-            Ok(Answer::Many(_)) => (Verdict::Success, Outcome::Hit),
+            Ok(Answer::One(reply)) => (answered, reply.outcome()),
+            Ok(Answer::Many(_)) => (answered, Outcome::Hit),
             Err(error) => {
+                let had_its_time = servers_time >= self.site.config.op_timeout.mul_f64(SERVERS_SHARE);
                 let verdict = match error {
                     Error::Timeout(_) if had_its_time => Verdict::Timeout,
                     Error::ConnectTimeout(_) => Verdict::Timeout,
                     Error::Connect(_) if error.is_refused() => Verdict::Refused,
                     // Full is not ill: the server answers, and reads go on.
                     Error::Server(text) if text.starts_with("out of memory") => Verdict::Success,
+                    Error::Server(text) if text.starts_with("object too large") => Verdict::Success,
                     Error::Connect(_) | Error::Reset(_) | Error::Protocol(_) | Error::Server(_) => {
                         Verdict::Failure
                     }
@@ -148,10 +211,10 @@ impl Server {
                 (verdict, error.outcome())
             }
         };
-        let (probe, took) = (permit.is_probe(), permit.took());
-        let transition = permit.end(verdict);
+        let probe = permit.is_probe();
+        let transition = permit.end(verdict, now);
         if probe {
-            self.observer.probe(self.index, outcome, took);
+            self.site.observer.probe(self.site.index, outcome, now.saturating_duration_since(began));
         }
         self.tell(transition);
     }
@@ -162,74 +225,160 @@ impl Server {
         deadline: Instant,
         at_server: &mut Option<Instant>,
     ) -> Result<Answer, Error> {
-        let mut slot = self.pool.acquire().await?;
-        *at_server = Some(Instant::now());
-        self.connect(&mut slot).await?;
+        match (&self.link, request) {
+            (Link::Pool(pool), request) => self.exchange_alone(pool, request, deadline, at_server).await,
+            (Link::Pipelines(shared), Request::One(op)) => {
+                shared.execute(op, deadline, at_server).await.map(Answer::One)
+            }
+            (Link::Pipelines(shared), Request::Many(keys)) => {
+                shared.get_many(keys, deadline, at_server).await.map(Answer::Many)
+            }
+        }
+    }
+
+    async fn exchange_alone(
+        &self,
+        pool: &Pool,
+        request: Request<'_>,
+        deadline: Instant,
+        at_server: &mut Option<Instant>,
+    ) -> Result<Answer, Error> {
+        let mut slot = pool.acquire().await?;
+        let now = Instant::now();
+        *at_server = Some(now);
+        self.find_connection(&mut slot, now, at_server).await?;
         let Some(connection) = slot.use_until(deadline) else { return Err(Error::Closed) };
         let result = match request {
             Request::One(op) => connection.execute(op).await.map(Answer::One),
             Request::Many(keys) => connection.get_many(keys).await.map(Answer::Many),
         };
-        let closed = match &result {
+        let mut closed = Closed::new();
+        match &result {
             // A server error is a whole reply.
-            Ok(_) | Err(Error::Server(_)) => slot.finish(),
-            Err(Error::Protocol(_)) => slot.close(CloseReason::Protocol),
-            Err(_) => slot.close(CloseReason::Reset),
-        };
-        if let Some(reason) = closed {
-            self.observer.closed(self.index, reason);
+            Ok(_) | Err(Error::Server(_)) => closed.extend(slot.finish(Instant::now())),
+            Err(Error::Protocol(_)) => slot.close(CloseReason::Protocol, &mut closed),
+            Err(Error::TooManyConnections) => {
+                pool.no_room();
+                slot.close(CloseReason::Protocol, &mut closed);
+            }
+            Err(_) => slot.close(CloseReason::Reset, &mut closed),
         }
+        self.tell_closed(&closed);
         result
     }
 
     /// Gives the slot an idle connection or a new one.
-    async fn connect(&self, slot: &mut Slot<'_>) -> Result<(), Error> {
-        let (found, closed) = slot.take_idle();
-        for reason in closed {
-            self.observer.closed(self.index, reason);
-        }
-        if found {
+    async fn find_connection(
+        &self,
+        slot: &mut Slot<'_>,
+        now: Instant,
+        at_server: &mut Option<Instant>,
+    ) -> Result<(), Error> {
+        let mut closed = Closed::new();
+        let found = slot.find(now, &mut closed).await;
+        self.tell_closed(&closed);
+        if matches!(found?, Found::Idle) {
             return Ok(());
         }
+        let Site { index, addr, config, observer, traffic } = &*self.site;
         let began = Instant::now();
-        let limit = self.config.connect_timeout;
-        let dialled = match tokio::time::timeout(limit, TcpStream::connect(&self.addr.addr)).await {
-            // Small requests must not wait for the acknowledgement of the one before.
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true).map(|()| stream).map_err(|e| Error::Connect(Arc::new(e)))
-            }
-            Ok(Err(error)) => Err(Error::Connect(Arc::new(error))),
-            Err(_) => Err(Error::ConnectTimeout(limit)),
-        };
-        self.observer.dial(self.index, dialled.as_ref().err().map(ToString::to_string), began.elapsed());
-        let (driver, value_max) = (self.config.driver, self.config.value_max);
-        slot.put_new(Connection::new(driver, dialled?, value_max, Arc::clone(&self.traffic)));
+        // The server is waited for from here on, not our own turn to dial.
+        *at_server = Some(began);
+        let dialled = connect::connect(config, &addr.addr).await;
+        observer.dial(*index, dialled.as_ref().err().map(ToString::to_string), began.elapsed());
+        let connection = Connection::new(config.driver, dialled?, config.value_max, Arc::clone(traffic))?;
+        slot.put_new(connection, self.draw());
         Ok(())
     }
 
-    fn tell(&self, transition: Option<Transition>) {
-        if let Some(transition) = transition {
-            self.observer.breaker(self.index, &transition);
+    /// A number from 0 to 1.
+    fn draw(&self) -> f64 {
+        let n = self.drawn.fetch_add(1, Ordering::Relaxed) ^ self.site.config.seed;
+        (crate::router::mix(n) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn tell(self: &Arc<Self>, transition: Option<Transition>) {
+        let Some(transition) = transition else { return };
+        self.site.observer.breaker(self.site.index, &transition);
+        let own_probes = self.breaker.as_ref().is_some_and(|b| b.config().probes == Probes::OutOfBand);
+        if own_probes && transition.from == State::Closed {
+            tokio::spawn(probe_until_closed(Arc::downgrade(self)));
+        }
+    }
+
+    fn tell_closed(&self, closed: &Closed) {
+        for reason in closed {
+            self.site.observer.closed(self.site.index, *reason);
+        }
+    }
+
+    /// Asks once whether the server is back.
+    async fn probe(self: &Arc<Self>) {
+        let (Some(breaker), Ok(key)) = (&self.breaker, Key::new(PROBE_KEY)) else { return };
+        let began = Instant::now();
+        let (permit, transition) = breaker.try_acquire(began);
+        self.tell(transition);
+        if permit.is_some() {
+            let op = Op::Get(key);
+            let deadline = began + self.site.config.op_timeout;
+            // Its end is told to the breaker and the observer; nobody else asks.
+            let _ = self.attempt_with(permit, Request::One(&op), began, deadline).await;
         }
     }
 
     pub(crate) async fn close(&self, patience: Duration) {
-        for reason in self.pool.close(patience).await {
-            self.observer.closed(self.index, reason);
+        match &self.link {
+            Link::Pool(pool) => self.tell_closed(&pool.close(patience).await),
+            Link::Pipelines(shared) => shared.close(patience).await,
         }
     }
 
     pub(crate) fn stats(&self) -> ServerStats {
         ServerStats {
-            pool: self.pool.stats(),
+            pool: match &self.link {
+                Link::Pool(pool) => pool.stats(),
+                Link::Pipelines(shared) => shared.stats(),
+            },
             breaker: self.breaker.as_ref().map(Breaker::stats),
-            bytes_read: self.traffic.read.load(Ordering::Relaxed),
-            bytes_written: self.traffic.written.load(Ordering::Relaxed),
+            bytes_read: self.site.traffic.read.load(Ordering::Relaxed),
+            bytes_written: self.site.traffic.written.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
         }
     }
 
     pub(crate) fn addr(&self) -> &ServerAddr {
-        &self.addr
+        &self.site.addr
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.site.index
+    }
+
+    /// Is it off the list?
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Takes it off the list; `false` if it was already.
+    pub(crate) fn retire(&self) -> bool {
+        !self.retired.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// From a trip until the breaker has closed, or its server is gone.
+async fn probe_until_closed(server: Weak<Server>) {
+    loop {
+        let wait = {
+            let Some(server) = server.upgrade() else { return };
+            let Some(breaker) = &server.breaker else { return };
+            match breaker.stats().state {
+                State::Closed => return,
+                State::HalfOpen => Instant::now() + PROBE_GAP,
+                State::Open => breaker.open_until().unwrap_or_else(Instant::now),
+            }
+        };
+        tokio::time::sleep_until(wait).await;
+        let Some(server) = server.upgrade() else { return };
+        server.probe().await;
     }
 }

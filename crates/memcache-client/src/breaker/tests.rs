@@ -9,7 +9,7 @@ fn config() -> BreakerConfig {
 }
 
 fn breaker_with(config: BreakerConfig) -> Breaker {
-    Breaker::new(config, Ejections::new(1), ChaCha8Rng::seed_from_u64(1))
+    Breaker::new(config, Fleet::new(2, None), ChaCha8Rng::seed_from_u64(1))
 }
 
 /// No call gives this: for calls whose transition does not matter.
@@ -22,8 +22,8 @@ fn breaker() -> Breaker {
 }
 
 fn call(breaker: &Breaker, verdict: Verdict) -> Option<Transition> {
-    let permit = breaker.try_acquire().0.expect("admitted");
-    permit.end(verdict)
+    let permit = breaker.try_acquire(Instant::now()).0.expect("admitted");
+    permit.end(verdict, Instant::now())
 }
 
 fn tripped() -> Breaker {
@@ -68,12 +68,10 @@ async fn half_of_twenty_calls_trip_by_ratio() {
 async fn open_refuses_until_its_time_has_passed_and_asking_for_stats_changes_nothing() {
     let breaker = tripped();
     tokio::time::advance(Duration::from_millis(4_999)).await;
-    assert!(breaker.try_acquire().0.is_none());
-    assert!(!breaker.may_admit());
+    assert!(breaker.try_acquire(Instant::now()).0.is_none());
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(breaker.may_admit());
     assert_eq!(breaker.stats().state, State::Open);
-    let (permit, transition) = breaker.try_acquire();
+    let (permit, transition) = breaker.try_acquire(Instant::now());
     assert!(permit.unwrap().is_probe());
     assert_eq!(transition.unwrap().to, State::HalfOpen);
 }
@@ -82,7 +80,7 @@ async fn open_refuses_until_its_time_has_passed_and_asking_for_stats_changes_not
 async fn half_open_admits_exactly_one_of_a_thousand() {
     let breaker = tripped();
     tokio::time::advance(Duration::from_secs(5)).await;
-    let permits: Vec<_> = (0..1_000).filter_map(|_| breaker.try_acquire().0).collect();
+    let permits: Vec<_> = (0..1_000).filter_map(|_| breaker.try_acquire(Instant::now()).0).collect();
     assert_eq!(permits.len(), 1);
 }
 
@@ -99,7 +97,7 @@ async fn three_successes_close_and_one_failure_opens_again() {
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(call(&breaker, Verdict::Success), None);
     assert_eq!(call(&breaker, Verdict::Timeout).unwrap().reason, TripReason::ProbeFailed);
-    assert!(breaker.try_acquire().0.is_none());
+    assert!(breaker.try_acquire(Instant::now()).0.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,8 +105,8 @@ async fn a_dropped_probe_gives_its_slot_back_and_decides_nothing() {
     let breaker = tripped();
     tokio::time::advance(Duration::from_secs(5)).await;
     for _ in 0..10 {
-        let probe = breaker.try_acquire().0.unwrap();
-        assert!(breaker.try_acquire().0.is_none());
+        let probe = breaker.try_acquire(Instant::now()).0.unwrap();
+        assert!(breaker.try_acquire(Instant::now()).0.is_none());
         drop(probe);
         assert_eq!(breaker.stats().state, State::HalfOpen);
     }
@@ -117,17 +115,17 @@ async fn a_dropped_probe_gives_its_slot_back_and_decides_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_late_result_from_before_the_outage_changes_nothing() {
     let breaker = breaker();
-    let early = breaker.try_acquire().0.unwrap();
-    let earlier = breaker.try_acquire().0.unwrap();
+    let early = breaker.try_acquire(Instant::now()).0.unwrap();
+    let earlier = breaker.try_acquire(Instant::now()).0.unwrap();
     (0..5).for_each(|_| assert_ne!(call(&breaker, Verdict::Timeout), Some(never())));
     tokio::time::advance(Duration::from_secs(5)).await;
-    let probe = breaker.try_acquire().0.unwrap();
-    assert_eq!(early.end(Verdict::Success), None);
-    assert_eq!(earlier.end(Verdict::Timeout), None);
+    let probe = breaker.try_acquire(Instant::now()).0.unwrap();
+    assert_eq!(early.end(Verdict::Success, Instant::now()), None);
+    assert_eq!(earlier.end(Verdict::Timeout, Instant::now()), None);
     assert_eq!(breaker.stats().state, State::HalfOpen);
     // The probe's slot is still taken: the late results did not free it.
-    assert!(breaker.try_acquire().0.is_none());
-    assert_eq!(probe.end(Verdict::Success), None);
+    assert!(breaker.try_acquire(Instant::now()).0.is_none());
+    assert_eq!(probe.end(Verdict::Success, Instant::now()), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,10 +139,9 @@ async fn misses_cancels_and_own_queues_never_trip() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_server_is_never_ejected() {
-    let ejections = Ejections::new(2);
-    let breakers: Vec<_> = (0..3)
-        .map(|n| Breaker::new(config(), Arc::clone(&ejections), ChaCha8Rng::seed_from_u64(n)))
-        .collect();
+    let fleet = Fleet::new(3, None);
+    let breakers: Vec<_> =
+        (0..3).map(|n| Breaker::new(config(), Arc::clone(&fleet), ChaCha8Rng::seed_from_u64(n))).collect();
     for breaker in &breakers {
         let transition = call(breaker, Verdict::Refused);
         assert_eq!(transition.is_some(), !std::ptr::eq(breaker, &breakers[2]));
@@ -161,7 +158,7 @@ async fn the_last_server_is_never_ejected() {
 async fn jitter_stays_in_its_range_and_follows_the_seed() {
     async fn open_times(seed: u64) -> Vec<Duration> {
         let config = BreakerConfig { open_jitter: 0.2, ..config() };
-        let breaker = Breaker::new(config, Ejections::new(1), ChaCha8Rng::seed_from_u64(seed));
+        let breaker = Breaker::new(config, Fleet::new(2, None), ChaCha8Rng::seed_from_u64(seed));
         assert_ne!(call(&breaker, Verdict::Refused), Some(never()));
         let mut times = Vec::new();
         for _ in 0..50 {

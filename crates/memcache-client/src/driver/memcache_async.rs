@@ -13,8 +13,9 @@ use bytes::Bytes;
 use memcache_async::ascii::Protocol;
 use tokio::net::TcpStream;
 
+use super::codec::exptime;
 use super::guarded::{Gate, GuardedStream};
-use super::{Traffic, Wire, exptime, nothing_to_read};
+use super::{Traffic, Wire};
 use crate::error::{Error, ProtocolError, lost};
 use crate::key::Key;
 use crate::op::{Op, Reply};
@@ -104,7 +105,9 @@ impl Wire for MemcacheAsyncConnection {
                     (Err(error), _) => return Err(mapped(error)),
                 }
             }
-            Op::Touch(..) => return Err(Error::Unsupported { driver: "memcache-async", op: "touch" }),
+            Op::Touch(..) | Op::Lease { .. } | Op::Cas { .. } | Op::Invalidate { .. } => {
+                return Err(Error::Unsupported { driver: "memcache-async", op: op.name() });
+            }
         };
         self.quiet = true;
         Ok(reply)
@@ -120,7 +123,10 @@ impl Wire for MemcacheAsyncConnection {
         Ok(values)
     }
 
-    fn is_quiet(&self) -> bool {
-        self.quiet && nothing_to_read(&self.stream)
+    fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let blocked =
+            |read: io::Result<usize>| matches!(read, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+        self.quiet && blocked(self.stream.try_read(&mut byte))
     }
 }

@@ -1,20 +1,22 @@
 //! Wire drivers: how an op becomes bytes on one connection, and bytes become its reply.
 
+pub(crate) mod codec;
 mod guarded;
 mod memcache_async;
 mod meta;
+pub(crate) mod pipeline;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
 use crate::config::Driver;
 use crate::error::Error;
 use crate::key::Key;
 use crate::op::{Op, Reply};
+use crate::stream::Stream;
 
 /// Bytes that went over one server's connections.
 #[derive(Debug, Default)]
@@ -44,7 +46,7 @@ pub(crate) trait Wire: Send {
 
     /// Is it open, with nothing unread? Asked before each use of an idle connection; costs no system call as long as
     /// nothing has arrived.
-    fn is_quiet(&self) -> bool;
+    fn is_quiet(&mut self) -> bool;
 }
 
 /// A connection of either driver.
@@ -54,13 +56,22 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(driver: Driver, stream: TcpStream, value_max: usize, traffic: Arc<Traffic>) -> Self {
-        match driver {
-            Driver::Meta => Connection::Meta(meta::MetaConnection::new(stream, value_max, traffic)),
-            Driver::MemcacheAsync => {
-                let connection = memcache_async::MemcacheAsyncConnection::new(stream, value_max, traffic);
-                Connection::MemcacheAsync(connection)
+    /// Speaks `driver` over `stream`.
+    pub(crate) fn new(
+        driver: Driver,
+        stream: Stream,
+        value_max: usize,
+        traffic: Arc<Traffic>,
+    ) -> Result<Self, Error> {
+        match (driver, stream) {
+            (Driver::Meta, stream) => {
+                Ok(Connection::Meta(meta::MetaConnection::new(stream, value_max, traffic)))
             }
+            (Driver::MemcacheAsync, Stream::Tcp(stream)) => {
+                let connection = memcache_async::MemcacheAsyncConnection::new(stream, value_max, traffic);
+                Ok(Connection::MemcacheAsync(connection))
+            }
+            _ => Err(Error::Unsupported { driver: driver.name(), op: "connection other than plain TCP" }),
         }
     }
 
@@ -78,38 +89,10 @@ impl Connection {
         }
     }
 
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         match self {
             Connection::Meta(wire) => wire.is_quiet(),
             Connection::MemcacheAsync(wire) => wire.is_quiet(),
         }
-    }
-}
-
-/// Nothing has arrived and the other side has not closed.
-fn nothing_to_read(stream: &TcpStream) -> bool {
-    let mut byte = [0];
-    matches!(stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-}
-
-/// memcached's expiry in seconds: 0 is for ever, a fraction is rounded up so that it does not become for ever, and
-/// beyond 30 days it would be read as a Unix time.
-fn exptime(ttl: Option<std::time::Duration>) -> u32 {
-    const THIRTY_DAYS: u64 = 30 * 24 * 3600;
-    ttl.map_or(0, |ttl| ttl.as_millis().div_ceil(1000).clamp(1, THIRTY_DAYS.into()) as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::exptime;
-
-    #[test]
-    fn a_short_life_is_not_for_ever() {
-        assert_eq!(exptime(None), 0);
-        assert_eq!(exptime(Some(Duration::ZERO)), 1);
-        assert_eq!(exptime(Some(Duration::from_millis(1_001))), 2);
-        assert_eq!(exptime(Some(Duration::from_secs(u64::MAX))), 2_592_000);
     }
 }

@@ -1,0 +1,416 @@
+//! Connections that many ops share. An op appends its request to the connection's output and its place to the queue;
+//! one task a connection writes what has gathered, reads replies, and gives each to the place at the head of the
+//! queue, once its echoes are those of the request. A place whose op was dropped still takes its reply, and throws it
+//! away: the stream stays in step.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::task::AtomicWaker;
+use slab::Slab;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::codec::{self, Raw, Step};
+use crate::connect;
+use crate::error::{Error, ProtocolError, lost};
+use crate::key::Key;
+use crate::observer::CloseReason;
+use crate::op::{Op, Reply};
+use crate::pool::PoolStats;
+use crate::pool::gate::Gate;
+use crate::server::Site;
+use crate::stream::Stream;
+
+/// Bytes asked for in one read.
+const READ_CHUNK: usize = 16 * 1024;
+/// An output buffer that large values have grown beyond this is given back.
+const KEEP_BUFFER: usize = 256 * 1024;
+/// Reads in a row before other tasks get their turn.
+const READS_MAX: usize = 16;
+
+/// All shared connections of one server.
+pub(crate) struct Pipelines {
+    site: Arc<Site>,
+    gate: Gate,
+    lines: Vec<Arc<Line>>,
+    next: AtomicUsize,
+}
+
+/// One connection, or the place where one will be.
+struct Line {
+    state: Mutex<State>,
+    /// Wakes the connection's task.
+    task: AtomicWaker,
+    created: AtomicU64,
+    discards: [AtomicU64; CloseReason::ALL.len()],
+}
+
+#[derive(Default)]
+struct State {
+    out: BytesMut,
+    /// Requests whose replies have not come, in order.
+    queue: VecDeque<Asked>,
+    places: Slab<Place>,
+    opaque: u32,
+    /// The task, while there is one.
+    task: Option<AbortHandle>,
+    open: bool,
+    /// When the last whole reply came.
+    heard: Option<Instant>,
+    /// Why the connection shall be closed.
+    condemned: Option<CloseReason>,
+}
+
+struct Asked {
+    place: usize,
+    key: Key,
+    opaque: u32,
+}
+
+enum Place {
+    Waiting(Option<Waker>),
+    Done(Result<Raw, Error>),
+    /// Its op was dropped.
+    Abandoned,
+}
+
+impl Pipelines {
+    pub(crate) fn new(site: Arc<Site>, connections: usize, depth: usize) -> Self {
+        let line = || {
+            Arc::new(Line {
+                state: Mutex::default(),
+                task: AtomicWaker::new(),
+                created: AtomicU64::new(0),
+                discards: Default::default(),
+            })
+        };
+        let waits = site.config.pool_wait();
+        let gate = Gate::new(connections * depth, site.config.pool.max_waiting, waits);
+        Self { gate, lines: (0..connections).map(|_| line()).collect(), next: AtomicUsize::new(0), site }
+    }
+
+    /// One op. `at_server` is set when it has its place in a connection.
+    pub(crate) async fn execute(
+        &self,
+        op: &Op,
+        deadline: Instant,
+        at_server: &mut Option<Instant>,
+    ) -> Result<Reply, Error> {
+        let _inside = self.gate.enter().await?;
+        *at_server = Some(Instant::now());
+        let ticket = self.ask(std::slice::from_ref(op.key()), deadline, |_, opaque, out| {
+            codec::encode(op, opaque, out);
+        });
+        poll_fn(|cx| ticket.poll_next(cx, 0)).await?.reply(op)
+    }
+
+    /// Several reads on one connection; one entry a key, in order.
+    pub(crate) async fn get_many(
+        &self,
+        keys: &[Key],
+        deadline: Instant,
+        at_server: &mut Option<Instant>,
+    ) -> Result<Vec<Option<Bytes>>, Error> {
+        let _inside = self.gate.enter().await?;
+        *at_server = Some(Instant::now());
+        let ticket = self.ask(keys, deadline, codec::encode_get);
+        let mut values = Vec::with_capacity(keys.len());
+        let mut refused = None;
+        for n in 0..keys.len() {
+            match poll_fn(|cx| ticket.poll_next(cx, n)).await {
+                Ok(raw) => values.push(raw.read()?),
+                Err(error @ Error::Server(_)) => refused = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        refused.map_or(Ok(values), Err)
+    }
+
+    fn ask(&self, keys: &[Key], deadline: Instant, encode: impl Fn(&Key, u32, &mut BytesMut)) -> Ticket<'_> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let line = &self.lines[n % self.lines.len()];
+        let mut places = Places::new();
+        let mut state = line.state();
+        for key in keys {
+            state.opaque = state.opaque.wrapping_add(1);
+            let opaque = state.opaque;
+            let place = state.places.insert(Place::Waiting(None));
+            encode(key, opaque, &mut state.out);
+            state.queue.push_back(Asked { place, key: key.clone(), opaque });
+            places.push(place);
+        }
+        if state.task.is_none() {
+            let serving = serve(Arc::clone(&self.site), Arc::clone(line));
+            state.task = Some(tokio::spawn(serving).abort_handle());
+        }
+        drop(state);
+        line.task.wake();
+        Ticket { line, places, asked: Instant::now(), deadline }
+    }
+
+    pub(crate) fn stats(&self) -> PoolStats {
+        let open = self.lines.iter().filter(|line| line.state().open).count();
+        let sum = |count: fn(&Line) -> u64| self.lines.iter().map(|line| count(line)).sum();
+        let busy = self.lines.iter().filter(|line| !line.state().queue.is_empty()).count();
+        PoolStats {
+            total: open,
+            active: busy.min(open),
+            idle: open.saturating_sub(busy),
+            waiting: self.gate.waiting(),
+            limit: self.lines.len(),
+            created: sum(|line| line.created.load(Ordering::Relaxed)),
+            acquire_errors: self.gate.refused(),
+            discards: std::array::from_fn(|n| {
+                self.lines.iter().map(|line| line.discards[n].load(Ordering::Relaxed)).sum()
+            }),
+        }
+    }
+
+    /// Waits for the ops in flight, then closes all connections.
+    pub(crate) async fn close(&self, patience: std::time::Duration) {
+        self.gate.close(patience).await;
+        for line in &self.lines {
+            line.state().condemned = Some(CloseReason::Drain);
+            line.task.wake();
+        }
+    }
+}
+
+impl Drop for Pipelines {
+    fn drop(&mut self) {
+        for line in &self.lines {
+            if let Some(task) = line.state().task.take() {
+                task.abort();
+            }
+        }
+    }
+}
+
+type Places = smallvec::SmallVec<[usize; 2]>;
+
+/// The places of one op's requests; given back when it is dropped.
+struct Ticket<'a> {
+    line: &'a Line,
+    places: Places,
+    asked: Instant,
+    deadline: Instant,
+}
+
+impl Ticket<'_> {
+    /// The reply to request `n`.
+    fn poll_next(&self, cx: &mut Context<'_>, n: usize) -> Poll<Result<Raw, Error>> {
+        let mut state = self.line.state();
+        match &mut state.places[self.places[n]] {
+            Place::Waiting(waker) => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            done => match std::mem::replace(done, Place::Abandoned) {
+                Place::Done(result) => Poll::Ready(result),
+                // Polled again after its end; no caller does.
+                _ => Poll::Ready(Err(Error::Closed)),
+            },
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let mut state = self.line.state();
+        let mut unanswered = false;
+        for &place in &self.places {
+            let waiting = matches!(state.places.get(place), Some(Place::Waiting(_)));
+            if waiting {
+                // Its reply will free it.
+                state.places[place] = Place::Abandoned;
+                unanswered = true;
+            } else {
+                state.places.try_remove(place);
+            }
+        }
+        // The deadline has passed and nothing at all was heard since: the connection, not the op, is at fault.
+        let silent = state.heard.is_none_or(|heard| heard < self.asked);
+        if unanswered && silent && state.task.is_some() && Instant::now() >= self.deadline {
+            state.condemned = Some(CloseReason::Timeout);
+            drop(state);
+            self.line.task.wake();
+        }
+    }
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everybody in the queue gets `error`; the line is ready for another connection.
+    fn fail(&self, error: &Error) {
+        let mut state = self.state();
+        let mut wakers = Vec::new();
+        let queue = std::mem::take(&mut state.queue);
+        for asked in queue {
+            state.answer(asked.place, Err(error.clone()), &mut wakers);
+        }
+        state.out = BytesMut::new();
+        (state.open, state.task, state.condemned, state.heard) = (false, None, None, None);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    fn answer(&mut self, place: usize, result: Result<Raw, Error>, wakers: &mut Vec<Waker>) {
+        match self.places.get_mut(place) {
+            Some(Place::Abandoned) => drop(self.places.try_remove(place)),
+            Some(waiting @ Place::Waiting(_)) => {
+                if let Place::Waiting(Some(waker)) = std::mem::replace(waiting, Place::Done(result)) {
+                    wakers.push(waker);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The life of one connection.
+async fn serve(site: Arc<Site>, line: Arc<Line>) {
+    let began = Instant::now();
+    let dialled = connect::connect(&site.config, &site.addr.addr).await;
+    site.observer.dial(site.index, dialled.as_ref().err().map(ToString::to_string), began.elapsed());
+    let stream = match dialled {
+        Ok(stream) => stream,
+        Err(error) => return line.fail(&error),
+    };
+    line.created.fetch_add(1, Ordering::Relaxed);
+    line.state().open = true;
+    let mut io = Io {
+        site: &site,
+        line: &line,
+        stream,
+        writing: BytesMut::new(),
+        input: BytesMut::new(),
+        searched: 0,
+        wakers: Vec::new(),
+    };
+    let error = poll_fn(|cx| io.poll(cx)).await;
+    let condemned = line.state().condemned;
+    let reason = condemned.unwrap_or(match &error {
+        Error::Protocol(_) => CloseReason::Protocol,
+        _ => CloseReason::Reset,
+    });
+    line.discards[reason as usize].fetch_add(1, Ordering::Relaxed);
+    // The descriptor is closed before the next one is opened.
+    drop(io);
+    line.fail(&error);
+    site.observer.closed(site.index, reason);
+}
+
+struct Io<'a> {
+    site: &'a Site,
+    line: &'a Line,
+    stream: Stream,
+    writing: BytesMut,
+    input: BytesMut,
+    searched: usize,
+    wakers: Vec<Waker>,
+}
+
+impl Io<'_> {
+    /// Runs until the connection ends; says why it did.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.line.task.register(cx.waker());
+        if let Some(reason) = self.line.state().condemned {
+            let text = format!("the connection was closed: {}", reason.name());
+            return Poll::Ready(lost(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, text)));
+        }
+        if let Poll::Ready(error) = self.poll_write(cx) {
+            return Poll::Ready(error);
+        }
+        for _ in 0..READS_MAX {
+            if let Err(error) = ready!(self.poll_read(cx)) {
+                return Poll::Ready(error);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes until there is nothing to write or no room; ready only when the connection is lost.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        loop {
+            if self.writing.is_empty() {
+                if self.writing.capacity() > KEEP_BUFFER {
+                    self.writing = BytesMut::new();
+                }
+                std::mem::swap(&mut self.writing, &mut self.line.state().out);
+                if self.writing.is_empty() {
+                    return Poll::Pending;
+                }
+            }
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.writing)) {
+                Ok(0) => return Poll::Ready(lost(std::io::ErrorKind::WriteZero.into())),
+                Ok(n) => {
+                    self.writing.advance(n);
+                    self.site.traffic.add_written(n);
+                }
+                Err(error) => return Poll::Ready(lost(error)),
+            }
+        }
+    }
+
+    /// One read, and all replies that are whole after it.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.input.reserve(READ_CHUNK);
+        // Nothing of this future outlives the poll, so it may be made anew each time.
+        let read = std::pin::pin!(self.stream.read_buf(&mut self.input)).poll(cx);
+        match ready!(read) {
+            Ok(0) => Poll::Ready(Err(lost(std::io::ErrorKind::UnexpectedEof.into()))),
+            Ok(n) => {
+                self.site.traffic.add_read(n);
+                Poll::Ready(self.parse())
+            }
+            Err(error) => Poll::Ready(Err(lost(error))),
+        }
+    }
+
+    fn parse(&mut self) -> Result<(), Error> {
+        let line = self.line;
+        let mut state = line.state();
+        let value_max = self.site.config.value_max;
+        let result = loop {
+            let Some(asked) = state.queue.front() else {
+                break match self.input.len() {
+                    0 => Ok(()),
+                    n => Err(ProtocolError::TrailingBytes(n).into()),
+                };
+            };
+            match codec::parse(&mut self.input, &mut self.searched, &asked.key, asked.opaque, value_max) {
+                Ok(Step::Need(_)) => break Ok(()),
+                Ok(step) => {
+                    let place = asked.place;
+                    state.queue.pop_front();
+                    let result = match step {
+                        Step::ServerError(error) => Err(error),
+                        Step::Whole(raw) => Ok(raw),
+                        Step::Need(_) => break Ok(()),
+                    };
+                    state.heard = Some(Instant::now());
+                    state.answer(place, result, &mut self.wakers);
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        drop(state);
+        self.wakers.drain(..).for_each(Waker::wake);
+        result
+    }
+}
