@@ -41,6 +41,13 @@ pub(crate) struct Pool {
 struct Parked {
     connection: Connection,
     since: Instant,
+    life: Life,
+}
+
+/// When a connection was made, and when it shall be used no more.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    born: Instant,
     retire_at: Option<Instant>,
 }
 
@@ -99,7 +106,7 @@ impl Pool {
             _permit: permit,
             connection: None,
             idle_for: Duration::ZERO,
-            retire_at: None,
+            life: None,
             expected_end: None,
         })
     }
@@ -133,9 +140,6 @@ impl Pool {
 
     fn discarded(&self, reason: CloseReason) -> CloseReason {
         self.discards[reason as usize].fetch_add(1, Ordering::Relaxed);
-        if reason == CloseReason::Reset {
-            self.dials().lost(Instant::now());
-        }
         reason
     }
 
@@ -165,7 +169,7 @@ pub(crate) struct Slot<'a> {
     connection: Option<Connection>,
     /// How long the connection was idle before.
     idle_for: Duration,
-    retire_at: Option<Instant>,
+    life: Option<Life>,
     /// While a connection is in use: the deadline of its op, to tell a timeout from a cancel when it is dropped.
     expected_end: Option<Instant>,
 }
@@ -197,13 +201,13 @@ impl Slot<'_> {
             let idle_for = now.saturating_duration_since(parked.since);
             if idle_for > self.pool.config.idle_max {
                 closed.push(self.pool.discarded(CloseReason::Idle));
-            } else if parked.retire_at.is_some_and(|at| now >= at) {
+            } else if parked.life.retire_at.is_some_and(|at| now >= at) {
                 closed.push(self.pool.discarded(CloseReason::Lifetime));
             } else if !parked.connection.is_quiet() {
                 closed.push(self.pool.discarded(CloseReason::Reset));
             } else {
                 self.connection = Some(parked.connection);
-                (self.idle_for, self.retire_at) = (idle_for, parked.retire_at);
+                (self.idle_for, self.life) = (idle_for, Some(parked.life));
                 return true;
             }
         }
@@ -214,7 +218,8 @@ impl Slot<'_> {
         self.pool.created.fetch_add(1, Ordering::Relaxed);
         self.pool.dials().succeeded();
         let lifetime = self.pool.config.lifetime_max.map(|max| max.mul_f64(1.0 - 0.1 * drawn));
-        self.retire_at = lifetime.map(|lifetime| Instant::now() + lifetime);
+        let born = Instant::now();
+        self.life = Some(Life { born, retire_at: lifetime.map(|lifetime| born + lifetime) });
         self.connection = Some(connection);
     }
 
@@ -226,12 +231,12 @@ impl Slot<'_> {
 
     /// The reply was read to its last byte: the connection may serve the next op, unless something follows already.
     pub(crate) fn finish(mut self, now: Instant) -> Option<CloseReason> {
-        let mut connection = self.connection.take()?;
+        let (mut connection, life) = (self.connection.take()?, self.life?);
         if !connection.is_quiet() {
             return Some(self.pool.discarded(CloseReason::Protocol));
         }
         // Before the permit is given back, so that there are never more than `max`.
-        self.pool.idle().push(Parked { connection, since: now, retire_at: self.retire_at });
+        self.pool.idle().push(Parked { connection, since: now, life });
         self.pool.parked.notify_one();
         None
     }
@@ -241,6 +246,9 @@ impl Slot<'_> {
         if self.connection.take().is_some() {
             closed.push(self.pool.discarded(reason));
             if reason == CloseReason::Reset {
+                let now = Instant::now();
+                let age = self.life.map_or(Duration::ZERO, |life| now.saturating_duration_since(life.born));
+                self.pool.dials().lost(now, age);
                 self.pool.purge(self.idle_for, closed);
             }
         }

@@ -19,6 +19,15 @@ const TRIES: usize = 5;
 /// User and group `nobody` on Linux.
 const NOBODY: &str = "65534";
 
+/// What says that a server is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// It answers a command.
+    Answers,
+    /// It accepts a connection: it speaks only to those who log in, or TLS.
+    Accepts,
+}
+
 /// A running child; killed and reaped when dropped.
 #[derive(Debug)]
 pub struct RealMemcached {
@@ -39,12 +48,17 @@ impl RealMemcached {
 
     /// Starts one at `addr` (port 0: any free one) and waits until it answers.
     pub async fn start(addr: SocketAddr) -> io::Result<Self> {
+        Self::start_with(addr, &[], Ready::Answers).await
+    }
+
+    /// The same with further arguments, which win over the usual ones.
+    pub async fn start_with(addr: SocketAddr, more: &[&str], ready: Ready) -> io::Result<Self> {
         let program = Self::find().ok_or_else(|| io::Error::other("memcached is not on PATH"))?;
         let mut last = io::Error::other("not tried");
         for _ in 0..TRIES {
             // memcached's own "any port" tells the port through a file; asking the system is simpler.
             let at = TcpListener::bind(addr).await?.local_addr()?;
-            match Self::start_at(&program, at).await {
+            match Self::start_at(&program, at, more, ready).await {
                 Ok(running) => return Ok(running),
                 Err(error) => last = error,
             }
@@ -58,15 +72,25 @@ impl RealMemcached {
     /// For tests of this project: any free port. Without the binary it fails where `CI` is set, and otherwise says loudly
     /// that the test is skipped.
     pub async fn for_test() -> Option<Self> {
+        Self::for_test_with(&[], Ready::Answers).await
+    }
+
+    /// The same with further arguments.
+    pub async fn for_test_with(more: &[&str], ready: Ready) -> Option<Self> {
         if Self::find().is_none() {
             assert!(std::env::var_os("CI").is_none(), "memcached is not on PATH, and CI needs it");
             tracing::error!("SKIPPED: memcached is not on PATH; this test needs the real one");
             return None;
         }
-        Self::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.ok()
+        let started = Self::start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), more, ready).await;
+        if let Err(error) = &started {
+            assert!(std::env::var_os("CI").is_none(), "memcached {more:?}: {error}");
+            tracing::error!("SKIPPED: memcached {more:?}: {error}");
+        }
+        started.ok()
     }
 
-    async fn start_at(program: &PathBuf, addr: SocketAddr) -> io::Result<Self> {
+    async fn start_at(program: &PathBuf, addr: SocketAddr, more: &[&str], ready: Ready) -> io::Result<Self> {
         // With setpriv it dies with its parent even when that is killed. The parent is the thread that starts it, so this
         // must not be called from a thread that ends early; tokio's workers live as long as their runtime. The user is
         // changed by setpriv, before: memcached's own change of user would take the death signal off again.
@@ -89,11 +113,11 @@ impl RealMemcached {
         };
         let (host, port) = (addr.ip().to_string(), addr.port().to_string());
         // -U 0: no UDP, which would reflect.
-        command.args(["-l", &host, "-p", &port, "-U", "0", "-c", "4096"]);
+        command.args(["-l", &host, "-p", &port, "-U", "0", "-c", "4096"]).args(more);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut running = Self { child, addr };
         let deadline = Instant::now() + READY;
-        while !answers(addr).await {
+        while !is_ready(addr, ready).await {
             if let Some(status) = running.child.try_wait()? {
                 return Err(io::Error::other(format!("memcached ended at once: {status}; is {addr} taken?")));
             }
@@ -110,9 +134,22 @@ impl RealMemcached {
         self.addr
     }
 
+    /// Sends it a signal by name, such as `STOP`.
+    pub fn signal(&self, name: &str) -> io::Result<()> {
+        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill: {status}"))) }
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+}
+
+async fn is_ready(addr: SocketAddr, ready: Ready) -> bool {
+    match ready {
+        Ready::Answers => answers(addr).await,
+        Ready::Accepts => TcpStream::connect(addr).await.is_ok(),
     }
 }
 

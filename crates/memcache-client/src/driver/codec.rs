@@ -1,6 +1,6 @@
 //! Bytes ↔ ops, without I/O: memcached's meta commands. Every request carries an opaque number and asks for its key to
 //! be echoed; a reply that brings others back belongs to somebody else. (Some versions send misses without the echoes;
-//! there the order of the connection has to do, and it does: a connection out of step is never used again.)
+//! there the order of the connection has to do. A server that has echoed them once is held to it.)
 
 use std::time::Duration;
 
@@ -122,6 +122,15 @@ enum Code {
     Ex,
 }
 
+/// What a reply may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// Longest value, bytes.
+    pub(crate) value_max: usize,
+    /// Misses and refusals must carry the echoes too.
+    pub(crate) strict: bool,
+}
+
 /// A whole reply that is that of its request.
 #[derive(Debug)]
 pub(crate) struct Raw {
@@ -131,6 +140,18 @@ pub(crate) struct Raw {
     won: bool,
     stale: bool,
     taken: bool,
+    pub(crate) echoes: Echoes,
+}
+
+/// What a reply tells of how its server sends misses and refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Echoes {
+    /// Nothing: it is neither.
+    Found,
+    /// Without key and opaque.
+    BareMiss,
+    /// With both.
+    EchoedMiss,
 }
 
 /// What the input holds.
@@ -151,7 +172,7 @@ pub(crate) fn parse(
     searched: &mut usize,
     key: &Key,
     opaque: u32,
-    value_max: usize,
+    rules: Rules,
 ) -> Result<Step, Error> {
     let Some(at) = memchr::memchr(b'\n', &input[(*searched).min(input.len())..]) else {
         *searched = input.len();
@@ -176,7 +197,7 @@ pub(crate) fn parse(
     let (length, flags) = match code {
         Code::Va => {
             let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-            (Some(length(&rest[..end], value_max)?), &rest[end..])
+            (Some(length(&rest[..end], rules.value_max)?), &rest[end..])
         }
         _ if rest.first().is_none_or(|byte| *byte == b' ') => (None, rest),
         _ => return strange(input, line_end, searched),
@@ -186,8 +207,8 @@ pub(crate) fn parse(
         // The line is searched again with the next bytes; values are few and lines are short.
         return Ok(Step::Need(whole - input.len()));
     }
-    let mut raw = Raw { code, value: None, cas: 0, won: false, stale: false, taken: false };
-    raw.read_flags(flags, line, key, opaque)?;
+    let mut raw = Raw::new(code, None);
+    raw.read_flags(flags, line, key, opaque, rules.strict)?;
     *searched = 0;
     if let Some(length) = length {
         let begin = line_end + 1;
@@ -241,8 +262,20 @@ fn atoi(text: &[u8]) -> Option<u64> {
 }
 
 impl Raw {
-    /// Compares the echoed `k` and `O` flags. `HD` and `VA` must carry both; `EN`, `NF`, `NS` and `EX` may be bare.
-    fn read_flags(&mut self, mut flags: &[u8], line: &[u8], key: &Key, opaque: u32) -> Result<(), Error> {
+    fn new(code: Code, value: Option<Bytes>) -> Self {
+        Self { code, value, cas: 0, won: false, stale: false, taken: false, echoes: Echoes::Found }
+    }
+
+    /// Compares the echoed `k` and `O` flags. `HD` and `VA` must carry both; `EN`, `NF`, `NS` and `EX` may be bare
+    /// unless the rules are strict.
+    fn read_flags(
+        &mut self,
+        mut flags: &[u8],
+        line: &[u8],
+        key: &Key,
+        opaque: u32,
+        strict: bool,
+    ) -> Result<(), Error> {
         let (mut saw_key, mut saw_opaque) = (false, false);
         while let Some((b' ', rest)) = flags.split_first() {
             let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
@@ -267,8 +300,14 @@ impl Raw {
             }
             flags = &rest[end..];
         }
-        let must = matches!(self.code, Code::Hd | Code::Va);
-        if must && !(saw_key && saw_opaque) {
+        let found = matches!(self.code, Code::Hd | Code::Va);
+        let echoed = saw_key && saw_opaque;
+        self.echoes = match (found, echoed) {
+            (true, _) => Echoes::Found,
+            (false, true) => Echoes::EchoedMiss,
+            (false, false) => Echoes::BareMiss,
+        };
+        if (found || strict) && !echoed {
             return Err(desync("key and opaque", format!("{key} {opaque}"), line));
         }
         Ok(())
@@ -306,10 +345,7 @@ impl Raw {
         match (self.code, self.value) {
             (Code::Va, Some(value)) => Ok(Some(value)),
             (Code::En, None) => Ok(None),
-            (code, value) => {
-                let raw = Raw { code, value, cas: 0, won: false, stale: false, taken: false };
-                Err(raw.unexpected())
-            }
+            (code, value) => Err(Raw::new(code, value).unexpected()),
         }
     }
 
@@ -348,7 +384,7 @@ mod tests {
         let (mut input, mut searched) = (BytesMut::new(), 0);
         for piece in bytes.chunks(chunk) {
             input.extend_from_slice(piece);
-            match parse(&mut input, &mut searched, op.key(), 7, 1000) {
+            match parse(&mut input, &mut searched, op.key(), 7, Rules { value_max: 1000, strict: false }) {
                 Ok(Step::Need(n)) => assert!(n > 0),
                 Ok(Step::Whole(raw)) => return Some(raw.reply(op)),
                 Ok(Step::ServerError(error)) | Err(error) => return Some(Err(error)),
@@ -415,6 +451,19 @@ mod tests {
         let full = answer(&get, b"ERROR Too many open connections\r\n", 64);
         assert!(matches!(full, Some(Err(Error::TooManyConnections))));
         assert!(matches!(answer(&get, &[b'x'; 9000], 512), Some(Err(Error::Protocol(_)))));
+    }
+
+    #[test]
+    fn a_server_that_echoes_misses_is_held_to_it() {
+        let rules = Rules { value_max: 10, strict: true };
+        let step = |bytes: &[u8]| parse(&mut BytesMut::from(bytes), &mut 0, &key(), 7, rules);
+        assert!(matches!(step(b"EN kk1 O7\r\n"), Ok(Step::Whole(raw)) if raw.echoes == Echoes::EchoedMiss));
+        for bare in ["EN\r\n", "NF\r\n", "EN O7\r\n", "EN kk1\r\n"] {
+            assert!(
+                matches!(step(bare.as_bytes()), Err(Error::Protocol(ProtocolError::Desync { .. }))),
+                "{bare}"
+            );
+        }
     }
 
     #[test]

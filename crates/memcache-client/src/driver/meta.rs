@@ -31,6 +31,23 @@ impl MetaConnection {
         Self { stream, input: BytesMut::new(), output: BytesMut::new(), opaque: 0, value_max, traffic }
     }
 
+    /// Asks how the server sends a miss, if nobody knows. The answer comes before that of the op behind it.
+    fn begin(&mut self) -> Option<(Key, u32)> {
+        let key = self.traffic.first_question()?;
+        let opaque = self.next_opaque();
+        codec::encode_get(&key, opaque, &mut self.output);
+        Some((key, opaque))
+    }
+
+    async fn settle(&mut self, first: Option<(Key, u32)>) -> Result<(), Error> {
+        let Some((key, opaque)) = first else { return Ok(()) };
+        match self.receive(&key, opaque).await {
+            // Refused is not answered: the next connection asks again.
+            Ok(_) | Err(Error::Server(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn send(&mut self) -> Result<(), Error> {
         self.stream.write_all(&self.output).await.map_err(lost)?;
         self.traffic.add_written(self.output.len());
@@ -56,9 +73,13 @@ impl MetaConnection {
     /// Reads one reply to its last byte.
     async fn receive(&mut self, key: &Key, opaque: u32) -> Result<codec::Raw, Error> {
         let mut searched = 0;
+        let rules = self.traffic.rules(self.value_max);
         loop {
-            match codec::parse(&mut self.input, &mut searched, key, opaque, self.value_max)? {
-                Step::Whole(raw) => return Ok(raw),
+            match codec::parse(&mut self.input, &mut searched, key, opaque, rules)? {
+                Step::Whole(raw) => {
+                    self.traffic.learn(&raw);
+                    return Ok(raw);
+                }
                 Step::ServerError(error) => return Err(error),
                 Step::Need(missing) => self.fill(missing).await?,
             }
@@ -73,9 +94,11 @@ impl MetaConnection {
 
 impl Wire for MetaConnection {
     async fn execute(&mut self, op: &Op) -> Result<Reply, Error> {
+        let first = self.begin();
         let opaque = self.next_opaque();
         codec::encode(op, opaque, &mut self.output);
         self.send().await?;
+        self.settle(first).await?;
         let raw = self.receive(op.key(), opaque).await?;
         if self.input.capacity() > KEEP_BUFFER && self.input.is_empty() {
             self.input = BytesMut::new();
@@ -84,12 +107,14 @@ impl Wire for MetaConnection {
     }
 
     async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Error> {
+        let question = self.begin();
         let first = self.opaque.wrapping_add(1);
         for key in keys {
             let opaque = self.next_opaque();
             codec::encode_get(key, opaque, &mut self.output);
         }
         self.send().await?;
+        self.settle(question).await?;
         let mut values = Vec::with_capacity(keys.len());
         let mut refused = None;
         for (index, key) in keys.iter().enumerate() {

@@ -8,7 +8,7 @@ pub(crate) mod pipeline;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -18,12 +18,26 @@ use crate::key::Key;
 use crate::op::{Op, Reply};
 use crate::stream::Stream;
 
-/// Bytes that went over one server's connections.
+/// What went over one server's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
+    /// Bytes.
     pub(crate) read: AtomicU64,
+    /// Bytes.
     pub(crate) written: AtomicU64,
+    /// Whether the server echoes key and opaque with a miss or a refusal; one of the constants below.
+    misses: AtomicU8,
 }
+
+/// Nobody has asked.
+const UNKNOWN: u8 = 0;
+/// It does not, as old versions.
+const BARE: u8 = 1;
+/// It does, and is held to it.
+const ECHOED: u8 = 2;
+/// The first connection's first request is a read of this key, which nobody writes, to know how the server sends a
+/// miss. Otherwise a stray miss, which names nobody, could be taken for the answer to a read.
+const MISSED_KEY: &str = "memcache-client:miss";
 
 impl Traffic {
     fn add_read(&self, n: usize) {
@@ -32,6 +46,27 @@ impl Traffic {
 
     fn add_written(&self, n: usize) {
         self.written.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    fn rules(&self, value_max: usize) -> codec::Rules {
+        codec::Rules { value_max, strict: self.misses.load(Ordering::Relaxed) == ECHOED }
+    }
+
+    /// What a new connection shall ask first, if it is not known how the server sends a miss.
+    fn first_question(&self) -> Option<Key> {
+        (self.misses.load(Ordering::Relaxed) == UNKNOWN).then(|| Key::new(MISSED_KEY).ok()).flatten()
+    }
+
+    /// Learns from a reply that was the right one.
+    fn learn(&self, raw: &codec::Raw) {
+        let known = match raw.echoes {
+            codec::Echoes::Found => return,
+            codec::Echoes::BareMiss => BARE,
+            codec::Echoes::EchoedMiss => ECHOED,
+        };
+        if self.misses.load(Ordering::Relaxed) < known {
+            self.misses.store(known, Ordering::Relaxed);
+        }
     }
 }
 

@@ -252,6 +252,21 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// There is a connection. Its first request asks how the server sends a miss, if nobody knows.
+    fn opened(&self, site: &Site) {
+        let mut state = self.state();
+        state.open = true;
+        let Some(key) = site.traffic.first_question() else { return };
+        state.opaque = state.opaque.wrapping_add(1);
+        let opaque = state.opaque;
+        let mut out = BytesMut::new();
+        codec::encode_get(&key, opaque, &mut out);
+        out.extend_from_slice(&state.out);
+        state.out = out;
+        let place = state.places.insert(Place::Abandoned);
+        state.queue.push_front(Asked { place, key, opaque });
+    }
+
     /// Everybody in the queue gets `error`; the line is ready for another connection.
     fn fail(&self, error: &Error) {
         let mut state = self.state();
@@ -291,7 +306,7 @@ async fn serve(site: Arc<Site>, line: Arc<Line>) {
         Err(error) => return line.fail(&error),
     };
     line.created.fetch_add(1, Ordering::Relaxed);
-    line.state().open = true;
+    line.opened(&site);
     let mut io = Io {
         site: &site,
         line: &line,
@@ -385,7 +400,8 @@ impl Io<'_> {
     fn parse(&mut self) -> Result<(), Error> {
         let line = self.line;
         let mut state = line.state();
-        let value_max = self.site.config.value_max;
+        let traffic = &self.site.traffic;
+        let rules = traffic.rules(self.site.config.value_max);
         let result = loop {
             let Some(asked) = state.queue.front() else {
                 break match self.input.len() {
@@ -393,14 +409,17 @@ impl Io<'_> {
                     n => Err(ProtocolError::TrailingBytes(n).into()),
                 };
             };
-            match codec::parse(&mut self.input, &mut self.searched, &asked.key, asked.opaque, value_max) {
+            match codec::parse(&mut self.input, &mut self.searched, &asked.key, asked.opaque, rules) {
                 Ok(Step::Need(_)) => break Ok(()),
                 Ok(step) => {
                     let place = asked.place;
                     state.queue.pop_front();
                     let result = match step {
                         Step::ServerError(error) => Err(error),
-                        Step::Whole(raw) => Ok(raw),
+                        Step::Whole(raw) => {
+                            traffic.learn(&raw);
+                            Ok(raw)
+                        }
                         Step::Need(_) => break Ok(()),
                     };
                     state.heard = Some(Instant::now());

@@ -1,6 +1,6 @@
-//! When a pool may dial. At any time, unless it has lost many connections at once: then it makes new ones at a rate, so
-//! that a restarted server is not met by every client's every connection in the same instant. One that was refused for
-//! want of room waits, longer each time.
+//! When a pool may dial. At any time, unless it has lost many connections under their ops at once, that had lived for
+//! a while: then it makes new ones at a rate, so that a restarted server is not met by every client's every connection
+//! in the same instant. One that was refused for want of room waits, longer each time.
 
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use tokio::time::Instant;
 const STEP: Duration = Duration::from_millis(100);
 /// Share of a pool that, lost within a step, is a storm.
 const STORM: f64 = 0.25;
+/// A connection that was lost younger than this is not one of a restart.
+const SETTLED: Duration = Duration::from_secs(1);
 /// First and longest wait after a refusal for want of room.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -64,13 +66,16 @@ impl DialLimit {
         (self.per_s * STEP.as_secs_f64()).max(1.0)
     }
 
-    /// A connection was lost. Many at once are a storm; it lasts as long as it takes to replace all at the rate.
-    pub(super) fn lost(&mut self, now: Instant) {
+    /// A connection of this age was lost under its op. Many at once are a storm; it lasts as long as it takes to replace all at the rate.
+    pub(super) fn lost(&mut self, now: Instant, age: Duration) {
+        if age < SETTLED {
+            return;
+        }
         if now.saturating_duration_since(self.losses.1) >= STEP {
             self.losses = (0, now);
         }
         self.losses.0 += 1;
-        if f64::from(self.losses.0) > (self.connections * STORM).max(2.0) {
+        if f64::from(self.losses.0) > (self.connections * STORM).max(4.0) {
             if self.storm_until.is_none() {
                 (self.tokens, self.refilled) = (self.step(), now);
             }
@@ -102,10 +107,11 @@ mod tests {
     async fn all_at_once_in_peace_and_a_tenth_a_step_in_a_storm() {
         let mut limit = DialLimit::new(40, 40.0);
         assert_eq!(dials(&mut limit), 1_000);
-        (0..10).for_each(|_| limit.lost(Instant::now()));
+        (0..10).for_each(|_| limit.lost(Instant::now(), SETTLED));
+        (0..90).for_each(|_| limit.lost(Instant::now(), SETTLED / 2));
         assert_eq!(dials(&mut limit), 1_000);
         tokio::time::advance(Duration::from_secs(10)).await;
-        (0..40).for_each(|_| limit.lost(Instant::now()));
+        (0..40).for_each(|_| limit.lost(Instant::now(), SETTLED));
         let mut made = Vec::new();
         for _ in 0..10 {
             made.push(dials(&mut limit));
