@@ -4,6 +4,7 @@
 //! [`Load::start`] runs the drivers (`driver`), all of the same loop; `arrivals`, `mix`, `keys` and `values`
 //! say what they do; [`recorder`] counts; every 100 ms the counts go into the observation stream and the metrics.
 
+mod alarm;
 pub mod arrivals;
 mod convert;
 mod driver;
@@ -18,7 +19,7 @@ pub mod recorder;
 mod summary;
 pub mod values;
 
-pub use arrivals::{ArrivalKind, Arrivals, Rate};
+pub use arrivals::{ArrivalKind, Arrivals, Profile, Rate, RateError};
 pub use load::{Load, LoadConfig, LoadError};
 pub use ready::{NoServer, wait_for_servers};
 pub use summary::Summary;
