@@ -6,6 +6,7 @@
 
 mod alarm;
 pub mod arrivals;
+mod check;
 mod convert;
 mod driver;
 mod events;
@@ -20,6 +21,7 @@ mod summary;
 pub mod values;
 
 pub use arrivals::{ArrivalKind, Arrivals, Profile, Rate, RateError};
+pub use check::{GeneratorCheck, check_generator};
 pub use load::{Load, LoadConfig, LoadError};
 pub use ready::{NoServer, wait_for_servers};
 pub use summary::Summary;

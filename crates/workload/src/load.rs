@@ -34,9 +34,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Ticks of the window in which a generator is judged to be the limit.
 const OVERLOAD_TICKS: u64 = 10;
 /// Share of starts that may be late or dropped before the generator says that it was the limit.
-const OVERLOAD_SHARE: f64 = 0.001;
+pub(crate) const OVERLOAD_SHARE: f64 = 0.001;
 /// Lag of the 99th percentile of starts, µs, above which the generator says that it was the limit.
-const OVERLOAD_LAG_US: u64 = 5_000;
+pub(crate) const OVERLOAD_LAG_US: u64 = 5_000;
 /// Counters that `incr` draws from.
 const COUNTER_KEYS: usize = 64;
 
@@ -240,34 +240,42 @@ fn build_drivers(
     servers: usize,
     start: Instant,
     rates: &RateChanges,
-) -> Vec<(Driver, Pace)> {
+) -> impl Iterator<Item = (Driver, Pace)> {
+    paces(config, servers, start, rates).map(|(pace, rng)| {
+        (Driver { shared: Arc::clone(shared), rng, recorder: Arc::clone(&pace.recorder) }, pace)
+    })
+}
+
+/// When each of the drivers starts ops, and its random source for everything else.
+pub(crate) fn paces(
+    config: &LoadConfig,
+    servers: usize,
+    start: Instant,
+    rates: &RateChanges,
+) -> impl Iterator<Item = (Pace, ChaCha8Rng)> {
     let count = config.drivers.clamp(1, config.in_flight_max.max(1));
     let arrivals = config.arrivals.share(count);
     let share = 1.0 / count as f64;
-    (0..count)
-        .map(|index| {
-            let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-            rng.set_stream(index as u64 + 1);
-            let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
-            let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
-            let mut schedule = Schedule::new(arrivals, start, phase, schedule_rng);
-            if let (Some(schedule), Some(profile)) = (&mut schedule, &config.profile) {
-                schedule.follow(profile, share, start);
-            }
-            let recorder = Arc::new(Mutex::new(Recorder::new(servers)));
-            let pace = Pace {
-                schedule,
-                // The remainder goes to the first drivers, so that the sum is exact.
-                in_flight_max: config.in_flight_max / count
-                    + usize::from(index < config.in_flight_max % count),
-                catch_up: config.catch_up,
-                share,
-                rates: rates.clone(),
-                recorder: Arc::clone(&recorder),
-            };
-            (Driver { shared: Arc::clone(shared), rng, recorder }, pace)
-        })
-        .collect()
+    (0..count).map(move |index| {
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        rng.set_stream(index as u64 + 1);
+        let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
+        let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
+        let mut schedule = Schedule::new(arrivals, start, phase, schedule_rng);
+        if let (Some(schedule), Some(profile)) = (&mut schedule, &config.profile) {
+            schedule.follow(profile, share, start);
+        }
+        let pace = Pace {
+            schedule,
+            // The remainder goes to the first drivers, so that the sum is exact.
+            in_flight_max: config.in_flight_max / count + usize::from(index < config.in_flight_max % count),
+            catch_up: config.catch_up,
+            share,
+            rates: rates.clone(),
+            recorder: Arc::new(Mutex::new(Recorder::new(servers))),
+        };
+        (pace, rng)
+    })
 }
 
 /// The rate that all drivers together are asked for.

@@ -46,17 +46,7 @@ impl fmt::Display for Summary {
                 self.totals.late, self.totals.dropped, self.totals.offered
             )?;
         }
-        let lag = &self.totals.lag;
-        if !lag.is_empty() {
-            writeln!(
-                f,
-                "generator: starts were behind by {} (p50), {} (p99), {} (max); {:.3} % by more than 1 ms",
-                millis(lag.value_at_quantile(0.5)),
-                millis(lag.value_at_quantile(0.99)),
-                millis(lag.max()),
-                100.0 * self.totals.late_1ms as f64 / lag.len() as f64,
-            )?;
-        }
+        write!(f, "{}", StartLag(&self.totals))?;
         for (class, n) in outcomes.0.iter().filter(|(class, _)| !class.is_ok()) {
             writeln!(f, "  {:<16}{n:>12}", class.name())?;
         }
@@ -79,6 +69,26 @@ impl fmt::Display for Summary {
             writeln!(f, "{:>12}", millis(latency.max()))?;
         }
         Ok(())
+    }
+}
+
+/// How far starts were behind, as a line; nothing for a closed loop.
+pub(crate) struct StartLag<'a>(pub(crate) &'a Recorder);
+
+impl fmt::Display for StartLag<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lag = &self.0.lag;
+        if lag.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "generator: starts were behind by {} (p50), {} (p99), {} (max); {:.3} % by more than 1 ms",
+            millis(lag.value_at_quantile(0.5)),
+            millis(lag.value_at_quantile(0.99)),
+            millis(lag.max()),
+            100.0 * self.0.late_1ms as f64 / lag.len() as f64,
+        )
     }
 }
 

@@ -18,7 +18,7 @@ use crate::recorder::{LATE, Recorder};
 
 /// A start that lies further behind than this is dropped: a generator that was stalled (a paused machine) must
 /// not send its backlog as a burst.
-const TOO_LATE: Duration = Duration::from_millis(100);
+pub(crate) const TOO_LATE: Duration = Duration::from_millis(100);
 /// Starts that are given out before replies get their turn.
 const STARTS: u32 = 32;
 /// Replies that are given out, while starts are due, before the task yields.

@@ -26,6 +26,12 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// One rate for so long; `None`: not at all, or for more than a year.
+    pub fn single(rate: Rate, lasts: Duration) -> Option<Self> {
+        let in_range = !lasts.is_zero() && lasts <= LASTS_MAX;
+        in_range.then(|| Self { first: rate, steps: vec![Step { rate, lasts }], lasts })
+    }
+
     /// The rate that it begins with.
     pub fn first(&self) -> Rate {
         self.first
@@ -104,6 +110,9 @@ mod tests {
         assert_eq!(steps, [(500.0, ms(10_000)), (1000.0, ms(90_000)), (0.5, ms(250))]);
         assert_eq!((profile.first().ops_per_s(), profile.duration()), (500.0, ms(100_250)));
         let rates = [0, 9_999, 10_000, 99_999, 100_249, 100_250].map(|at| profile.rate_at(ms(at)));
+        let rate = profile.first();
+        assert_eq!(Profile::single(rate, ms(10_000)), "500/10s".parse().ok());
+        assert_eq!([ms(0), LASTS_MAX * 2].map(|lasts| Profile::single(rate, lasts)), [None, None]);
         assert_eq!(rates, [500.0, 500.0, 1000.0, 1000.0, 0.5, 0.0]);
     }
 
