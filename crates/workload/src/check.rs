@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -110,7 +111,7 @@ async fn run(pace: Pace, stop: CancellationToken) {
     let mut in_flight = FuturesUnordered::new();
     loop {
         match pacer.next(&mut in_flight, &stop).await {
-            Step::Stopped => return,
+            Step::Stopped => break,
             Step::Ended(()) => {}
             Step::Start(start) => {
                 let recorder = &*recorder;
@@ -118,6 +119,8 @@ async fn run(pace: Pace, stop: CancellationToken) {
             }
         }
     }
+    // What was given out last is counted too.
+    while in_flight.next().await.is_some() {}
 }
 
 #[cfg(test)]
