@@ -1,16 +1,20 @@
 //! What was typed. `run` says what it means.
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use humantime::Duration;
 use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
-use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Rate, ValueSize};
+use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Profile, Rate, ValueSize};
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "loadgen", version, after_help = EXAMPLES, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// Something else than load
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Servers as HOST:PORT or NAME=HOST:PORT, comma-separated or repeated [default: the three proxies
     /// memcached1..3 on 127.0.0.1:21211-21213]
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Target")]
@@ -32,12 +36,18 @@ pub struct Cli {
     /// Open loop: ops/s over all servers, whatever the replies do
     #[arg(long, value_name = "OPS_PER_S", help_heading = "Load")]
     pub rate: Option<Rate>,
+    /// Open loop: rates one after the other as RATE/DURATION,...; the run ends after the last
+    #[arg(long, value_name = "STEPS", conflicts_with = "rate", help_heading = "Load")]
+    pub profile: Option<Profile>,
     /// Open loop: how starts are spaced, poisson or constant
     #[arg(long, value_name = "KIND", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalKind,
     /// Open loop: ops in flight at most; starts beyond are dropped and counted
     #[arg(long, value_name = "N", default_value_t = 2048, help_heading = "Load")]
     pub max_in_flight: usize,
+    /// Open loop: start what is behind however late, instead of dropping what is more than 100 ms behind
+    #[arg(long, help_heading = "Load")]
+    pub catch_up: bool,
     /// Number of keys
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Load")]
     pub keys: usize,
@@ -100,11 +110,32 @@ pub struct Cli {
     #[arg(long, value_name = "ADDR", default_value = ":9090", help_heading = "Output")]
     pub metrics_port: ListenAddr,
     /// Threads
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Output")]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024), global = true, help_heading = "Output")]
     pub max_procs: u16,
     /// Log lines as text or JSON, on standard error; the level comes from LOG (error, warn, info, debug)
-    #[arg(long, value_name = "FORM", default_value = "text", help_heading = "Output")]
+    #[arg(long, value_name = "FORM", default_value = "text", global = true, help_heading = "Output")]
     pub log_format: LogFormat,
+}
+
+/// What else this program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the open loop without a client or a server: is this machine fast enough for a rate?
+    CheckGenerator(CheckGenerator),
+}
+
+/// An open loop of ops that end at once.
+#[derive(Debug, Args)]
+pub struct CheckGenerator {
+    /// Starts per second
+    #[arg(long, value_name = "OPS_PER_S", default_value = "20000")]
+    pub rate: Rate,
+    /// How long
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub duration: Duration,
+    /// How starts are spaced, poisson or constant
+    #[arg(long, value_name = "KIND", default_value = "poisson")]
+    pub arrivals: ArrivalKind,
 }
 
 const EXAMPLES: &str = "\
@@ -113,6 +144,8 @@ Examples:
   loadgen --rate 5000 --duration 60s          open loop, one minute, then a summary
   loadgen --mix get=80,set=15,multiget:16=5 --key-dist zipf:0.99 --value-size etc --ttl-jitter 10%
                                               as real caches are used
+  loadgen --profile 500/10s,1000/10s,2000/30s open loop in three steps, then a summary
+  loadgen check-generator --rate 20000        how far starts lie behind on this machine, without a network
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
 Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read.";

@@ -1,14 +1,15 @@
 //! Flags → configuration → load → summary.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use memcache_client::{BreakerConfig, Config, PoolConfig, Routing, ServerAddr};
 use prometheus::Registry;
 use telemetry::http::{Limits, Routes, Server};
-use workload::{Arrivals, Load, LoadConfig};
+use workload::{Arrivals, Load, LoadConfig, Profile};
 
-use crate::cli::Cli;
+use crate::cli::{CheckGenerator, Cli, Command};
 
 /// Servers that are meant when none are given: the proxies of the lab and of the compose file.
 const DEFAULT_SERVERS: [&str; 3] =
@@ -32,6 +33,9 @@ pub enum Failure {
 
 /// Runs until the duration is over or a signal comes.
 pub async fn run(cli: Cli) -> Result<Ended, Failure> {
+    if let Some(Command::CheckGenerator(check)) = &cli.command {
+        return check_generator(check, &cli).await;
+    }
     let servers = servers(&cli.servers).map_err(Failure::Usage)?;
     let seed = cli.seed.unwrap_or_else(rand::random);
     let load_config = load_config(&cli, seed);
@@ -71,9 +75,9 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     );
     let serving = tokio::spawn(server.serve(routes, stop.clone()));
 
-    match cli.duration {
+    match duration(&cli) {
         Some(duration) => tokio::select! {
-            () = tokio::time::sleep(duration.into()) => {}
+            () = tokio::time::sleep(duration) => {}
             () = stop.cancelled() => {}
         },
         None => stop.cancelled().await,
@@ -86,6 +90,33 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     // A closed standard output (`| head`) is no failure of the run.
     let _ = write!(std::io::stdout(), "{summary}");
     Ok(Ended { wrong_values: summary.wrong_values() })
+}
+
+async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Failure> {
+    let profile = Profile::single(check.rate, check.duration.into())
+        .ok_or_else(|| Failure::Usage(anyhow!("--duration: more than 0s and a year at most")))?;
+    let config = LoadConfig {
+        arrivals: check.rate.with(check.arrivals),
+        in_flight_max: cli.max_in_flight,
+        drivers: cli.max_procs.into(),
+        seed: rand::random(),
+        ..LoadConfig::default()
+    };
+    let stop = telemetry::shutdown::token().context("signals").map_err(Failure::Infrastructure)?;
+    tokio::select! {
+        checked = workload::check_generator(&config, profile) => {
+            let _ = write!(std::io::stdout(), "{checked}");
+        }
+        () = stop.cancelled() => {}
+    }
+    Ok(Ended { wrong_values: 0 })
+}
+
+/// How long the run lasts; `None`: until a signal.
+fn duration(cli: &Cli) -> Option<Duration> {
+    let given = cli.duration.map(Duration::from);
+    let profile = cli.profile.as_ref().map(Profile::duration);
+    given.into_iter().chain(profile).min()
 }
 
 fn servers(given: &[String]) -> anyhow::Result<Vec<ServerAddr>> {
@@ -105,9 +136,12 @@ fn server(text: &str) -> anyhow::Result<ServerAddr> {
 }
 
 fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
+    let rate = cli.rate.or(cli.profile.as_ref().map(Profile::first));
     LoadConfig {
-        arrivals: cli.rate.map_or(Arrivals::Closed, |rate| rate.with(cli.arrivals)),
-        in_flight_max: if cli.rate.is_some() { cli.max_in_flight } else { cli.concurrency },
+        arrivals: rate.map_or(Arrivals::Closed, |rate| rate.with(cli.arrivals)),
+        profile: cli.profile.clone(),
+        catch_up: cli.catch_up,
+        in_flight_max: if rate.is_some() { cli.max_in_flight } else { cli.concurrency },
         drivers: cli.max_procs.into(),
         workload: cli.workload.clone(),
         mix: cli.mix.clone(),
@@ -150,6 +184,37 @@ mod tests {
     use workload::{Jitter, KeyDist};
 
     use super::*;
+
+    fn cli(args: &[&str]) -> Result<Cli, clap::Error> {
+        clap::Parser::try_parse_from(["loadgen"].iter().chain(args))
+    }
+
+    #[test]
+    fn a_profile_is_an_open_loop_that_ends() {
+        let typed = cli(&["--profile", "500/10s,1000/20s", "--arrivals", "constant", "--catch-up"]).unwrap();
+        let config = load_config(&typed, 1);
+        assert_eq!((config.arrivals, config.in_flight_max), (Arrivals::Constant(500.0), 2048));
+        assert!(config.catch_up && config.profile == typed.profile);
+        assert_eq!(duration(&typed), Some(Duration::from_secs(30)));
+        let shorter = cli(&["--profile", "500/10s", "--duration", "3s"]).unwrap();
+        assert_eq!(duration(&shorter), Some(Duration::from_secs(3)));
+        assert_eq!(duration(&cli(&[]).unwrap()), None);
+        assert!(cli(&["--profile", "500/10s", "--rate", "5"]).is_err());
+        let error = cli(&["--profile", "500/10s,x"]).unwrap_err().to_string();
+        assert!(error.contains("step 2 (\"x\"): write RATE/DURATION, such as 500/10s"), "{error}");
+    }
+
+    #[test]
+    fn the_generator_is_checked_with_its_own_flags() {
+        let typed =
+            cli(&["check-generator", "--rate", "40000", "--duration", "2s", "--max-procs", "2"]).unwrap();
+        let Some(Command::CheckGenerator(check)) = typed.command else { panic!("{typed:?}") };
+        assert_eq!(
+            (check.rate.ops_per_s(), *check.duration, typed.max_procs),
+            (40_000.0, Duration::from_secs(2), 2)
+        );
+        assert!(cli(&["--rate", "5", "check-generator"]).is_err());
+    }
 
     #[test]
     fn servers_may_have_names() {

@@ -167,8 +167,14 @@ pub struct Tick {
     pub started: u64,
     /// Starts more than 10 ms behind their intended time.
     pub late: u64,
-    /// Offered ops that were never started because too many were in flight.
+    /// Starts more than 1 ms behind their intended time; those of `late` are among them.
+    #[serde(default)]
+    pub late_1ms: u64,
+    /// Offered ops that were never started: too many were in flight, or the generator was stalled.
     pub dropped: u64,
+    /// Open loop: how far each start lay behind its intended time.
+    #[serde(default)]
+    pub lag: Histogram,
     /// One entry a server, in the order of [`Hello::servers`].
     pub servers: Vec<ServerTick>,
 }
@@ -353,6 +359,9 @@ pub enum EventKind {
         missed: u64,
         /// Starts that were asked for in that second.
         offered: u64,
+        /// How far the 99th percentile of its starts lay behind their intended time, µs.
+        #[serde(default)]
+        lag_p99_us: u64,
     },
     /// A kind that this version does not know.
     #[serde(other)]

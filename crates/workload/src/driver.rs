@@ -12,10 +12,10 @@ use memcache_client::Client;
 use observation::Outcome;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::arrivals::Schedule;
+use crate::alarm::Alarm;
+use crate::arrivals::pacer::{Pace, Pacer, Step};
 use crate::events::EventSink;
 use crate::keys::{KeyDistribution, KeyTable};
 use crate::mix::{Mix, OpKind};
@@ -25,11 +25,6 @@ use crate::sizes::ValueSize;
 use crate::ttl::Ttl;
 use crate::values;
 
-/// A start that lies further behind its intended time than this is late: the generator was the limit.
-const LATE: Duration = Duration::from_millis(10);
-/// A start that lies further behind than this is dropped: a generator that was stalled (a paused machine) must
-/// not send its backlog as a burst.
-const TOO_LATE: Duration = Duration::from_millis(100);
 /// Ops in flight when the load stops may take this long to end.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -63,28 +58,26 @@ pub struct Driver {
     pub rng: ChaCha8Rng,
     /// Which keys.
     pub keys: Box<dyn KeyDistribution>,
-    /// Open loop: intended starts. `None`: closed loop.
-    pub schedule: Option<Schedule>,
-    /// Ops in flight at most.
-    pub in_flight_max: usize,
     /// What it did since the last tick.
     pub recorder: Arc<Mutex<Recorder>>,
 }
 
 impl Driver {
     /// Makes load until `stop`, then lets the ops in flight end.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let shared = Arc::clone(&self.shared);
+    pub async fn run(mut self, pace: Pace, stop: CancellationToken) {
+        let (shared, recorder) = (Arc::clone(&self.shared), Arc::clone(&self.recorder));
+        let mut pacer = Pacer::new(pace, Alarm::exact());
         let mut in_flight = FuturesUnordered::new();
         loop {
-            let has_slot = in_flight.len() < self.in_flight_max;
-            tokio::select! {
-                () = stop.cancelled() => break,
-                Some(finished) = in_flight.next(), if !in_flight.is_empty() => self.record(finished),
-                intended = next_start(self.schedule.as_mut()), if has_slot || self.schedule.is_some() => {
-                    if self.admit(intended, has_slot) {
-                        in_flight.push(self.plan().run(&shared.client, intended));
-                    }
+            match pacer.next(&mut in_flight, &stop).await {
+                Step::Stopped => break,
+                Step::Ended(finished) => self.record(finished),
+                Step::Start(start) => {
+                    let (op, client, recorder) = (self.plan(), &shared.client, &*recorder);
+                    in_flight.push(async move {
+                        start.count(recorder);
+                        op.run(client, start.intended).await
+                    });
                 }
             }
         }
@@ -98,22 +91,6 @@ impl Driver {
                 "ops were still in flight {DRAIN:?} after the end of the load; they are not counted"
             );
         }
-    }
-
-    /// Counts one intended start, and says whether it becomes one.
-    fn admit(&self, intended: Instant, has_slot: bool) -> bool {
-        let behind = Instant::now().saturating_duration_since(intended);
-        let mut recorder = self.recorder();
-        recorder.offered += 1;
-        if !has_slot || behind > TOO_LATE {
-            recorder.dropped += 1;
-            return false;
-        }
-        recorder.started += 1;
-        if behind > LATE {
-            recorder.late += 1;
-        }
-        true
     }
 
     fn plan(&mut self) -> PlannedOp {
@@ -165,20 +142,6 @@ impl Driver {
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Open loop: waits for the next intended start. Closed loop: now.
-async fn next_start(schedule: Option<&mut Schedule>) -> Instant {
-    match schedule {
-        None => Instant::now(),
-        Some(schedule) => {
-            let due = schedule.next_start();
-            if Instant::now() < due {
-                tokio::time::sleep_until(due).await;
-            }
-            schedule.take()
-        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! [`Load::start`] runs the drivers (`driver`), all of the same loop; `arrivals`, `mix`, `keys`, `sizes`,
 //! `ttl` and `values` say what they do; [`recorder`] counts; every 100 ms the counts go into the observation stream and the metrics.
 
+mod alarm;
 pub mod arrivals;
+mod check;
 mod convert;
 mod driver;
 mod events;
@@ -20,7 +22,8 @@ mod summary;
 pub mod ttl;
 pub mod values;
 
-pub use arrivals::{ArrivalKind, Arrivals, Rate};
+pub use arrivals::{ArrivalKind, Arrivals, Profile, Rate, RateError};
+pub use check::{GeneratorCheck, check_generator};
 pub use keys::{KeyDist, KeySize};
 pub use load::{Load, LoadConfig, LoadError};
 pub use mix::Mix;

@@ -12,18 +12,20 @@ use observation::{Event, EventKind, Record, Tick};
 use prometheus::Registry;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::arrivals::{Arrivals, Schedule};
+use crate::arrivals::pacer::{Pace, RateChange, RateChanges};
+use crate::arrivals::{Arrivals, Profile, Rate, RateError, Schedule};
 use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
 use crate::keys::{KeyDist, KeySize, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
-use crate::recorder::Recorder;
+use crate::recorder::{Latency, Recorder, add_latency, latency, sparse};
 use crate::sizes::ValueSize;
 use crate::summary::Summary;
 use crate::ttl::{Jitter, Ttl};
@@ -33,7 +35,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Ticks of the window in which a generator is judged to be the limit.
 const OVERLOAD_TICKS: u64 = 10;
 /// Share of starts that may be late or dropped before the generator says that it was the limit.
-const OVERLOAD_SHARE: f64 = 0.001;
+pub(crate) const OVERLOAD_SHARE: f64 = 0.001;
+/// Lag of the 99th percentile of starts, µs, above which the generator says that it was the limit.
+pub(crate) const OVERLOAD_LAG_US: u64 = 5_000;
 /// Counters that `incr` draws from.
 const COUNTER_KEYS: usize = 64;
 
@@ -42,6 +46,10 @@ const COUNTER_KEYS: usize = 64;
 pub struct LoadConfig {
     /// Open or closed loop, and the rate.
     pub arrivals: Arrivals,
+    /// Open loop: rates that replace the one of `arrivals`, one after the other; none start after the last.
+    pub profile: Option<Profile>,
+    /// Open loop: start what is behind however late, instead of dropping what is more than 100 ms behind.
+    pub catch_up: bool,
     /// Ops in flight at most, over all drivers. In a closed loop: the number of workers.
     pub in_flight_max: usize,
     /// Parallel driver tasks; one a core is enough.
@@ -74,6 +82,8 @@ impl Default for LoadConfig {
     fn default() -> Self {
         Self {
             arrivals: Arrivals::Closed,
+            profile: None,
+            catch_up: false,
             in_flight_max: 100,
             drivers: 4,
             workload: "mixed".to_owned(),
@@ -95,6 +105,11 @@ impl LoadConfig {
     /// Checks what a user may have mistyped; [`Load::start`] does it too.
     pub fn validate(&self) -> Result<(), LoadError> {
         self.mix().map(drop)
+    }
+
+    /// Tasks that make the load; none without an op to run.
+    fn driver_count(&self) -> usize {
+        self.drivers.clamp(1, self.in_flight_max.max(1))
     }
 
     fn mix(&self) -> Result<Mix, LoadError> {
@@ -149,6 +164,8 @@ pub struct Load {
     ticker: tokio::task::JoinHandle<Recorder>,
     ticker_stop: CancellationToken,
     started: Instant,
+    open: bool,
+    rates: watch::Sender<Option<RateChange>>,
 }
 
 impl Load {
@@ -189,9 +206,10 @@ impl Load {
         let started = Instant::now();
         let mut drivers = JoinSet::new();
         let mut recorders = Vec::new();
-        for driver in build_drivers(config, &shared, names.len(), started) {
+        let (rates, changes) = watch::channel(None);
+        for (driver, pace) in build_drivers(config, &shared, names.len(), started, &changes) {
             recorders.push(Arc::clone(&driver.recorder));
-            drivers.spawn(driver.run(stop.clone()));
+            drivers.spawn(driver.run(pace, stop.clone()));
         }
         let ticker_stop = CancellationToken::new();
         let ticker = Ticker {
@@ -200,15 +218,37 @@ impl Load {
             names,
             recorders,
             metrics,
-            config: config.clone(),
+            target: Target { arrivals: config.arrivals, profile: config.profile.clone(), started, changes },
         };
         let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
-        Ok(Self { hub, client, stop, drivers, ticker, ticker_stop, started })
+        Ok(Self {
+            hub,
+            client,
+            stop,
+            drivers,
+            ticker,
+            ticker_stop,
+            started,
+            open: config.arrivals.rate().is_some(),
+            rates,
+        })
     }
 
     /// Where the observation stream comes from.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// From now on all drivers together start this many ops/s; what is left of a profile is forgotten. There is neither
+    /// a gap nor a burst at the change, and the stream tells it.
+    pub fn set_rate(&self, ops_per_s: f64) -> Result<(), RateError> {
+        let rate = Rate::new(ops_per_s).ok_or(RateError::OutOfRange(ops_per_s))?;
+        if !self.open {
+            return Err(RateError::ClosedLoop);
+        }
+        let change = RateChange { at: Instant::now(), ops_per_s: rate.ops_per_s() };
+        self.rates.send_replace(Some(change));
+        Ok(())
     }
 
     /// Stops starting ops, lets those in flight end, closes the client and sums up.
@@ -230,34 +270,76 @@ impl Load {
     }
 }
 
-fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, start: Instant) -> Vec<Driver> {
-    let count = config.drivers.clamp(1, config.in_flight_max.max(1));
+fn build_drivers(
+    config: &LoadConfig,
+    shared: &Arc<Shared>,
+    servers: usize,
+    start: Instant,
+    rates: &RateChanges,
+) -> impl Iterator<Item = (Driver, Pace)> {
+    let drivers = config.driver_count();
+    paces(config, servers, start, rates).enumerate().map(move |(driver, (pace, rng))| {
+        let keys = KeySpace {
+            keys: config.keys,
+            hot_keys: config.hot_keys,
+            hot_share: config.hot_share,
+            driver,
+            drivers,
+        };
+        let keys = config.key_dist.source(keys);
+        (Driver { shared: Arc::clone(shared), rng, keys, recorder: Arc::clone(&pace.recorder) }, pace)
+    })
+}
+
+/// When each of the drivers starts ops, and its random source for everything else.
+pub(crate) fn paces(
+    config: &LoadConfig,
+    servers: usize,
+    start: Instant,
+    rates: &RateChanges,
+) -> impl Iterator<Item = (Pace, ChaCha8Rng)> {
+    let count = config.driver_count();
     let arrivals = config.arrivals.share(count);
-    (0..count)
-        .map(|index| {
-            let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-            rng.set_stream(index as u64 + 1);
-            let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
-            let space = KeySpace {
-                keys: config.keys,
-                hot_keys: config.hot_keys,
-                hot_share: config.hot_share,
-                driver: index,
-                drivers: count,
-            };
-            let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
-            Driver {
-                shared: Arc::clone(shared),
-                schedule: Schedule::new(arrivals, start, phase, schedule_rng),
-                rng,
-                keys: config.key_dist.source(space),
-                // The remainder goes to the first drivers, so that the sum is exact.
-                in_flight_max: config.in_flight_max / count
-                    + usize::from(index < config.in_flight_max % count),
-                recorder: Arc::new(Mutex::new(Recorder::new(servers))),
-            }
-        })
-        .collect()
+    let share = 1.0 / count as f64;
+    (0..count).map(move |index| {
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        rng.set_stream(index as u64 + 1);
+        let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
+        let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
+        let mut schedule = Schedule::new(arrivals, start, phase, schedule_rng);
+        if let (Some(schedule), Some(profile)) = (&mut schedule, &config.profile) {
+            schedule.follow(profile, share, start);
+        }
+        let pace = Pace {
+            schedule,
+            // The remainder goes to the first drivers, so that the sum is exact.
+            in_flight_max: config.in_flight_max / count + usize::from(index < config.in_flight_max % count),
+            catch_up: config.catch_up,
+            share,
+            rates: rates.clone(),
+            recorder: Arc::new(Mutex::new(Recorder::new(servers))),
+        };
+        (pace, rng)
+    })
+}
+
+/// The rate that all drivers together are asked for.
+struct Target {
+    arrivals: Arrivals,
+    profile: Option<Profile>,
+    started: Instant,
+    changes: RateChanges,
+}
+
+impl Target {
+    /// ops/s; 0 in a closed loop.
+    fn at(&self, now: Instant) -> f64 {
+        match (*self.changes.borrow(), self.arrivals.rate(), &self.profile) {
+            (Some(change), ..) => change.ops_per_s,
+            (None, Some(_), Some(profile)) => profile.rate_at(now.saturating_duration_since(self.started)),
+            (None, rate, _) => rate.unwrap_or(0.0),
+        }
+    }
 }
 
 struct Ticker {
@@ -266,7 +348,7 @@ struct Ticker {
     names: Vec<String>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
     metrics: Arc<Mutex<Metrics>>,
-    config: LoadConfig,
+    target: Target,
 }
 
 impl Ticker {
@@ -281,7 +363,8 @@ impl Ticker {
         let mut timer = tokio::time::interval_at(last + TICK, TICK);
         // A late tick is longer, never doubled.
         timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        self.metrics().set_target_rate(self.config.arrivals.rate().unwrap_or(0.0));
+        let mut target = self.target.at(last);
+        self.metrics().set_target_rate(target);
         loop {
             let stopping = tokio::select! {
                 _ = timer.tick() => false,
@@ -297,6 +380,7 @@ impl Ticker {
             let stats = self.client.stats();
             let moment = Moment { now, period: now - last, before };
             self.publish(&interval, &stats, &moment, &mut overload);
+            target = self.follow(target, now);
             before = stats;
             last = now;
             totals.add(&interval);
@@ -304,6 +388,17 @@ impl Ticker {
                 return totals;
             }
         }
+    }
+
+    /// Tells when the rate has changed.
+    fn follow(&self, from: f64, now: Instant) -> f64 {
+        let to = self.target.at(now);
+        if from != to {
+            self.metrics().set_target_rate(to);
+            let event = EventKind::Rate { from, to };
+            self.hub.publish(&Record::Event(Event { at_us: self.hub.clock().at(now), server: None, event }));
+        }
+        to
     }
 
     fn publish(&self, interval: &Recorder, stats: &[ServerStats], moment: &Moment, overload: &mut Overload) {
@@ -322,7 +417,9 @@ impl Ticker {
             offered: interval.offered,
             started: interval.started,
             late: interval.late,
+            late_1ms: interval.late_1ms,
             dropped: interval.dropped,
+            lag: sparse(&interval.lag),
             servers: servers
                 .map(|((name, record), (stats, before))| {
                     convert::with_stats(record.tick(name), stats, before)
@@ -349,11 +446,18 @@ struct Moment {
 }
 
 /// Says once a second whether the generator was the limit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Overload {
     ticks: u64,
     offered: u64,
     missed: u64,
+    lag: Latency,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self { ticks: 0, offered: 0, missed: 0, lag: latency() }
+    }
 }
 
 impl Overload {
@@ -361,11 +465,16 @@ impl Overload {
         self.ticks += 1;
         self.offered += interval.offered;
         self.missed += interval.late + interval.dropped;
+        add_latency(&mut self.lag, &interval.lag);
         if self.ticks < OVERLOAD_TICKS {
             return None;
         }
-        let Overload { offered, missed, .. } = std::mem::take(self);
-        (missed as f64 > offered as f64 * OVERLOAD_SHARE).then_some(EventKind::Overload { missed, offered })
+        let (offered, missed) = (self.offered, self.missed);
+        let lag_p99_us = if self.lag.is_empty() { 0 } else { self.lag.value_at_quantile(0.99) };
+        (self.ticks, self.offered, self.missed) = (0, 0, 0);
+        self.lag.reset();
+        let limit = missed as f64 > offered as f64 * OVERLOAD_SHARE || lag_p99_us > OVERLOAD_LAG_US;
+        limit.then_some(EventKind::Overload { missed, offered, lag_p99_us })
     }
 }
 
@@ -373,21 +482,75 @@ impl Overload {
 mod tests {
     use super::*;
 
+    /// The event of one second whose first tick missed so many of 10 000 starts, the others being so far behind.
+    fn second(overload: &mut Overload, missed: u64, lag: Duration) -> Option<EventKind> {
+        let events: Vec<EventKind> = (0..10)
+            .filter_map(|tick| {
+                let mut interval = Recorder::new(1);
+                (interval.offered, interval.dropped) = (1_000, if tick == 0 { missed } else { 0 });
+                interval.started(Some(lag));
+                overload.tick(&interval)
+            })
+            .collect();
+        assert!(events.len() <= 1, "{events:?}");
+        events.into_iter().next()
+    }
+
     #[test]
     fn the_generator_says_when_more_than_one_in_a_thousand_starts_was_missed() {
-        let with = |dropped| {
-            let mut interval = Recorder::new(1);
-            (interval.offered, interval.dropped) = (1_000, dropped);
-            interval
+        let mut overload = Overload::default();
+        let soon = Duration::from_micros(10);
+        assert_eq!(second(&mut overload, 10, soon), None);
+        assert_eq!(second(&mut overload, 0, soon), None);
+        let event = EventKind::Overload { missed: 11, offered: 10_000, lag_p99_us: 10 };
+        assert_eq!(second(&mut overload, 11, soon), Some(event));
+        assert_eq!(second(&mut overload, 10, soon), None);
+    }
+
+    #[test]
+    fn the_generator_says_when_its_starts_lie_behind() {
+        let mut overload = Overload::default();
+        assert_eq!(second(&mut overload, 0, Duration::from_micros(4_900)), None);
+        let Some(EventKind::Overload { missed: 0, lag_p99_us, .. }) =
+            second(&mut overload, 0, Duration::from_micros(5_200))
+        else {
+            panic!("5.2 ms are too far behind");
         };
-        let mut overload = Overload::default();
-        let mut second =
-            |missed: u64| (0..10).filter_map(|n| overload.tick(&with(u64::from(n < missed)))).next();
-        assert_eq!(second(10), None);
-        assert_eq!(second(0), None);
-        let mut overload = Overload::default();
-        let events: Vec<_> =
-            (0..10).filter_map(|n| overload.tick(&with(if n == 0 { 11 } else { 0 }))).collect();
-        assert_eq!(events, [EventKind::Overload { missed: 11, offered: 10_000 }]);
+        assert!((5_150..=5_250).contains(&lag_p99_us), "{lag_p99_us}");
+        assert_eq!(second(&mut overload, 0, Duration::ZERO), None);
+    }
+
+    fn nobody() -> Vec<ServerAddr> {
+        vec![ServerAddr { name: "a".to_owned(), addr: "127.0.0.1:1".to_owned() }]
+    }
+
+    fn start(config: &LoadConfig) -> Load {
+        Load::start(config, memcache_client::Config::default(), nobody(), &Registry::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_new_rate_reaches_all_drivers_of_a_running_load() {
+        let config = LoadConfig { arrivals: Arrivals::Constant(0.01), ..LoadConfig::default() };
+        let load = start(&config);
+        assert_eq!(load.set_rate(0.0), Err(RateError::OutOfRange(0.0)));
+        load.set_rate(2_000.0).unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let summary = load.stop().await;
+        // At the first rate there would be none at all.
+        assert!(summary.totals.offered >= 900, "{}", summary.totals.offered);
+        let closed = start(&LoadConfig::default());
+        assert_eq!(closed.set_rate(10.0), Err(RateError::ClosedLoop));
+        closed.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_profile_starts_what_it_says_over_all_drivers_and_then_nothing() {
+        let profile: Profile = "500/200ms,2000/300ms".parse().unwrap();
+        let arrivals = Arrivals::Constant(profile.first().ops_per_s());
+        let load = start(&LoadConfig { arrivals, profile: Some(profile), ..LoadConfig::default() });
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        let offered = load.stop().await.totals.offered;
+        // A multi-get counts as its keys, so the mix makes it more than the 700 of the schedule.
+        assert!((690..=7_000).contains(&offered), "{offered}");
     }
 }

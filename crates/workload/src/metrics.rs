@@ -33,6 +33,7 @@ pub struct Metrics {
     offered: IntCounter,
     late: IntCounter,
     dropped: IntCounter,
+    start_lag: LatencyHistograms,
     window: VecDeque<TickRate>,
 }
 
@@ -120,10 +121,17 @@ impl Metrics {
                 "loadgen_dropped_operations_total",
                 "Ops never started, because too many were in flight or the generator was stalled.",
             )?,
+            start_lag: LatencyHistograms::new(
+                "loadgen_start_lag_seconds",
+                "How far starts of the open loop lay behind their intended time.",
+                Vec::new(),
+                vec![Vec::new()],
+            )?,
             window: VecDeque::with_capacity(RATE_TICKS),
         };
         registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.service.clone()))?;
+        registry.register(Box::new(metrics.start_lag.clone()))?;
         metrics.initialise();
         Ok(metrics)
     }
@@ -156,6 +164,7 @@ impl Metrics {
         self.offered.inc_by(interval.offered);
         self.late.inc_by(interval.late);
         self.dropped.inc_by(interval.dropped);
+        self.start_lag.add(0, &interval.lag);
         for (index, (name, server)) in self.servers.iter().zip(&interval.servers).enumerate() {
             for (kind, record) in OpKind::ALL.into_iter().zip(&server.kinds) {
                 for (class, n) in nonzero(&record.outcomes) {
@@ -282,8 +291,11 @@ mod tests {
             };
             interval.ended(ended);
         }
+        interval.started(Some(std::time::Duration::from_micros(700)));
         metrics.tick(&interval, 0.1);
         metrics.tick(&interval, 0.1);
+        assert_eq!(value(&registry, "loadgen_start_lag_seconds_bucket{le=\"0.0005\"}"), 0.0);
+        assert_eq!(value(&registry, "loadgen_start_lag_seconds_bucket{le=\"0.001\"}"), 2.0);
         let name = "memcache_operation_duration_seconds";
         let bucket =
             |le: &str| value(&registry, &format!("{name}_bucket{{server=\"b\",op=\"set\",le=\"{le}\"}}"));

@@ -1,6 +1,8 @@
 //! What ops did. Each driver fills a [`Recorder`] of its own; the ticker swaps them out every 100 ms, adds them
 //! up to one interval, and adds the interval to the totals of the run.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use observation::{Counts, Outcome, ServerTick};
 
@@ -8,6 +10,10 @@ use crate::mix::OpKind;
 
 /// Highest latency that is told apart, µs; longer ones are recorded as this.
 pub const MAX_LATENCY_US: u64 = 120_000_000;
+/// A start that lies further behind its intended time than this is late: the generator was the limit.
+pub(crate) const LATE: Duration = Duration::from_millis(10);
+/// A start further behind than this is noticeable in the latency of a fast server.
+const LATE_1MS: Duration = Duration::from_millis(1);
 /// HDR precision: 2 significant digits, an error of at most 1 %. One histogram has 21 KiB.
 const DIGITS: u8 = 2;
 
@@ -44,8 +50,12 @@ pub struct Recorder {
     pub started: u64,
     /// Starts more than 10 ms behind their intended time.
     pub late: u64,
+    /// Starts more than 1 ms behind their intended time; those of `late` are among them.
+    pub late_1ms: u64,
     /// Offered ops that were never started.
     pub dropped: u64,
+    /// Open loop: how far each start lay behind its intended time, µs.
+    pub lag: Latency,
     /// One entry a server.
     pub servers: Vec<ServerRecord>,
 }
@@ -83,9 +93,21 @@ impl Recorder {
             offered: 0,
             started: 0,
             late: 0,
+            late_1ms: 0,
             dropped: 0,
+            lag: latency(),
             servers: (0..servers).map(|_| server()).collect(),
         }
+    }
+
+    /// An op starts, so far behind its intended time; `None`: a closed loop intends nothing.
+    pub fn started(&mut self, lag: Option<Duration>) {
+        self.started += 1;
+        let Some(lag) = lag else { return };
+        self.late += u64::from(lag > LATE);
+        self.late_1ms += u64::from(lag > LATE_1MS);
+        let lag_us = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
+        self.lag.saturating_record(lag_us.max(1));
     }
 
     /// One op has ended.
@@ -107,7 +129,9 @@ impl Recorder {
         self.offered += other.offered;
         self.started += other.started;
         self.late += other.late;
+        self.late_1ms += other.late_1ms;
         self.dropped += other.dropped;
+        add_latency(&mut self.lag, &other.lag);
         for (mine, theirs) in self.servers.iter_mut().zip(&other.servers) {
             for (mine, theirs) in mine.kinds.iter_mut().zip(&theirs.kinds) {
                 add_all(&mut mine.outcomes, &theirs.outcomes);
@@ -120,7 +144,11 @@ impl Recorder {
 
     /// Empties the record and keeps its memory.
     pub fn clear(&mut self) {
-        (self.offered, self.started, self.late, self.dropped) = (0, 0, 0, 0);
+        (self.offered, self.started, self.dropped) = (0, 0, 0);
+        (self.late, self.late_1ms) = (0, 0);
+        if !self.lag.is_empty() {
+            self.lag.reset();
+        }
         for server in &mut self.servers {
             for kind in &mut server.kinds {
                 kind.outcomes = [0; Outcome::ALL.len()];
@@ -196,7 +224,8 @@ fn add_all(mine: &mut [u64], theirs: &[u64]) {
     }
 }
 
-fn add_latency(mine: &mut Latency, theirs: &Latency) {
+/// Adds all samples of `theirs`.
+pub(crate) fn add_latency(mine: &mut Latency, theirs: &Latency) {
     if theirs.is_empty() {
         return;
     }
@@ -206,7 +235,8 @@ fn add_latency(mine: &mut Latency, theirs: &Latency) {
     }
 }
 
-fn sparse(latency: &Latency) -> observation::Histogram {
+/// As it goes into the observation stream.
+pub(crate) fn sparse(latency: &Latency) -> observation::Histogram {
     let buckets = latency
         .iter_recorded()
         .map(|bucket| (latency.lowest_equivalent(bucket.value_iterated_to()), bucket.count_at_value()));
@@ -246,6 +276,22 @@ mod tests {
         assert_eq!(sum.outcomes().total(), 4);
         sum.clear();
         assert_eq!((sum.outcomes().total(), sum.latency_of(OpKind::Get).len()), (0, 0));
+    }
+
+    #[test]
+    fn the_lag_of_every_start_is_counted_and_sums_are_exact() {
+        let mut one = Recorder::new(1);
+        for us in [0, 999, 1_000, 1_001, 10_000, 10_001] {
+            one.started(Some(Duration::from_micros(us)));
+        }
+        one.started(None);
+        let mut sum = Recorder::new(1);
+        sum.add(&one);
+        sum.add(&one);
+        assert_eq!((sum.started, sum.late_1ms, sum.late, sum.lag.len()), (14, 6, 2, 12));
+        assert_eq!(sum.lag.count_between(0, 500), 2);
+        sum.clear();
+        assert_eq!((sum.started, sum.late_1ms, sum.late, sum.lag.len()), (0, 0, 0, 0));
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl fmt::Display for Summary {
                 self.totals.late, self.totals.dropped, self.totals.offered
             )?;
         }
+        write!(f, "{}", StartLag(&self.totals))?;
         for (class, n) in outcomes.0.iter().filter(|(class, _)| !class.is_ok()) {
             writeln!(f, "  {:<16}{n:>12}", class.name())?;
         }
@@ -71,6 +72,26 @@ impl fmt::Display for Summary {
     }
 }
 
+/// How far starts were behind, as a line; nothing for a closed loop.
+pub(crate) struct StartLag<'a>(pub(crate) &'a Recorder);
+
+impl fmt::Display for StartLag<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lag = &self.0.lag;
+        if lag.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "generator: starts were behind by {} (p50), {} (p99), {} (max); {:.3} % by more than 1 ms",
+            millis(lag.value_at_quantile(0.5)),
+            millis(lag.value_at_quantile(0.99)),
+            millis(lag.max()),
+            100.0 * self.0.late_1ms as f64 / lag.len() as f64,
+        )
+    }
+}
+
 fn millis(us: u64) -> String {
     format!("{:.3} ms", us as f64 / 1000.0)
 }
@@ -89,9 +110,13 @@ mod tests {
             let outcome = if n < 10 { Outcome::Timeout } else { Outcome::Hit };
             totals.ended(Ended { kind: OpKind::Get, home: 0, outcome, latency_us: 1_000, service_us: 900 });
         }
+        for n in 0..1_000 {
+            totals.started(Some(Duration::from_micros(if n < 5 { 2_000 } else { 6 })));
+        }
         let text = Summary { totals, elapsed: Duration::from_secs(2) }.to_string();
         let expected = "\
 1000 ops in 2.0 s: 495 ok/s, 10 errors (1.000 %), 0 wrong values
+generator: starts were behind by 0.006 ms (p50), 0.006 ms (p99), 2.007 ms (max); 0.500 % by more than 1 ms
   timeout                   10
 op               count         p50         p90         p99       p99.9         max   (latency from the intended start)
 get               1000    1.003 ms    1.003 ms    1.003 ms           -    1.003 ms

@@ -1,0 +1,152 @@
+//! What the open loop can do on this machine, without a client, a server or a network: ops that end at once.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::alarm::Alarm;
+use crate::arrivals::Profile;
+use crate::arrivals::pacer::{Pace, Pacer, Step, TOO_LATE};
+use crate::load::{self, LoadConfig, OVERLOAD_LAG_US, OVERLOAD_SHARE};
+use crate::recorder::Recorder;
+use crate::summary::StartLag;
+
+/// What the generator made of its schedule.
+#[derive(Debug)]
+pub struct GeneratorCheck {
+    /// Starts of the schedule, counted by drawing it once more.
+    pub drawn: u64,
+    /// Its length.
+    pub lasts: Duration,
+    /// What became of them.
+    pub totals: Recorder,
+}
+
+impl GeneratorCheck {
+    /// Was the generator the limit, by the rule of a real load?
+    pub fn is_limit(&self) -> bool {
+        let never_started = self.drawn.saturating_sub(self.totals.started);
+        never_started as f64 > self.drawn as f64 * OVERLOAD_SHARE
+            || (!self.totals.lag.is_empty() && self.totals.lag.value_at_quantile(0.99) > OVERLOAD_LAG_US)
+    }
+}
+
+impl fmt::Display for GeneratorCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let totals = &self.totals;
+        let per_second = |n: u64| n as f64 / self.lasts.as_secs_f64();
+        writeln!(
+            f,
+            "schedule:  {} starts in {:.1} s: {:.1}/s",
+            self.drawn,
+            self.lasts.as_secs_f64(),
+            per_second(self.drawn)
+        )?;
+        writeln!(
+            f,
+            "achieved:  {} starts: {:.1}/s; {} were more than 10 ms late, {} were dropped",
+            totals.started,
+            per_second(totals.started),
+            totals.late,
+            totals.dropped
+        )?;
+        write!(f, "{}", StartLag(totals))?;
+        let is = if self.is_limit() { "is" } else { "is not" };
+        writeln!(
+            f,
+            "at this rate the generator {is} the limit; it is if 0.1 % never start or the p99 is above 5 ms"
+        )
+    }
+}
+
+/// Runs the open loop of `config` along `profile`; each op ends at once. Must be called within a tokio runtime with
+/// I/O and time.
+pub async fn check_generator(config: &LoadConfig, profile: Profile) -> GeneratorCheck {
+    let lasts = profile.duration();
+    let config = LoadConfig {
+        arrivals: config.arrivals.with_rate(profile.first().ops_per_s()),
+        profile: Some(profile),
+        ..config.clone()
+    };
+    let (_rates, changes) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let start = Instant::now();
+    let (mut drivers, mut recorders, mut schedules) = (JoinSet::new(), Vec::new(), Vec::new());
+    for (pace, _) in load::paces(&config, 0, start, &changes) {
+        recorders.push(Arc::clone(&pace.recorder));
+        schedules.extend(pace.schedule.clone());
+        drivers.spawn(run(pace, stop.clone()));
+    }
+    // What has not been started by then would be dropped.
+    tokio::time::sleep_until(start + lasts + TOO_LATE).await;
+    stop.cancel();
+    while let Some(ended) = drivers.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a driver died; its starts are missing");
+        }
+    }
+    let mut totals = Recorder::new(0);
+    for recorder in recorders {
+        totals.add(&recorder.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    let mut drawn = 0;
+    for schedule in &mut schedules {
+        while schedule.take().is_some() {
+            drawn += 1;
+        }
+    }
+    GeneratorCheck { drawn, lasts, totals }
+}
+
+async fn run(pace: Pace, stop: CancellationToken) {
+    let recorder = Arc::clone(&pace.recorder);
+    let mut pacer = Pacer::new(pace, Alarm::exact());
+    let mut in_flight = FuturesUnordered::new();
+    loop {
+        match pacer.next(&mut in_flight, &stop).await {
+            Step::Stopped => break,
+            Step::Ended(()) => {}
+            Step::Start(start) => {
+                let recorder = &*recorder;
+                in_flight.push(async move { start.count(recorder) });
+            }
+        }
+    }
+    // What was given out last is counted too.
+    while in_flight.next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrivals::Arrivals;
+
+    #[tokio::test]
+    async fn what_was_drawn_is_started_or_dropped() {
+        let config = LoadConfig { arrivals: Arrivals::Poisson(1.0), ..LoadConfig::default() };
+        let check = check_generator(&config, "1000/200ms,3000/200ms".parse().unwrap()).await;
+        assert!((600..=1_000).contains(&check.drawn), "{}", check.drawn);
+        assert_eq!(check.totals.offered, check.drawn);
+        assert_eq!(check.totals.started + check.totals.dropped, check.drawn);
+        let text = check.to_string();
+        assert!(text.contains("schedule:") && text.contains("(p99)") && text.contains("the limit"), "{text}");
+    }
+
+    #[test]
+    fn the_limit_is_a_start_in_a_thousand_or_a_lag_of_5_ms() {
+        let check = |started: u64, lag_us: u64| {
+            let mut totals = Recorder::new(0);
+            (0..started).for_each(|_| totals.started(Some(Duration::from_micros(lag_us))));
+            GeneratorCheck { drawn: 10_000, lasts: Duration::from_secs(1), totals }.is_limit()
+        };
+        assert_eq!([check(9_990, 10), check(9_989, 10)], [false, true]);
+        assert_eq!([check(10_000, 4_900), check(10_000, 5_200), check(0, 0)], [false, true, true]);
+    }
+}
