@@ -48,17 +48,15 @@ pub async fn measure(entries: &[Entry]) -> Result<Option<Vec<Calls>>> {
     for entry in entries {
         let job = Job { who: entry.who, plan: entry.plan.clone() };
         let program = std::env::current_exe().context("this binary")?;
-        let counts = std::env::temp_dir().join(format!("bench-strace-{}", std::process::id()));
+        let counts = tempfile::NamedTempFile::new().context("a temporary file")?;
         let mut command = Command::new("strace");
-        command.args(["-f", "-c", "-o"]).arg(&counts).arg(program);
+        command.args(["-f", "-c", "-o"]).arg(counts.path()).arg(program);
         command.args([crate::cli::CONTESTANT, &serde_json::to_string(&job)?]);
-        let output = rounds::output(command, LIMIT).await;
-        let text = std::fs::read_to_string(&counts);
-        // Gone or not, the next one writes it anew.
-        let _ = std::fs::remove_file(&counts);
-        let sample: Option<Sample> = serde_json::from_slice(&output?).context("a sample under strace")?;
+        let output = rounds::output(command, LIMIT).await?;
+        let text = std::fs::read_to_string(counts.path()).context("what strace wrote")?;
+        let sample: Option<Sample> = serde_json::from_slice(&output).context("a sample under strace")?;
         let Some(sample) = sample else { continue };
-        let calls = parse(&text.context("what strace wrote")?);
+        let calls = parse(&text);
         let calls = Calls { name: entry.name.clone(), ops: sample.ops_overall, calls };
         rounds::progress(&format!("{}: {} ops under strace", calls.name, calls.ops));
         all.push(calls);
