@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("end-to-end", &[]),
+    ("bench", &["memcache-client", "workload", "observation"]),
 ];
 
 /// Root of the workspace.
@@ -39,7 +40,7 @@ pub fn workspace() -> PathBuf {
 }
 
 fn manifests() -> Vec<PathBuf> {
-    let mut found = vec![workspace().join("tests/Cargo.toml")];
+    let mut found = vec![workspace().join("tests/Cargo.toml"), workspace().join("benches/Cargo.toml")];
     for folder in ["crates", "cmd"] {
         for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {
             found.push(entry.unwrap().path().join("Cargo.toml"));
