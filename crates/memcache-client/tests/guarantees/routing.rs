@@ -310,9 +310,11 @@ async fn rc11_a_full_outage_does_not_multiply_the_load() {
     let config = Config { breaker, routing, retries: 3, op_timeout: ms(20), ..Config::default() };
     let rig = Rig::new(3, config).await;
     let keys: Vec<_> = (0..3).flat_map(|server| rig.keys_on(server, 100)).collect();
-    for fake in &rig.fakes {
+    for (server, fake) in rig.fakes.iter().enumerate() {
+        rig.client.get(&keys[100 * server]).await.unwrap();
         fake.lies().add(Act::Hang);
     }
+    let seen: u64 = rig.fakes.iter().map(|fake| fake.counters().requests()).sum();
     let done =
         open_loop(&rig.client, 1_000, Duration::from_secs(3), |n| Op::Get(keys[n as usize % 300].clone()))
             .await;
