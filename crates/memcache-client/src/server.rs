@@ -163,15 +163,21 @@ impl Server {
         let _in_flight = InFlight::enter(&self.in_flight);
         let deadline = deadline.min(began + self.site.config.op_timeout);
         let mut at_server = None;
-        let exchange = self.exchange(request, deadline, &mut at_server);
-        let result = match tokio::time::timeout_at(deadline, exchange).await {
-            Ok(result) => result,
-            Err(_) => {
-                if matches!(self.link, Link::Pool(_)) {
+        let result = match &self.link {
+            Link::Pool(pool) => {
+                let exchange = self.exchange_alone(pool, request, deadline, &mut at_server);
+                tokio::time::timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
                     self.site.observer.closed(self.site.index, CloseReason::Timeout);
-                }
-                Err(Error::Timeout(deadline - began))
+                    Err(Error::Timeout(deadline - began))
+                })
             }
+            // Keeps deadlines itself.
+            Link::Pipelines(shared) => match request {
+                Request::One(op) => shared.execute(op, deadline, &mut at_server).await.map(Answer::One),
+                Request::Many(keys) => {
+                    shared.get_many(keys, deadline, &mut at_server).await.map(Answer::Many)
+                }
+            },
         };
         if let Some(permit) = permit {
             self.judge(permit, &result, began, at_server);
@@ -217,23 +223,6 @@ impl Server {
             self.site.observer.probe(self.site.index, outcome, now.saturating_duration_since(began));
         }
         self.tell(transition);
-    }
-
-    async fn exchange(
-        &self,
-        request: Request<'_>,
-        deadline: Instant,
-        at_server: &mut Option<Instant>,
-    ) -> Result<Answer, Error> {
-        match (&self.link, request) {
-            (Link::Pool(pool), request) => self.exchange_alone(pool, request, deadline, at_server).await,
-            (Link::Pipelines(shared), Request::One(op)) => {
-                shared.execute(op, deadline, at_server).await.map(Answer::One)
-            }
-            (Link::Pipelines(shared), Request::Many(keys)) => {
-                shared.get_many(keys, deadline, at_server).await.map(Answer::Many)
-            }
-        }
     }
 
     async fn exchange_alone(

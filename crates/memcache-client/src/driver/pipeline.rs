@@ -1,7 +1,7 @@
 //! Connections that many ops share. An op appends its request to the connection's output and its place to the queue;
 //! one task a connection writes what has gathered, reads replies, and gives each to the place at the head of the
-//! queue, once its echoes are those of the request. A place whose op was dropped still takes its reply, and throws it
-//! away: the stream stays in step.
+//! queue, once its echoes are those of the request. The reply to an op that was dropped, or whose time is over, is read
+//! and thrown away: the stream stays in step. The task keeps the deadlines too: one timer a connection, not one an op.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -15,7 +15,7 @@ use futures::task::AtomicWaker;
 use slab::Slab;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::codec::{self, Raw, Step};
 use crate::connect;
@@ -62,6 +62,8 @@ struct State {
     /// The task, while there is one.
     task: Option<AbortHandle>,
     open: bool,
+    /// No op's time is over before this.
+    earliest: Option<Instant>,
     /// When the last whole reply came.
     heard: Option<Instant>,
     /// Why the connection shall be closed.
@@ -69,9 +71,12 @@ struct State {
 }
 
 struct Asked {
-    place: usize,
+    /// Where the reply goes; `None`: nowhere.
+    place: Option<usize>,
     key: Key,
     opaque: u32,
+    at: Instant,
+    deadline: Instant,
 }
 
 enum Place {
@@ -104,8 +109,9 @@ impl Pipelines {
         at_server: &mut Option<Instant>,
     ) -> Result<Reply, Error> {
         let _inside = self.gate.enter().await?;
-        *at_server = Some(Instant::now());
-        let ticket = self.ask(std::slice::from_ref(op.key()), deadline, |_, opaque, out| {
+        let now = Instant::now();
+        *at_server = Some(now);
+        let ticket = self.ask(std::slice::from_ref(op.key()), now, deadline, |_, opaque, out| {
             codec::encode(op, opaque, out);
         });
         poll_fn(|cx| ticket.poll_next(cx, 0)).await?.reply(op)
@@ -119,8 +125,9 @@ impl Pipelines {
         at_server: &mut Option<Instant>,
     ) -> Result<Vec<Option<Bytes>>, Error> {
         let _inside = self.gate.enter().await?;
-        *at_server = Some(Instant::now());
-        let ticket = self.ask(keys, deadline, codec::encode_get);
+        let now = Instant::now();
+        *at_server = Some(now);
+        let ticket = self.ask(keys, now, deadline, codec::encode_get);
         let mut values = Vec::with_capacity(keys.len());
         let mut refused = None;
         for n in 0..keys.len() {
@@ -133,7 +140,13 @@ impl Pipelines {
         refused.map_or(Ok(values), Err)
     }
 
-    fn ask(&self, keys: &[Key], deadline: Instant, encode: impl Fn(&Key, u32, &mut BytesMut)) -> Ticket<'_> {
+    fn ask(
+        &self,
+        keys: &[Key],
+        at: Instant,
+        deadline: Instant,
+        encode: impl Fn(&Key, u32, &mut BytesMut),
+    ) -> Ticket<'_> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let line = &self.lines[n % self.lines.len()];
         let mut places = Places::new();
@@ -143,8 +156,11 @@ impl Pipelines {
             let opaque = state.opaque;
             let place = state.places.insert(Place::Waiting(None));
             encode(key, opaque, &mut state.out);
-            state.queue.push_back(Asked { place, key: key.clone(), opaque });
+            state.queue.push_back(Asked { place: Some(place), key: key.clone(), opaque, at, deadline });
             places.push(place);
+        }
+        if state.earliest.is_none_or(|earliest| deadline < earliest) {
+            state.earliest = Some(deadline);
         }
         if state.task.is_none() {
             let serving = serve(Arc::clone(&self.site), Arc::clone(line));
@@ -152,7 +168,7 @@ impl Pipelines {
         }
         drop(state);
         line.task.wake();
-        Ticket { line, places, asked: Instant::now(), deadline }
+        Ticket { line, places }
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
@@ -199,8 +215,6 @@ type Places = smallvec::SmallVec<[usize; 2]>;
 struct Ticket<'a> {
     line: &'a Line,
     places: Places,
-    asked: Instant,
-    deadline: Instant,
 }
 
 impl Ticket<'_> {
@@ -226,23 +240,13 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.line.state();
-        let mut unanswered = false;
         for &place in &self.places {
-            let waiting = matches!(state.places.get(place), Some(Place::Waiting(_)));
-            if waiting {
+            if matches!(state.places.get(place), Some(Place::Waiting(_))) {
                 // Its reply will free it.
                 state.places[place] = Place::Abandoned;
-                unanswered = true;
             } else {
                 state.places.try_remove(place);
             }
-        }
-        // The deadline has passed and nothing at all was heard since: the connection, not the op, is at fault.
-        let silent = state.heard.is_none_or(|heard| heard < self.asked);
-        if unanswered && silent && state.task.is_some() && Instant::now() >= self.deadline {
-            state.condemned = Some(CloseReason::Timeout);
-            drop(state);
-            self.line.task.wake();
         }
     }
 }
@@ -263,8 +267,9 @@ impl Line {
         codec::encode_get(&key, opaque, &mut out);
         out.extend_from_slice(&state.out);
         state.out = out;
-        let place = state.places.insert(Place::Abandoned);
-        state.queue.push_front(Asked { place, key, opaque });
+        let at = Instant::now();
+        let deadline = at + site.config.op_timeout;
+        state.queue.push_front(Asked { place: None, key, opaque, at, deadline });
     }
 
     /// Everybody in the queue gets `error`; the line is ready for another connection.
@@ -275,6 +280,7 @@ impl Line {
         for asked in queue {
             state.answer(asked.place, Err(error.clone()), &mut wakers);
         }
+        state.earliest = None;
         state.out = BytesMut::new();
         (state.open, state.task, state.condemned, state.heard) = (false, None, None, None);
         drop(state);
@@ -283,7 +289,8 @@ impl Line {
 }
 
 impl State {
-    fn answer(&mut self, place: usize, result: Result<Raw, Error>, wakers: &mut Vec<Waker>) {
+    fn answer(&mut self, place: Option<usize>, result: Result<Raw, Error>, wakers: &mut Vec<Waker>) {
+        let Some(place) = place else { return };
         match self.places.get_mut(place) {
             Some(Place::Abandoned) => drop(self.places.try_remove(place)),
             Some(waiting @ Place::Waiting(_)) => {
@@ -296,10 +303,75 @@ impl State {
     }
 }
 
+/// Ends the ops whose time is over; one timer a connection.
+struct Reaper<'a> {
+    line: &'a Line,
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+}
+
+impl<'a> Reaper<'a> {
+    fn new(line: &'a Line) -> Self {
+        Self { line, sleep: Box::pin(tokio::time::sleep_until(Instant::now())), armed: None }
+    }
+
+    /// To be polled whenever an op has been asked; is never ready.
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let Some(earliest) = self.line.state().earliest else { return };
+            if self.armed != Some(earliest) {
+                self.sleep.as_mut().reset(earliest);
+                self.armed = Some(earliest);
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.armed = None;
+            self.line.expire(Instant::now());
+        }
+    }
+}
+
+impl Line {
+    /// Tells the ops whose time is over. If nothing at all was heard since one of them was asked, the connection is at
+    /// fault, and is given up.
+    fn expire(&self, now: Instant) {
+        let mut state = self.state();
+        let mut wakers = Vec::new();
+        let mut queue = std::mem::take(&mut state.queue);
+        let (mut earliest, mut silent) = (None, false);
+        for asked in queue.iter_mut().filter(|asked| asked.place.is_some()) {
+            if asked.deadline > now {
+                earliest = Some(earliest.map_or(asked.deadline, |e: Instant| e.min(asked.deadline)));
+                continue;
+            }
+            silent |= state.heard.is_none_or(|heard| heard < asked.at);
+            // Its place may soon be another op's; its reply must not find it.
+            let place = asked.place.take();
+            state.answer(place, Err(Error::Timeout(asked.deadline - asked.at)), &mut wakers);
+        }
+        state.queue = queue;
+        state.earliest = earliest;
+        if silent && state.open {
+            state.condemned = Some(CloseReason::Timeout);
+            self.task.wake();
+        }
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
 /// The life of one connection.
 async fn serve(site: Arc<Site>, line: Arc<Line>) {
     let began = Instant::now();
-    let dialled = connect::connect(&site.config, &site.addr.addr).await;
+    let mut reaper = Reaper::new(&line);
+    let mut dialling = std::pin::pin!(connect::connect(&site.config, &site.addr.addr));
+    let dialled = poll_fn(|cx| {
+        line.task.register(cx.waker());
+        reaper.poll(cx);
+        dialling.as_mut().poll(cx)
+    });
+    let dialled = dialled.await;
     site.observer.dial(site.index, dialled.as_ref().err().map(ToString::to_string), began.elapsed());
     let stream = match dialled {
         Ok(stream) => stream,
@@ -310,6 +382,7 @@ async fn serve(site: Arc<Site>, line: Arc<Line>) {
     let mut io = Io {
         site: &site,
         line: &line,
+        reaper,
         stream,
         writing: BytesMut::new(),
         input: BytesMut::new(),
@@ -332,6 +405,7 @@ async fn serve(site: Arc<Site>, line: Arc<Line>) {
 struct Io<'a> {
     site: &'a Site,
     line: &'a Line,
+    reaper: Reaper<'a>,
     stream: Stream,
     writing: BytesMut,
     input: BytesMut,
@@ -343,6 +417,7 @@ impl Io<'_> {
     /// Runs until the connection ends; says why it did.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         self.line.task.register(cx.waker());
+        self.reaper.poll(cx);
         if let Some(reason) = self.line.state().condemned {
             let text = format!("the connection was closed: {}", reason.name());
             return Poll::Ready(lost(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, text)));
@@ -402,6 +477,7 @@ impl Io<'_> {
         let mut state = line.state();
         let traffic = &self.site.traffic;
         let rules = traffic.rules(self.site.config.value_max);
+        let mut heard = false;
         let result = loop {
             let Some(asked) = state.queue.front() else {
                 break match self.input.len() {
@@ -422,12 +498,15 @@ impl Io<'_> {
                         }
                         Step::Need(_) => break Ok(()),
                     };
-                    state.heard = Some(Instant::now());
+                    heard = true;
                     state.answer(place, result, &mut self.wakers);
                 }
                 Err(error) => break Err(error),
             }
         };
+        if heard {
+            state.heard = Some(Instant::now());
+        }
         drop(state);
         self.wakers.drain(..).for_each(Waker::wake);
         result
