@@ -17,7 +17,7 @@ use crate::config::PoolConfig;
 use crate::driver::Connection;
 use crate::error::Error;
 use crate::observer::CloseReason;
-use dials::DialLimit;
+use dials::{DialLimit, Wait};
 use gate::Gate;
 
 /// Dials a second after a loss that even the smallest pool may make.
@@ -176,21 +176,24 @@ pub(crate) struct Slot<'a> {
 
 impl Slot<'_> {
     /// Takes the youngest idle connection that is still good, or the right to dial: at once, unless the server has
-    /// just lost us others. Then whichever comes first, for at most as long as an op may wait for a slot.
+    /// just lost us others. Then whichever comes first, and the right after as long as an op may wait for a slot.
     pub(crate) async fn find(&mut self, now: Instant, closed: &mut Closed) -> Result<Found, Error> {
         let mut deadline = None;
         loop {
             if self.take_idle(now, closed) {
                 return Ok(Found::Idle);
             }
-            let Some(next) = self.pool.dials().try_dial(Instant::now()) else { return Ok(Found::Dial) };
+            let Some(wait) = self.pool.dials().try_dial(Instant::now()) else { return Ok(Found::Dial) };
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.pool.gate.wait_max());
             if Instant::now() >= deadline {
-                return Err(self.pool.gate.waited());
+                return match wait {
+                    Wait::Storm(_) => Ok(Found::Dial),
+                    Wait::NoRoom(_) => Err(self.pool.gate.waited()),
+                };
             }
             tokio::select! {
                 () = self.pool.parked.notified() => {}
-                () = tokio::time::sleep_until(next.min(deadline)) => {}
+                () = tokio::time::sleep_until(wait.until().min(deadline)) => {}
             }
         }
     }
@@ -205,6 +208,7 @@ impl Slot<'_> {
                 closed.push(self.pool.discarded(CloseReason::Lifetime));
             } else if !parked.connection.is_quiet() {
                 closed.push(self.pool.discarded(CloseReason::Reset));
+                self.pool.dials().lost(now, now.saturating_duration_since(parked.life.born));
             } else {
                 self.connection = Some(parked.connection);
                 (self.idle_for, self.life) = (idle_for, Some(parked.life));

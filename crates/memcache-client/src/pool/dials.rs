@@ -1,6 +1,7 @@
-//! When a pool may dial. At any time, unless it has lost many connections under their ops at once, that had lived for
-//! a while: then it makes new ones at a rate, so that a restarted server is not met by every client's every connection
-//! in the same instant. One that was refused for want of room waits, longer each time.
+//! When a pool may dial. At any time, unless it has lost many connections at once that had lived for a while: then it
+//! makes new ones at a rate, and an op that may not dial waits a little for a connection to come free, so that a
+//! restarted server is not met by every client's every connection in the same instant. A pool that was refused for
+//! want of room waits, longer each time.
 
 use std::time::Duration;
 
@@ -14,6 +15,24 @@ const STORM: f64 = 0.25;
 const SETTLED: Duration = Duration::from_secs(1);
 /// First and longest wait after a refusal for want of room.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Better at this time; an op that cannot wait may dial.
+    Storm(Instant),
+    /// Not before this time.
+    NoRoom(Instant),
+}
+
+impl Wait {
+    /// When to ask again.
+    pub(super) fn until(self) -> Instant {
+        match self {
+            Wait::Storm(until) | Wait::NoRoom(until) => until,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct DialLimit {
@@ -46,9 +65,9 @@ impl DialLimit {
     }
 
     /// Takes the right to dial; or says when to ask again.
-    pub(super) fn try_dial(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn try_dial(&mut self, now: Instant) -> Option<Wait> {
         if let Some(until) = self.paused_until.filter(|until| now < *until) {
-            return Some(until);
+            return Some(Wait::NoRoom(until));
         }
         self.storm_until = self.storm_until.filter(|until| now < *until);
         self.storm_until?;
@@ -59,14 +78,14 @@ impl DialLimit {
             self.tokens -= 1.0;
             return None;
         }
-        Some(now + Duration::from_secs_f64((1.0 - self.tokens) / self.per_s).min(STEP))
+        Some(Wait::Storm(now + Duration::from_secs_f64((1.0 - self.tokens) / self.per_s).min(STEP)))
     }
 
     fn step(&self) -> f64 {
         (self.per_s * STEP.as_secs_f64()).max(1.0)
     }
 
-    /// A connection of this age was lost under its op. Many at once are a storm; it lasts as long as it takes to replace all at the rate.
+    /// A connection of this age was lost. Many at once are a storm; it lasts as long as it takes to replace all at the rate.
     pub(super) fn lost(&mut self, now: Instant, age: Duration) {
         if age < SETTLED {
             return;
@@ -128,7 +147,7 @@ mod tests {
         let mut asked = Vec::new();
         for _ in 0..6 {
             while let Some(next) = limit.try_dial(Instant::now()) {
-                tokio::time::sleep_until(next).await;
+                tokio::time::sleep_until(next.until()).await;
             }
             asked.push(begin.elapsed().as_millis());
             limit.pause(Instant::now());

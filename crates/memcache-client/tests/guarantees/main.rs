@@ -8,6 +8,7 @@ mod gray;
 mod integrity;
 mod pool;
 mod real;
+mod reliability;
 mod rig;
 mod routing;
 mod wires;
