@@ -99,6 +99,9 @@ pub struct Cli {
     /// Where /metrics, /healthz and /v1/observations are served: :PORT, PORT or HOST:PORT; port 0: any free one
     #[arg(long, value_name = "ADDR", default_value = ":9090", help_heading = "Output")]
     pub metrics_port: ListenAddr,
+    /// Exit with 5 too when a read was stale: older than what was acknowledged, or deleted, before it began
+    #[arg(long, help_heading = "Output")]
+    pub fail_on_stale: bool,
     /// Threads
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Output")]
     pub max_procs: u16,
@@ -115,4 +118,4 @@ Examples:
                                               as real caches are used
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
-Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read.";
+Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale.";

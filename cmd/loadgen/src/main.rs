@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(error) => Err(run::Failure::Infrastructure(error.into())),
     };
     match ended {
-        Ok(run::Ended { wrong_values: 0 }) => ExitCode::SUCCESS,
+        Ok(run::Ended { wrong: false }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(5),
         Err(run::Failure::Usage(error)) => {
             tracing::error!("{error:#}");

@@ -17,8 +17,8 @@ const DEFAULT_SERVERS: [&str; 3] =
 /// How a run came to its end.
 #[derive(Debug)]
 pub struct Ended {
-    /// Reads that carried a wrong value.
-    pub wrong_values: u64,
+    /// Something was wrong with what was read.
+    pub wrong: bool,
 }
 
 /// Why there was no run.
@@ -49,7 +49,7 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     let patience = cli.wait.into();
     tokio::select! {
         ready = workload::wait_for_servers(&servers, patience) => ready.map_err(|e| infrastructure(e.into()))?,
-        () = stop.cancelled() => return Ok(Ended { wrong_values: 0 }),
+        () = stop.cancelled() => return Ok(Ended { wrong: false }),
     }
 
     let registry = Registry::new();
@@ -85,7 +85,8 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     }
     // A closed standard output (`| head`) is no failure of the run.
     let _ = write!(std::io::stdout(), "{summary}");
-    Ok(Ended { wrong_values: summary.wrong_values() })
+    let stale = cli.fail_on_stale && summary.stale_reads() > 0;
+    Ok(Ended { wrong: summary.wrong_values() > 0 || stale })
 }
 
 fn servers(given: &[String]) -> anyhow::Result<Vec<ServerAddr>> {

@@ -2,7 +2,6 @@
 //!
 //! A driver is one task with its own random source, schedule and recorder; several of them share the client.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,14 +11,16 @@ use memcache_client::Client;
 use observation::Outcome;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Schedule;
-use crate::events::EventSink;
+use crate::events::{BadRead, EventSink};
 use crate::keys::{KeyDistribution, KeyTable};
 use crate::mix::{Mix, OpKind};
-use crate::op::{Finished, PlannedOp};
+use crate::op::{Finished, KeyResult, Planned, PlannedOp};
+use crate::oracles::{Fate, OracleCounts, Oracles};
 use crate::recorder::{Ended, Recorder};
 use crate::sizes::ValueSize;
 use crate::ttl::Ttl;
@@ -48,8 +49,8 @@ pub struct Shared {
     pub value_size: ValueSize,
     /// Time to live of what is written.
     pub ttl: Ttl,
-    /// Version of the next value; grows over all drivers.
-    pub version: AtomicU64,
+    /// What must hold between ops; also gives the versions of values, which grow over all drivers.
+    pub oracles: Oracles,
     /// Where wrong values are reported.
     pub events: EventSink,
 }
@@ -116,30 +117,35 @@ impl Driver {
         true
     }
 
-    fn plan(&mut self) -> PlannedOp {
+    fn plan(&mut self) -> Planned {
         let shared = Arc::clone(&self.shared);
+        let oracles = &shared.oracles;
         let op = shared.mix.draw(&mut self.rng);
-        let mut key = || shared.table.key(self.keys.draw(&mut self.rng));
-        match op.kind {
-            OpKind::Get => PlannedOp::Get(key()),
-            OpKind::Delete => PlannedOp::Delete(key()),
-            OpKind::MultiGet => PlannedOp::MultiGet((0..op.keys).map(|_| key()).collect()),
-            OpKind::Touch => PlannedOp::Touch(key(), shared.ttl.draw(&mut self.rng)),
+        if op.kind == OpKind::Incr {
+            let n = self.rng.random_range(0..shared.counters.len());
+            let token = Some(oracles.plan_incr(n));
+            let op = PlannedOp::Incr(shared.counters.key(n));
+            return Planned { op, numbers: smallvec![n], tick: 0, token };
+        }
+        let numbers: SmallVec<[usize; 1]> = (0..op.keys).map(|_| self.keys.draw(&mut self.rng)).collect();
+        let (n, key) = (numbers[0], shared.table.key(numbers[0]));
+        let (tick, op) = match op.kind {
+            OpKind::Get | OpKind::Incr => (oracles.plan_read(), PlannedOp::Get(key)),
+            OpKind::Delete => (oracles.plan_delete(n), PlannedOp::Delete(key)),
+            OpKind::MultiGet => {
+                let keys = numbers.iter().map(|n| shared.table.key(*n)).collect();
+                (oracles.plan_read(), PlannedOp::MultiGet(keys))
+            }
+            OpKind::Touch => (0, PlannedOp::Touch(key, shared.ttl.draw(&mut self.rng))),
             OpKind::Set | OpKind::Add => {
-                let key = key();
-                let version = shared.version.fetch_add(1, Ordering::Relaxed);
+                let version = oracles.plan_write(n);
                 let value = values::encode(key.as_bytes(), version, shared.value_size.draw(&mut self.rng));
                 let ttl = shared.ttl.draw(&mut self.rng);
-                match op.kind {
-                    OpKind::Set => PlannedOp::Set(key, value, ttl),
-                    _ => PlannedOp::Add(key, value, ttl),
-                }
+                let planned = if op.kind == OpKind::Set { PlannedOp::Set } else { PlannedOp::Add };
+                (version, planned(key, value, ttl))
             }
-            OpKind::Incr => {
-                let n = self.rng.random_range(0..shared.counters.len());
-                PlannedOp::Incr(shared.counters.key(n))
-            }
-        }
+        };
+        Planned { op, numbers, tick, token: None }
     }
 
     fn record(&self, finished: Finished) {
@@ -153,14 +159,63 @@ impl Driver {
         for attempt in &finished.attempts {
             recorder.attempted(attempt.server, attempt.outcome);
         }
-        for result in &finished.results {
+        for (number, result) in finished.numbers.iter().zip(&finished.results) {
             let mut outcome = result.outcome;
             if let Some(violation) = &result.violation {
                 outcome = Outcome::WrongValue;
                 self.shared.events.wrong_value(result.home, &result.key, violation);
             }
+            outcome = self.judge(&mut recorder.oracles, &finished, *number, result).unwrap_or(outcome);
             recorder.ended(Ended { kind: finished.kind, home: result.home, outcome, latency_us, service_us });
         }
+    }
+
+    /// Tells the oracles what has ended, and the world what they say; the outcome if it is another one by that.
+    fn judge(
+        &self,
+        counts: &mut OracleCounts,
+        finished: &Finished,
+        number: usize,
+        result: &KeyResult,
+    ) -> Option<Outcome> {
+        let Shared { oracles, events, .. } = &*self.shared;
+        let elsewhere = finished.attempts.last().is_some_and(|last| last.server != result.home);
+        match finished.kind {
+            OpKind::Set | OpKind::Add | OpKind::Delete => {
+                let acknowledges = oracles.acknowledges() || finished.kind == OpKind::Add;
+                let attempts = finished.attempts.iter().map(|attempt| attempt.outcome);
+                let fate = Fate::new(result.outcome, attempts, acknowledges);
+                oracles.changed(number, finished.tick, fate, elsewhere, events.at_us(finished.ended));
+            }
+            OpKind::Get | OpKind::MultiGet => {
+                let version = result.version?;
+                let found = oracles.read(number, version, finished.tick);
+                let read = BadRead { version, elsewhere, at_us: events.at_us(finished.started) };
+                if let Some(by) = found.stale {
+                    counts.stale += 1;
+                    counts.stale_worst_us = counts.stale_worst_us.max(read.age_us(by));
+                    events.stale(result.home, &result.key, read, by);
+                }
+                if let Some(by) = found.resurrected {
+                    counts.resurrected += 1;
+                    events.resurrected(result.home, &result.key, read, by);
+                }
+            }
+            OpKind::Incr => {
+                let value = result.counter;
+                let found = oracles.counted(number, finished.token?, result.outcome, value, finished.ended);
+                if found.reset {
+                    counts.counter_resets += 1;
+                    events.counter_reset(result.home, &result.key, value);
+                }
+                if let Some(violation) = found.violation {
+                    events.wrong_value(result.home, &result.key, &violation);
+                    return Some(Outcome::WrongValue);
+                }
+            }
+            OpKind::Touch => {}
+        }
+        None
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {

@@ -7,13 +7,36 @@ use std::time::Duration;
 use memcache_client::{CloseReason, Key, Observer, Outcome, Transition};
 use observation::hub::Hub;
 use observation::{Event, EventKind, Record};
+use tokio::time::Instant;
 
 use crate::convert;
 use crate::metrics::Metrics;
+use crate::oracles::Superseded;
 use crate::values::Violation;
 
-/// Wrong values that are told one by one; beyond, they are only counted. One is enough to fail a run.
+/// Wrong values that are told one by one, and as many of the other findings; beyond, they are only counted. One is
+/// enough to fail a run.
 const VIOLATIONS_TOLD: u64 = 1_000;
+/// Findings other than wrong values that are logged; the stream has more.
+const FINDINGS_LOGGED: u64 = 20;
+
+/// A read of a version that is not the last one any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BadRead {
+    /// What came.
+    pub(crate) version: u64,
+    /// From another than the key's home server.
+    pub(crate) elsewhere: bool,
+    /// Begin of the read, on the run's clock.
+    pub(crate) at_us: u64,
+}
+
+impl BadRead {
+    /// How long the version had been superseded.
+    pub(crate) fn age_us(&self, by: Superseded) -> u64 {
+        self.at_us.saturating_sub(by.at_us)
+    }
+}
 
 /// Publishes events. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -22,11 +45,12 @@ pub struct EventSink {
     servers: Arc<[String]>,
     metrics: Arc<Mutex<Metrics>>,
     violations: Arc<AtomicU64>,
+    findings: Arc<AtomicU64>,
 }
 
 impl EventSink {
     pub(crate) fn new(hub: Hub, servers: Vec<String>, metrics: Arc<Mutex<Metrics>>) -> Self {
-        Self { hub, servers: servers.into(), metrics, violations: Arc::default() }
+        Self { hub, servers: servers.into(), metrics, violations: Arc::default(), findings: Arc::default() }
     }
 
     /// A read carried a wrong value.
@@ -45,6 +69,52 @@ impl EventSink {
                 got: violation.got.clone(),
             },
         );
+    }
+
+    /// `instant` on the clock of the stream.
+    pub(crate) fn at_us(&self, instant: Instant) -> u64 {
+        self.hub.clock().at(instant)
+    }
+
+    /// A read gave an older version than one that was acknowledged before it.
+    pub(crate) fn stale(&self, home: usize, key: &Key, read: BadRead, by: Superseded) {
+        self.finding("stale read", home, || EventKind::StaleRead {
+            key: key.to_string(),
+            got: read.version,
+            newer: by.by,
+            age_us: read.age_us(by),
+            elsewhere: read.elsewhere || by.elsewhere,
+        });
+    }
+
+    /// A read gave a version that had been deleted before it.
+    pub(crate) fn resurrected(&self, home: usize, key: &Key, read: BadRead, by: Superseded) {
+        self.finding("a deleted value came back", home, || EventKind::Resurrected {
+            key: key.to_string(),
+            got: read.version,
+            age_us: read.age_us(by),
+            elsewhere: read.elsewhere || by.elsewhere,
+        });
+    }
+
+    /// A counter began anew.
+    pub(crate) fn counter_reset(&self, home: usize, key: &Key, value: Option<u64>) {
+        self.finding("a counter began anew", home, || EventKind::CounterReset {
+            key: key.to_string(),
+            value,
+        });
+    }
+
+    fn finding(&self, what: &str, home: usize, event: impl FnOnce() -> EventKind) {
+        let n = self.findings.fetch_add(1, Ordering::Relaxed);
+        if n >= VIOLATIONS_TOLD {
+            return;
+        }
+        let event = event();
+        if n < FINDINGS_LOGGED {
+            tracing::warn!(?event, "{what}");
+        }
+        self.publish(home, event);
     }
 
     fn publish(&self, server: usize, event: EventKind) {

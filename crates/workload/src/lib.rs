@@ -13,6 +13,7 @@ mod load;
 pub mod metrics;
 pub mod mix;
 mod op;
+pub mod oracles;
 mod ready;
 pub mod recorder;
 pub mod sizes;

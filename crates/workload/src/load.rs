@@ -1,7 +1,6 @@
 //! A running load: the client, its drivers, and the ticker that turns their records into the observation stream
 //! and the metrics.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::events::EventSink;
 use crate::keys::{KeyDist, KeySize, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
+use crate::oracles::Oracles;
 use crate::recorder::Recorder;
 use crate::sizes::ValueSize;
 use crate::summary::Summary;
@@ -167,21 +167,26 @@ impl Load {
             })?;
         }
         let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
+        // The second driver's writes are sent without asking for an answer.
+        let acknowledged = client_config.driver != memcache_client::Driver::MemcacheAsync;
         let clock = RunClock::start();
         let hub = Hub::new(convert::hello(config, &client_config, &servers), clock);
         let metrics = Arc::new(Mutex::new(Metrics::register(registry, &names)?));
         let events = EventSink::new(hub.clone(), names.clone(), Arc::clone(&metrics));
         let client = Client::new(servers, client_config, Arc::new(events.clone()))?;
         memcache_client::metrics::register(registry, &client)?;
+        let table = KeyTable::new("lg:k:", config.keys, config.key_size)?;
+        let counters = KeyTable::new("lg:c:", COUNTER_KEYS, KeySize::Short)?;
+        // Versions grow over restarts too, as long as fewer than half a million a second are written.
+        let first = observation::clock::wall_ms() << 10;
         let shared = Arc::new(Shared {
             client: client.clone(),
             mix,
-            table: KeyTable::new("lg:k:", config.keys, config.key_size)?,
-            counters: KeyTable::new("lg:c:", COUNTER_KEYS, KeySize::Short)?,
+            oracles: Oracles::new(first, table.len(), counters.len(), acknowledged),
+            table,
+            counters,
             value_size: config.value_size,
             ttl: Ttl::new(config.ttl, config.ttl_jitter),
-            // Versions grow over restarts too, as long as fewer than a million a second are written.
-            version: AtomicU64::new(observation::clock::wall_ms() << 10),
             events,
         });
 

@@ -5,6 +5,7 @@ use hdrhistogram::Histogram;
 use observation::{Counts, Outcome, ServerTick};
 
 use crate::mix::OpKind;
+use crate::oracles::OracleCounts;
 
 /// Highest latency that is told apart, µs; longer ones are recorded as this.
 pub const MAX_LATENCY_US: u64 = 120_000_000;
@@ -46,6 +47,8 @@ pub struct Recorder {
     pub late: u64,
     /// Offered ops that were never started.
     pub dropped: u64,
+    /// What the oracles found.
+    pub oracles: OracleCounts,
     /// One entry a server.
     pub servers: Vec<ServerRecord>,
 }
@@ -84,6 +87,7 @@ impl Recorder {
             started: 0,
             late: 0,
             dropped: 0,
+            oracles: OracleCounts::default(),
             servers: (0..servers).map(|_| server()).collect(),
         }
     }
@@ -108,6 +112,7 @@ impl Recorder {
         self.started += other.started;
         self.late += other.late;
         self.dropped += other.dropped;
+        self.oracles.add(&other.oracles);
         for (mine, theirs) in self.servers.iter_mut().zip(&other.servers) {
             for (mine, theirs) in mine.kinds.iter_mut().zip(&theirs.kinds) {
                 add_all(&mut mine.outcomes, &theirs.outcomes);
@@ -121,6 +126,7 @@ impl Recorder {
     /// Empties the record and keeps its memory.
     pub fn clear(&mut self) {
         (self.offered, self.started, self.late, self.dropped) = (0, 0, 0, 0);
+        self.oracles = OracleCounts::default();
         for server in &mut self.servers {
             for kind in &mut server.kinds {
                 kind.outcomes = [0; Outcome::ALL.len()];

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::mix::OpKind;
+use crate::oracles::OracleCounts;
 use crate::recorder::Recorder;
 
 /// Fewer samples than this do not carry a quantile: at least 10 must lie beyond it.
@@ -19,6 +20,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Reads that gave a version that had been replaced or deleted before.
+    pub fn stale_reads(&self) -> u64 {
+        self.totals.oracles.stale + self.totals.oracles.resurrected
+    }
+
     /// Reads that carried a wrong value.
     pub fn wrong_values(&self) -> u64 {
         self.totals.outcomes().get(observation::Outcome::WrongValue)
@@ -46,6 +52,7 @@ impl fmt::Display for Summary {
                 self.totals.late, self.totals.dropped, self.totals.offered
             )?;
         }
+        write_oracles(f, &self.totals.oracles)?;
         for (class, n) in outcomes.0.iter().filter(|(class, _)| !class.is_ok()) {
             writeln!(f, "  {:<16}{n:>12}", class.name())?;
         }
@@ -71,6 +78,25 @@ impl fmt::Display for Summary {
     }
 }
 
+/// One line each, only of what was found.
+fn write_oracles(f: &mut fmt::Formatter<'_>, found: &OracleCounts) -> fmt::Result {
+    if found.stale > 0 {
+        let worst = millis(found.stale_worst_us);
+        writeln!(
+            f,
+            "stale: {} reads of a version that a newer one had replaced, up to {worst} before",
+            found.stale
+        )?;
+    }
+    if found.resurrected > 0 {
+        writeln!(f, "resurrected: {} reads of a value that had been deleted", found.resurrected)?;
+    }
+    if found.counter_resets > 0 {
+        writeln!(f, "counters: {} began anew (eviction, expiry or restart)", found.counter_resets)?;
+    }
+    Ok(())
+}
+
 fn millis(us: u64) -> String {
     format!("{:.3} ms", us as f64 / 1000.0)
 }
@@ -89,9 +115,16 @@ mod tests {
             let outcome = if n < 10 { Outcome::Timeout } else { Outcome::Hit };
             totals.ended(Ended { kind: OpKind::Get, home: 0, outcome, latency_us: 1_000, service_us: 900 });
         }
+        totals.oracles.stale = 3;
+        totals.oracles.stale_worst_us = 1_500_000;
+        totals.oracles.resurrected = 2;
+        totals.oracles.counter_resets = 1;
         let text = Summary { totals, elapsed: Duration::from_secs(2) }.to_string();
         let expected = "\
 1000 ops in 2.0 s: 495 ok/s, 10 errors (1.000 %), 0 wrong values
+stale: 3 reads of a version that a newer one had replaced, up to 1500.000 ms before
+resurrected: 2 reads of a value that had been deleted
+counters: 1 began anew (eviction, expiry or restart)
   timeout                   10
 op               count         p50         p90         p99       p99.9         max   (latency from the intended start)
 get               1000    1.003 ms    1.003 ms    1.003 ms           -    1.003 ms
