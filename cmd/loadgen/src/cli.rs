@@ -1,6 +1,8 @@
 //! What was typed. `run` says what it means.
 
-use clap::Parser;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
 use humantime::Duration;
 use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
@@ -10,7 +12,12 @@ use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Rate, ValueSize};
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// Something else than making load
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Servers as HOST:PORT or NAME=HOST:PORT, comma-separated or repeated [default: the three proxies
     /// memcached1..3 on 127.0.0.1:21211-21213]
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Target")]
@@ -99,6 +106,13 @@ pub struct Cli {
     /// Where /metrics, /healthz and /v1/observations are served: :PORT, PORT or HOST:PORT; port 0: any free one
     #[arg(long, value_name = "ADDR", default_value = ":9090", help_heading = "Output")]
     pub metrics_port: ListenAddr,
+    /// Write every op to FILE, zstd-compressed; read it with `loadgen op-log FILE`
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub op_log: Option<PathBuf>,
+    /// Where the last ops before a wrong value, a stale read or a resurrected delete are written, as
+    /// flight-<unix ms>-<n>.ndjson, at most 16 files
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Output")]
+    pub flight_dir: PathBuf,
     /// Exit with 5 too when a read was stale: older than what was acknowledged, or deleted, before it began
     #[arg(long, help_heading = "Output")]
     pub fail_on_stale: bool,
@@ -110,6 +124,30 @@ pub struct Cli {
     pub log_format: LogFormat,
 }
 
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print what --op-log wrote. Exit code 1: the file is cut or damaged, and what could be read was printed
+    OpLog {
+        /// The file
+        file: PathBuf,
+        /// One line an op for people, one JSON object an op, or counts and latencies of all
+        #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+        format: OpLogFormat,
+    },
+}
+
+/// Form in which an op log is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OpLogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Ndjson,
+    /// Counts and latencies.
+    Summary,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   loadgen                                     100 workers against the proxies on 127.0.0.1:21211-21213
@@ -118,4 +156,5 @@ Examples:
                                               as real caches are used
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
-Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale.";
+Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be
+written to its end.";

@@ -15,10 +15,12 @@ const DEFAULT_SERVERS: [&str; 3] =
     ["memcached1=127.0.0.1:21211", "memcached2=127.0.0.1:21212", "memcached3=127.0.0.1:21213"];
 
 /// How a run came to its end.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Ended {
     /// Something was wrong with what was read.
     pub wrong: bool,
+    /// The op log could not be written to its end.
+    pub op_log_failed: bool,
 }
 
 /// Why there was no run.
@@ -49,7 +51,7 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     let patience = cli.wait.into();
     tokio::select! {
         ready = workload::wait_for_servers(&servers, patience) => ready.map_err(|e| infrastructure(e.into()))?,
-        () = stop.cancelled() => return Ok(Ended { wrong: false }),
+        () = stop.cancelled() => return Ok(Ended::default()),
     }
 
     let registry = Registry::new();
@@ -86,7 +88,10 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     // A closed standard output (`| head`) is no failure of the run.
     let _ = write!(std::io::stdout(), "{summary}");
     let stale = cli.fail_on_stale && summary.stale_reads() > 0;
-    Ok(Ended { wrong: summary.wrong_values() > 0 || stale })
+    Ok(Ended {
+        wrong: summary.wrong_values() > 0 || stale,
+        op_log_failed: summary.op_log.is_some_and(|log| log.failed),
+    })
 }
 
 fn servers(given: &[String]) -> anyhow::Result<Vec<ServerAddr>> {
@@ -120,6 +125,8 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         ttl: Some(*cli.ttl).filter(|ttl| !ttl.is_zero()),
         ttl_jitter: cli.ttl_jitter,
         seed,
+        flight_dir: Some(cli.flight_dir.clone()),
+        op_log: cli.op_log.clone(),
         ..LoadConfig::default()
     }
 }

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod hub;
 pub mod journal;
 pub mod ndjson;
+mod ops;
 mod outcome;
 mod run;
 
@@ -20,6 +21,7 @@ pub use client::{
     Arrivals, BreakerSettings, BreakerState, ClientInfo, Event, EventKind, Hello, Histogram, IntegrityKind,
     LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick, Settings, Tick,
 };
+pub use ops::{FlightHead, OpLine, OpLogHead};
 pub use outcome::{Counts, Outcome};
 pub use run::{Canary, Dose, End, EndStatus, Fault, FaultState, Gap, Note, Phase, PhaseKind, Run, RunPhases};
 

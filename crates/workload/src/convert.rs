@@ -3,11 +3,12 @@
 use memcache_client::breaker::State;
 use memcache_client::{Config, OnOpen, Outcome, ServerAddr, ServerStats};
 use observation::{
-    Arrivals, BreakerSettings, BreakerState, ClientInfo, Hello, LoadKind, LoadSettings, PoolTick, RatioRule,
-    RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings,
+    Arrivals, BreakerSettings, BreakerState, ClientInfo, Hello, LoadKind, LoadSettings, OpLogHead, PoolTick,
+    RatioRule, RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings,
 };
 
 use crate::load::LoadConfig;
+use crate::mix::OpKind;
 
 pub(crate) fn outcome(outcome: Outcome) -> observation::Outcome {
     use observation::Outcome as O;
@@ -103,6 +104,20 @@ pub(crate) fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) 
             load: load_settings(load),
         },
         servers,
+    }
+}
+
+/// Head of the op log, whose clock begins now.
+pub(crate) fn op_log_head(load: &LoadConfig, instance: String, servers: &[String]) -> OpLogHead {
+    OpLogHead {
+        format: OpLogHead::FORMAT.to_owned(),
+        v: OpLogHead::VERSION,
+        instance,
+        wall_ms: observation::clock::wall_ms(),
+        seed: load.seed,
+        servers: servers.to_vec(),
+        ops: OpKind::ALL.map(|kind| kind.name().to_owned()).to_vec(),
+        outcomes: observation::Outcome::ALL.to_vec(),
     }
 }
 

@@ -17,12 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Schedule;
 use crate::events::{BadRead, EventSink};
+use crate::flight::Ring;
 use crate::keys::{KeyDistribution, KeyTable};
 use crate::mix::{Mix, OpKind};
 use crate::op::{Finished, KeyResult, Planned, PlannedOp};
+use crate::op_log::OpLog;
 use crate::oracles::{Fate, OracleCounts, Oracles};
 use crate::recorder::{Ended, Recorder};
 use crate::sizes::ValueSize;
+use crate::trace::OpTrace;
 use crate::ttl::Ttl;
 use crate::values;
 
@@ -53,6 +56,8 @@ pub struct Shared {
     pub oracles: Oracles,
     /// Where wrong values are reported.
     pub events: EventSink,
+    /// Where every op is written, if it is.
+    pub(crate) op_log: Option<OpLog>,
 }
 
 /// One task's part of the load.
@@ -70,6 +75,8 @@ pub struct Driver {
     pub in_flight_max: usize,
     /// What it did since the last tick.
     pub recorder: Arc<Mutex<Recorder>>,
+    /// Its last ops.
+    pub(crate) ring: Ring,
 }
 
 impl Driver {
@@ -148,8 +155,8 @@ impl Driver {
         Planned { op, numbers, tick, token: None }
     }
 
-    fn record(&self, finished: Finished) {
-        let mut recorder = self.recorder();
+    fn record(&mut self, finished: Finished) {
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         let latency_us = micros(finished.ended.saturating_duration_since(finished.intended));
         let service_us = micros(finished.ended.saturating_duration_since(finished.started));
         // The schedule counted the multi-get once; it stands for its keys.
@@ -160,13 +167,50 @@ impl Driver {
             recorder.attempted(attempt.server, attempt.outcome);
         }
         for (number, result) in finished.numbers.iter().zip(&finished.results) {
-            let mut outcome = result.outcome;
+            let mut trace = self.shared.trace(&finished, *number, result);
+            self.ring.push(trace);
             if let Some(violation) = &result.violation {
-                outcome = Outcome::WrongValue;
-                self.shared.events.wrong_value(result.home, &result.key, violation);
+                self.shared.events.wrong_value(result.home, &result.key, violation, &self.ring);
             }
-            outcome = self.judge(&mut recorder.oracles, &finished, *number, result).unwrap_or(outcome);
-            recorder.ended(Ended { kind: finished.kind, home: result.home, outcome, latency_us, service_us });
+            if let Some(outcome) =
+                self.shared.judge(&mut recorder.oracles, &finished, *number, result, &self.ring)
+            {
+                trace.outcome = outcome;
+            }
+            if let Some(log) = &self.shared.op_log {
+                log.push(trace);
+            }
+            let (kind, home, outcome) = (finished.kind, result.home, trace.outcome);
+            recorder.ended(Ended { kind, home, outcome, latency_us, service_us });
+        }
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// What is kept of one op.
+    fn trace(&self, finished: &Finished, number: usize, result: &KeyResult) -> OpTrace {
+        let version = match finished.kind {
+            OpKind::Get | OpKind::MultiGet => result.version,
+            OpKind::Set | OpKind::Add => Some(finished.tick),
+            OpKind::Incr => result.counter,
+            OpKind::Delete | OpKind::Touch => None,
+        };
+        // The attempts of a multi-get are not those of one key.
+        let last = finished.attempts.last().filter(|_| finished.kind != OpKind::MultiGet);
+        OpTrace {
+            kind: finished.kind,
+            outcome: if result.violation.is_some() { Outcome::WrongValue } else { result.outcome },
+            key: number as u64,
+            home: result.home as u32,
+            server: last.map(|last| last.server as u32),
+            version,
+            intended_us: self.events.at_us(finished.intended),
+            lag_us: micros(finished.started.saturating_duration_since(finished.intended)),
+            latency_us: micros(finished.ended.saturating_duration_since(finished.intended)),
         }
     }
 
@@ -177,8 +221,9 @@ impl Driver {
         finished: &Finished,
         number: usize,
         result: &KeyResult,
+        ring: &Ring,
     ) -> Option<Outcome> {
-        let Shared { oracles, events, .. } = &*self.shared;
+        let Shared { oracles, events, .. } = self;
         let elsewhere = finished.attempts.last().is_some_and(|last| last.server != result.home);
         match finished.kind {
             OpKind::Set | OpKind::Add | OpKind::Delete => {
@@ -194,11 +239,11 @@ impl Driver {
                 if let Some(by) = found.stale {
                     counts.stale += 1;
                     counts.stale_worst_us = counts.stale_worst_us.max(read.age_us(by));
-                    events.stale(result.home, &result.key, read, by);
+                    events.stale(result.home, &result.key, read, by, ring);
                 }
                 if let Some(by) = found.resurrected {
                     counts.resurrected += 1;
-                    events.resurrected(result.home, &result.key, read, by);
+                    events.resurrected(result.home, &result.key, read, by, ring);
                 }
             }
             OpKind::Incr => {
@@ -209,17 +254,13 @@ impl Driver {
                     events.counter_reset(result.home, &result.key, value);
                 }
                 if let Some(violation) = found.violation {
-                    events.wrong_value(result.home, &result.key, &violation);
+                    events.wrong_value(result.home, &result.key, &violation, ring);
                     return Some(Outcome::WrongValue);
                 }
             }
             OpKind::Touch => {}
         }
         None
-    }
-
-    fn recorder(&self) -> MutexGuard<'_, Recorder> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A running load: the client, its drivers, and the ticker that turns their records into the observation stream
 //! and the metrics.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use crate::arrivals::{Arrivals, Schedule};
 use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
+use crate::flight::{FlightRecorder, Ring};
 use crate::keys::{KeyDist, KeySize, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
+use crate::op_log::{OpLog, OpLogThread};
 use crate::oracles::Oracles;
 use crate::recorder::Recorder;
 use crate::sizes::ValueSize;
@@ -68,6 +71,10 @@ pub struct LoadConfig {
     pub ttl_jitter: Jitter,
     /// The same seed draws the same ops, keys, sizes and arrivals.
     pub seed: u64,
+    /// Where the last ops before a violation are written; `None`: nowhere.
+    pub flight_dir: Option<PathBuf>,
+    /// Where every op is written; `None`: nowhere.
+    pub op_log: Option<PathBuf>,
 }
 
 impl Default for LoadConfig {
@@ -87,6 +94,8 @@ impl Default for LoadConfig {
             ttl: Some(Duration::from_secs(300)),
             ttl_jitter: Jitter::NONE,
             seed: 1,
+            flight_dir: None,
+            op_log: None,
         }
     }
 }
@@ -124,6 +133,14 @@ pub enum LoadError {
         /// The driver.
         driver: &'static str,
     },
+    /// The op log cannot be written.
+    #[error("op log {path}: {error}")]
+    OpLog {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
     /// The client refused its configuration.
     #[error(transparent)]
     Client(#[from] memcache_client::ConfigError),
@@ -149,6 +166,8 @@ pub struct Load {
     ticker: tokio::task::JoinHandle<Recorder>,
     ticker_stop: CancellationToken,
     started: Instant,
+    flights: FlightRecorder,
+    op_log: Option<OpLogThread>,
 }
 
 impl Load {
@@ -170,15 +189,19 @@ impl Load {
         // The second driver's writes are sent without asking for an answer.
         let acknowledged = client_config.driver != memcache_client::Driver::MemcacheAsync;
         let clock = RunClock::start();
-        let hub = Hub::new(convert::hello(config, &client_config, &servers), clock);
+        let hello = convert::hello(config, &client_config, &servers);
+        let instance = hello.instance.clone();
+        let hub = Hub::new(hello, clock);
         let metrics = Arc::new(Mutex::new(Metrics::register(registry, &names)?));
-        let events = EventSink::new(hub.clone(), names.clone(), Arc::clone(&metrics));
+        let flights = FlightRecorder::new(config.flight_dir.clone(), instance.clone(), names.clone());
+        let events = EventSink::new(hub.clone(), names.clone(), Arc::clone(&metrics), flights.clone());
         let client = Client::new(servers, client_config, Arc::new(events.clone()))?;
         memcache_client::metrics::register(registry, &client)?;
         let table = KeyTable::new("lg:k:", config.keys, config.key_size)?;
         let counters = KeyTable::new("lg:c:", COUNTER_KEYS, KeySize::Short)?;
         // Versions grow over restarts too, as long as fewer than half a million a second are written.
         let first = observation::clock::wall_ms() << 10;
+        let op_log = op_log(config, instance, &names)?;
         let shared = Arc::new(Shared {
             client: client.clone(),
             mix,
@@ -188,6 +211,7 @@ impl Load {
             value_size: config.value_size,
             ttl: Ttl::new(config.ttl, config.ttl_jitter),
             events,
+            op_log: op_log.as_ref().map(OpLogThread::log),
         });
 
         let stop = CancellationToken::new();
@@ -205,10 +229,11 @@ impl Load {
             names,
             recorders,
             metrics,
+            op_log: op_log.as_ref().map(OpLogThread::log),
             config: config.clone(),
         };
         let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
-        Ok(Self { hub, client, stop, drivers, ticker, ticker_stop, started })
+        Ok(Self { hub, client, stop, drivers, ticker, ticker_stop, started, flights, op_log })
     }
 
     /// Where the observation stream comes from.
@@ -231,8 +256,24 @@ impl Load {
             Recorder::new(0)
         });
         self.client.close().await;
-        Summary { totals, elapsed }
+        self.flights.close().await;
+        let op_log = match self.op_log {
+            Some(thread) => Some(thread.finish().await),
+            None => None,
+        };
+        Summary { totals, elapsed, op_log }
     }
+}
+
+fn op_log(
+    config: &LoadConfig,
+    instance: String,
+    servers: &[String],
+) -> Result<Option<OpLogThread>, LoadError> {
+    let Some(path) = &config.op_log else { return Ok(None) };
+    let head = convert::op_log_head(config, instance, servers);
+    let started = OpLogThread::start(path, &head);
+    started.map(Some).map_err(|error| LoadError::OpLog { path: path.clone(), error })
 }
 
 fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, start: Instant) -> Vec<Driver> {
@@ -260,6 +301,7 @@ fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, star
                 in_flight_max: config.in_flight_max / count
                     + usize::from(index < config.in_flight_max % count),
                 recorder: Arc::new(Mutex::new(Recorder::new(servers))),
+                ring: Ring::default(),
             }
         })
         .collect()
@@ -271,6 +313,7 @@ struct Ticker {
     names: Vec<String>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
     metrics: Arc<Mutex<Metrics>>,
+    op_log: Option<OpLog>,
     config: LoadConfig,
 }
 
@@ -315,6 +358,9 @@ impl Ticker {
         {
             let mut metrics = self.metrics();
             metrics.tick(interval, moment.period.as_secs_f64());
+            if let Some(log) = &self.op_log {
+                metrics.set_op_log(log.report());
+            }
             for (index, server) in stats.iter().enumerate() {
                 metrics.set_in_flight(index, server.in_flight);
             }

@@ -9,6 +9,7 @@ use observation::{IntegrityKind, Outcome};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::mix::OpKind;
+use crate::op_log::OpLogReport;
 use crate::oracles::OracleCounts;
 use crate::recorder::Recorder;
 use histogram::LatencyHistograms;
@@ -34,6 +35,8 @@ pub struct Metrics {
     stale_worst: Gauge,
     resurrected: IntCounter,
     counter_resets: IntCounter,
+    op_log_dropped: IntCounter,
+    op_log_lost: IntCounter,
     target_rate: Gauge,
     offered: IntCounter,
     late: IntCounter,
@@ -131,6 +134,14 @@ impl Metrics {
                 "loadgen_counter_resets_total",
                 "Counters that began anew: evicted, expired, or their server restarted.",
             )?,
+            op_log_dropped: counter(
+                "loadgen_op_log_dropped_total",
+                "Ops that are not in the op log, because its writer was behind.",
+            )?,
+            op_log_lost: counter(
+                "loadgen_op_log_lost_total",
+                "Ops that are not in the op log, because its file could not be written.",
+            )?,
             target_rate: gauge(
                 "loadgen_target_operations_per_second",
                 "Rate that the open loop is asked for; 0 in a closed loop.",
@@ -196,6 +207,13 @@ impl Metrics {
         self.roll(TickRate { seconds, ok: outcomes.ok(), errors: outcomes.errors() });
     }
 
+    /// What became of the ops of the op log so far.
+    pub fn set_op_log(&self, report: OpLogReport) {
+        for (counter, total) in [(&self.op_log_dropped, report.dropped), (&self.op_log_lost, report.lost)] {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+
     fn oracles(&self, found: &OracleCounts) {
         self.stale.inc_by(found.stale);
         self.stale_worst.set(self.stale_worst.get().max(found.stale_worst_us as f64 / 1e6));
@@ -243,7 +261,8 @@ const INTEGRITY_KINDS: [IntegrityKind; 6] = [
     IntegrityKind::ExtraIncrements,
 ];
 
-fn integrity_name(kind: IntegrityKind) -> &'static str {
+/// As in labels.
+pub(crate) fn integrity_name(kind: IntegrityKind) -> &'static str {
     match kind {
         IntegrityKind::WrongKey => "wrong_key",
         IntegrityKind::WrongLength => "wrong_length",

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::mix::OpKind;
+use crate::op_log::OpLogReport;
 use crate::oracles::OracleCounts;
 use crate::recorder::Recorder;
 
@@ -17,6 +18,8 @@ pub struct Summary {
     pub totals: Recorder,
     /// How long load was made.
     pub elapsed: Duration,
+    /// What became of the op log; `None`: there was none.
+    pub op_log: Option<OpLogReport>,
 }
 
 impl Summary {
@@ -53,6 +56,17 @@ impl fmt::Display for Summary {
             )?;
         }
         write_oracles(f, &self.totals.oracles)?;
+        if let Some(log) = &self.op_log {
+            write!(
+                f,
+                "op log: {} ops written, {} dropped (its writer was behind)",
+                log.written, log.dropped
+            )?;
+            if log.failed {
+                write!(f, ", {} lost: THE FILE COULD NOT BE WRITTEN", log.lost)?;
+            }
+            writeln!(f)?;
+        }
         for (class, n) in outcomes.0.iter().filter(|(class, _)| !class.is_ok()) {
             writeln!(f, "  {:<16}{n:>12}", class.name())?;
         }
@@ -119,12 +133,14 @@ mod tests {
         totals.oracles.stale_worst_us = 1_500_000;
         totals.oracles.resurrected = 2;
         totals.oracles.counter_resets = 1;
-        let text = Summary { totals, elapsed: Duration::from_secs(2) }.to_string();
+        let op_log = Some(OpLogReport { written: 7, dropped: 2, lost: 1, failed: true });
+        let text = Summary { totals, elapsed: Duration::from_secs(2), op_log }.to_string();
         let expected = "\
 1000 ops in 2.0 s: 495 ok/s, 10 errors (1.000 %), 0 wrong values
 stale: 3 reads of a version that a newer one had replaced, up to 1500.000 ms before
 resurrected: 2 reads of a value that had been deleted
 counters: 1 began anew (eviction, expiry or restart)
+op log: 7 ops written, 2 dropped (its writer was behind), 1 lost: THE FILE COULD NOT BE WRITTEN
   timeout                   10
 op               count         p50         p90         p99       p99.9         max   (latency from the intended start)
 get               1000    1.003 ms    1.003 ms    1.003 ms           -    1.003 ms

@@ -5,21 +5,21 @@ use std::time::Duration;
 use memcache_client::{Config, ServerAddr};
 use memcached_fake::FakeMemcached;
 use memcached_fake::lies::{Act, Lie};
-use observation::Outcome;
+use observation::{FlightHead, OpLine, Outcome};
 use prometheus::Registry;
 
+use crate::op_log::{OpLogReader, Tail};
 use crate::{Arrivals, Load, LoadConfig, Summary};
 
 /// A load on few keys for a while; `lie` when it has run for a third of it.
 async fn load(mix: &str, keys: usize, client: Config, lie: impl AsyncFnOnce(&FakeMemcached)) -> Summary {
+    let config = LoadConfig { keys, mix: Some(mix.parse().unwrap()), ..LoadConfig::default() };
+    load_of(config, client, lie).await
+}
+
+async fn load_of(config: LoadConfig, client: Config, lie: impl AsyncFnOnce(&FakeMemcached)) -> Summary {
     let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let config = LoadConfig {
-        arrivals: Arrivals::Closed,
-        in_flight_max: 24,
-        keys,
-        mix: Some(mix.parse().unwrap()),
-        ..LoadConfig::default()
-    };
+    let config = LoadConfig { arrivals: Arrivals::Closed, in_flight_max: 24, ..config };
     let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
     let load = Load::start(&config, client, servers, &Registry::new()).unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -92,4 +92,39 @@ async fn a_lost_count_is_a_wrong_value_and_a_counter_that_began_anew_is_not() {
     })
     .await;
     assert!(summary.wrong_values() > 0, "{:?}", summary.totals.oracles);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_violation_leaves_the_ops_before_it_and_the_op_log_has_them_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LoadConfig {
+        keys: 50,
+        mix: Some(MIX.parse().unwrap()),
+        flight_dir: Some(dir.path().to_owned()),
+        op_log: Some(dir.path().join("ops")),
+        ..LoadConfig::default()
+    };
+    let summary = load_of(config, Config::default(), async |fake| {
+        fake.lies().add(Lie::new(Act::ForeignValue).command("mg").times(3));
+    })
+    .await;
+    assert!((1..=3).contains(&summary.wrong_values()));
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+    let flights: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "ndjson")).collect();
+    assert_eq!(flights.len() as u64, summary.wrong_values());
+    let text = std::fs::read_to_string(&flights[0]).unwrap();
+    let head: FlightHead = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert!(["wrong_key", "foreign"].contains(&head.found.as_str()), "{head:?}");
+    let last: OpLine = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((last.outcome, last.server.as_deref()), (Outcome::WrongValue, Some("fake")));
+    assert!(last.started_us >= last.intended_us && last.ended_us > last.started_us);
+
+    let mut log = OpLogReader::open(&dir.path().join("ops")).unwrap();
+    let ops: Vec<_> = log.by_ref().collect();
+    assert_eq!(log.tail(), Some(&Tail::Complete { dropped: 0 }));
+    let wrong = ops.iter().filter(|op| op.outcome == Outcome::WrongValue).count() as u64;
+    let counts = summary.totals.outcomes();
+    assert_eq!((ops.len() as u64, wrong), (counts.total(), summary.wrong_values()));
+    assert_eq!(summary.op_log.unwrap().written, counts.total());
 }
