@@ -7,7 +7,7 @@ use humantime::Duration;
 use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
-use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Rate, ValueSize};
+use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Rate, Shard, ValueSize};
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
@@ -68,6 +68,10 @@ pub struct Cli {
     /// How far times to live differ from --ttl, 0% to 100% of it; memcached counts in whole seconds
     #[arg(long, value_name = "PERCENT", default_value = "0%", help_heading = "Load")]
     pub ttl_jitter: Jitter,
+    /// Be one of N generators of the same load: I/N takes a part of the rate, the concurrency and the keys (those whose
+    /// number leaves the remainder I-1). Give all of them the same flags and --seed
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true, help_heading = "Load")]
+    pub shard: Shard,
     /// End after this long [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", help_heading = "Load")]
     pub duration: Option<Duration>,

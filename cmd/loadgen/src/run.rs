@@ -125,6 +125,7 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         ttl: Some(*cli.ttl).filter(|ttl| !ttl.is_zero()),
         ttl_jitter: cli.ttl_jitter,
         seed,
+        shard: cli.shard,
         flight_dir: Some(cli.flight_dir.clone()),
         op_log: cli.op_log.clone(),
         ..LoadConfig::default()
@@ -200,6 +201,7 @@ mod tests {
             (&["--key-dist", "zipf"], &["--key-dist", "zipf:0.99"]),
             (&["--value-size", "lognormal:3"], &["--value-size", "lognormal:300,1.2"]),
             (&["--ttl-jitter", "0.1"], &["--ttl-jitter", "10%"]),
+            (&["--shard", "3/2"], &["--shard", "such as 2/3"]),
         ] {
             let error = parse(args).unwrap_err();
             assert_eq!(error.exit_code(), 2);

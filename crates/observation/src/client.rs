@@ -132,6 +132,18 @@ pub struct LoadSettings {
     pub keys: u64,
     /// Seed of keys, ops and arrivals.
     pub seed: u64,
+    /// Which of several generators this is; rate, concurrency and keys are its own part. Absent: the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardSettings>,
+}
+
+/// One of several load generators of the same experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardSettings {
+    /// From 1.
+    pub number: u32,
+    /// How many there are.
+    pub count: u32,
 }
 
 /// Open loop: ops start when the schedule says so. Closed loop: when a worker is free.

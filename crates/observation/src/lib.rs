@@ -19,7 +19,8 @@ mod run;
 
 pub use client::{
     Arrivals, BreakerSettings, BreakerState, ClientInfo, Event, EventKind, Hello, Histogram, IntegrityKind,
-    LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick, Settings, Tick,
+    LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick, Settings,
+    ShardSettings, Tick,
 };
 pub use ops::{FlightHead, OpLine, OpLogHead};
 pub use outcome::{Counts, Outcome};

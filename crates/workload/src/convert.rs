@@ -4,11 +4,12 @@ use memcache_client::breaker::State;
 use memcache_client::{Config, OnOpen, Outcome, ServerAddr, ServerStats};
 use observation::{
     Arrivals, BreakerSettings, BreakerState, ClientInfo, Hello, LoadKind, LoadSettings, OpLogHead, PoolTick,
-    RatioRule, RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings,
+    RatioRule, RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings, ShardSettings,
 };
 
 use crate::load::LoadConfig;
 use crate::mix::OpKind;
+use crate::shard::Shard;
 
 pub(crate) fn outcome(outcome: Outcome) -> observation::Outcome {
     use observation::Outcome as O;
@@ -135,6 +136,8 @@ fn load_settings(load: &LoadConfig) -> LoadSettings {
         workload: load.ops(),
         keys: load.keys as u64,
         seed: load.seed,
+        shard: (load.shard != Shard::WHOLE)
+            .then(|| ShardSettings { number: load.shard.number(), count: load.shard.count() }),
     }
 }
 

@@ -204,7 +204,7 @@ impl Shared {
         OpTrace {
             kind: finished.kind,
             outcome: if result.violation.is_some() { Outcome::WrongValue } else { result.outcome },
-            key: number as u64,
+            key: if finished.kind == OpKind::Incr { &self.counters } else { &self.table }.number(number),
             home: result.home as u32,
             server: last.map(|last| last.server as u32),
             version,

@@ -27,6 +27,7 @@ use crate::mix::{Mix, OpKind, PRESETS};
 use crate::op_log::{OpLog, OpLogThread};
 use crate::oracles::Oracles;
 use crate::recorder::Recorder;
+use crate::shard::Shard;
 use crate::sizes::ValueSize;
 use crate::summary::Summary;
 use crate::ttl::{Jitter, Ttl};
@@ -71,6 +72,8 @@ pub struct LoadConfig {
     pub ttl_jitter: Jitter,
     /// The same seed draws the same ops, keys, sizes and arrivals.
     pub seed: u64,
+    /// Which part of the load is made here; everything else here describes the whole.
+    pub shard: Shard,
     /// Where the last ops before a violation are written; `None`: nowhere.
     pub flight_dir: Option<PathBuf>,
     /// Where every op is written; `None`: nowhere.
@@ -94,6 +97,7 @@ impl Default for LoadConfig {
             ttl: Some(Duration::from_secs(300)),
             ttl_jitter: Jitter::NONE,
             seed: 1,
+            shard: Shard::WHOLE,
             flight_dir: None,
             op_log: None,
         }
@@ -103,7 +107,22 @@ impl Default for LoadConfig {
 impl LoadConfig {
     /// Checks what a user may have mistyped; [`Load::start`] does it too.
     pub fn validate(&self) -> Result<(), LoadError> {
-        self.mix().map(drop)
+        self.mix()?;
+        if self.shard != Shard::WHOLE && self.keys < self.shard.count() as usize {
+            return Err(LoadError::TooFewKeys { keys: self.keys, shards: self.shard.count() });
+        }
+        Ok(())
+    }
+
+    /// This shard's part of the rate, the concurrency and the keys.
+    fn of_shard(&self) -> Self {
+        Self {
+            arrivals: self.shard.arrivals(self.arrivals),
+            in_flight_max: self.shard.part(self.in_flight_max),
+            keys: self.shard.part(self.keys),
+            hot_keys: self.shard.part(self.hot_keys),
+            ..self.clone()
+        }
     }
 
     fn mix(&self) -> Result<Mix, LoadError> {
@@ -132,6 +151,14 @@ pub enum LoadError {
         mix: String,
         /// The driver.
         driver: &'static str,
+    },
+    /// A shard would have no key.
+    #[error("{keys} keys are too few for {shards} shards")]
+    TooFewKeys {
+        /// Keys of the whole load.
+        keys: usize,
+        /// How many shards there are.
+        shards: u32,
     },
     /// The op log cannot be written.
     #[error("op log {path}: {error}")]
@@ -178,6 +205,11 @@ impl Load {
         servers: Vec<ServerAddr>,
         registry: &Registry,
     ) -> Result<Self, LoadError> {
+        config.validate()?;
+        let whole = config;
+        let config = &config.of_shard();
+        let client_config =
+            memcache_client::Config { seed: config.shard.seed(client_config.seed), ..client_config };
         let mut mix = config.mix()?;
         if !client_config.driver.has_touch() {
             mix = mix.without(OpKind::Touch).ok_or_else(|| LoadError::OnlyTouch {
@@ -197,8 +229,8 @@ impl Load {
         let events = EventSink::new(hub.clone(), names.clone(), Arc::clone(&metrics), flights.clone());
         let client = Client::new(servers, client_config, Arc::new(events.clone()))?;
         memcache_client::metrics::register(registry, &client)?;
-        let table = KeyTable::new("lg:k:", config.keys, config.key_size)?;
-        let counters = KeyTable::new("lg:c:", COUNTER_KEYS, KeySize::Short)?;
+        let table = KeyTable::of_shard("lg:k:", whole.keys, config.key_size, config.shard)?;
+        let counters = KeyTable::of_shard("lg:c:", COUNTER_KEYS, KeySize::Short, config.shard)?;
         // Versions grow over restarts too, as long as fewer than half a million a second are written.
         let first = observation::clock::wall_ms() << 10;
         let op_log = op_log(config, instance, &names)?;
@@ -282,7 +314,7 @@ fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, star
     (0..count)
         .map(|index| {
             let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-            rng.set_stream(index as u64 + 1);
+            rng.set_stream(config.shard.stream(index));
             let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
             let space = KeySpace {
                 keys: config.keys,

@@ -128,3 +128,32 @@ async fn a_violation_leaves_the_ops_before_it_and_the_op_log_has_them_all() {
     assert_eq!((ops.len() as u64, wrong), (counts.total(), summary.wrong_values()));
     assert_eq!(summary.op_log.unwrap().written, counts.total());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_side_by_side_share_no_key_and_find_nothing_wrong() {
+    let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
+    let load = |shard: &str| {
+        let config = LoadConfig {
+            arrivals: Arrivals::Constant(4_000.0),
+            in_flight_max: 64,
+            keys: 20,
+            mix: Some(MIX.parse().unwrap()),
+            shard: shard.parse().unwrap(),
+            ..LoadConfig::default()
+        };
+        Load::start(&config, Config::default(), servers.clone(), &Registry::new()).unwrap()
+    };
+    let loads = [load("1/2"), load("2/2")];
+    let hello = loads[1].hub().subscribe().next_line().await.unwrap();
+    assert!(hello.contains(r#""shard":{"number":2,"count":2}"#) && hello.contains(r#""keys":10"#), "{hello}");
+    assert!(hello.contains(r#""rate_ops_per_s":2000.0"#), "{hello}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for load in loads {
+        let summary = load.stop().await;
+        assert_eq!((summary.totals.oracles, summary.wrong_values()), (Default::default(), 0));
+        assert!((500..=2_500).contains(&summary.totals.offered), "{}", summary.totals.offered);
+    }
+    let config = LoadConfig { keys: 2, shard: "1/3".parse().unwrap(), ..LoadConfig::default() };
+    assert_eq!(config.validate().unwrap_err().to_string(), "2 keys are too few for 3 shards");
+}
