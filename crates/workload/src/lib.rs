@@ -9,6 +9,7 @@ mod convert;
 mod driver;
 mod events;
 mod flight;
+mod host;
 pub mod keys;
 mod load;
 pub mod metrics;

@@ -21,6 +21,7 @@ use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
 use crate::flight::{FlightRecorder, Ring};
+use crate::host::HostWatch;
 use crate::keys::{KeyDist, KeySize, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
@@ -225,6 +226,7 @@ impl Load {
         let instance = hello.instance.clone();
         let hub = Hub::new(hello, clock);
         let metrics = Arc::new(Mutex::new(Metrics::register(registry, &names)?));
+        let host = HostWatch::register(hub.clone(), registry)?;
         let flights = FlightRecorder::new(config.flight_dir.clone(), instance.clone(), names.clone());
         let events = EventSink::new(hub.clone(), names.clone(), Arc::clone(&metrics), flights.clone());
         let client = Client::new(servers, client_config, Arc::new(events.clone()))?;
@@ -265,6 +267,7 @@ impl Load {
             config: config.clone(),
         };
         let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
+        tokio::spawn(host.run(ticker_stop.clone()));
         Ok(Self { hub, client, stop, drivers, ticker, ticker_stop, started, flights, op_log })
     }
 
