@@ -9,6 +9,8 @@ use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
 use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Rate, Shard, ValueSize};
 
+use crate::control::ControlAddr;
+
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -110,6 +112,10 @@ pub struct Cli {
     /// Where /metrics, /healthz and /v1/observations are served: :PORT, PORT or HOST:PORT; port 0: any free one
     #[arg(long, value_name = "ADDR", default_value = ":9090", help_heading = "Output")]
     pub metrics_port: ListenAddr,
+    /// Change the rate and the mix while the load runs: GET and PUT /v1/load with {"rate": OPS_PER_S, "mix": LIST} here.
+    /// Loopback only
+    #[arg(long, value_name = "127.0.0.1:PORT", help_heading = "Output")]
+    pub control: Option<ControlAddr>,
     /// Write every op to FILE, zstd-compressed; read it with `loadgen op-log FILE`
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub op_log: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! Drives continuous load through a memcache client, checks every reply, and exports what happened.
 
 mod cli;
+mod control;
 mod op_log;
 mod run;
 

@@ -9,6 +9,7 @@ use telemetry::http::{Limits, Routes, Server};
 use workload::{Arrivals, Load, LoadConfig};
 
 use crate::cli::Cli;
+use crate::control::ControlServer;
 
 /// Servers that are meant when none are given: the proxies of the lab and of the compose file.
 const DEFAULT_SERVERS: [&str; 3] =
@@ -45,6 +46,10 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     // The port first: nothing else may have begun when it is taken.
     let server =
         Server::bind(&cli.metrics_port, Limits::default()).await.map_err(|e| infrastructure(e.into()))?;
+    let control = match cli.control {
+        Some(addr) => Some(ControlServer::bind(addr).await.map_err(infrastructure)?),
+        None => None,
+    };
     let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
     tracing::info!("metrics on {}/metrics, seed {seed}", server.local_url());
 
@@ -72,6 +77,12 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
         ),
     );
     let serving = tokio::spawn(server.serve(routes, stop.clone()));
+    if let Some(control) = control {
+        if let Ok(addr) = control.local_addr() {
+            tracing::info!("control on http://{addr}/v1/load");
+        }
+        tokio::spawn(control.serve(load.control(), stop.clone()));
+    }
 
     match cli.duration {
         Some(duration) => tokio::select! {
@@ -201,6 +212,7 @@ mod tests {
             (&["--key-dist", "zipf"], &["--key-dist", "zipf:0.99"]),
             (&["--value-size", "lognormal:3"], &["--value-size", "lognormal:300,1.2"]),
             (&["--ttl-jitter", "0.1"], &["--ttl-jitter", "10%"]),
+            (&["--control", "0.0.0.0:9095"], &["--control", "must be loopback"]),
             (&["--shard", "3/2"], &["--shard", "such as 2/3"]),
         ] {
             let error = parse(args).unwrap_err();

@@ -9,13 +9,15 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use memcache_client::Client;
 use observation::Outcome;
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use smallvec::{SmallVec, smallvec};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::arrivals::Schedule;
+use crate::arrivals::{Arrivals, Schedule};
+use crate::control::Targets;
 use crate::events::{BadRead, EventSink};
 use crate::flight::Ring;
 use crate::keys::{KeyDistribution, KeyTable};
@@ -42,8 +44,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct Shared {
     /// The client under test.
     pub client: Client,
-    /// Which ops.
-    pub mix: Mix,
     /// Keys of values.
     pub table: KeyTable,
     /// Keys of counters; kept apart, because a counter's value is not one of ours.
@@ -65,6 +65,14 @@ pub struct Shared {
 pub struct Driver {
     /// What it shares with the others.
     pub shared: Arc<Shared>,
+    /// Which ops.
+    pub mix: Arc<Mix>,
+    /// What all drivers together aim at, as it changes.
+    pub(crate) targets: watch::Receiver<Targets>,
+    /// Its share of the arrivals.
+    pub arrivals: Arrivals,
+    /// How many drivers share them.
+    pub drivers: usize,
     /// Its own random source.
     pub rng: ChaCha8Rng,
     /// Which keys.
@@ -88,6 +96,7 @@ impl Driver {
             let has_slot = in_flight.len() < self.in_flight_max;
             tokio::select! {
                 () = stop.cancelled() => break,
+                Ok(()) = self.targets.changed() => self.retarget(),
                 Some(finished) = in_flight.next(), if !in_flight.is_empty() => self.record(finished),
                 intended = next_start(self.schedule.as_mut()), if has_slot || self.schedule.is_some() => {
                     if self.admit(intended, has_slot) {
@@ -124,10 +133,23 @@ impl Driver {
         true
     }
 
+    /// Rate or mix were changed.
+    fn retarget(&mut self) {
+        let Targets { arrivals, mix } = self.targets.borrow_and_update().clone();
+        self.mix = mix;
+        let arrivals = arrivals.share(self.drivers);
+        if arrivals != self.arrivals {
+            self.arrivals = arrivals;
+            let rng = ChaCha8Rng::from_rng(&mut self.rng);
+            let phase = self.rng.random();
+            self.schedule = Schedule::new(arrivals, Instant::now(), phase, rng);
+        }
+    }
+
     fn plan(&mut self) -> Planned {
         let shared = Arc::clone(&self.shared);
         let oracles = &shared.oracles;
-        let op = shared.mix.draw(&mut self.rng);
+        let op = self.mix.draw(&mut self.rng);
         if op.kind == OpKind::Incr {
             let n = self.rng.random_range(0..shared.counters.len());
             let token = Some(oracles.plan_incr(n));

@@ -5,6 +5,7 @@
 //! `ttl` and `values` say what they do; [`recorder`] counts; every 100 ms the counts go into the observation stream and the metrics.
 
 pub mod arrivals;
+mod control;
 mod convert;
 mod driver;
 mod events;
@@ -27,6 +28,7 @@ pub mod ttl;
 pub mod values;
 
 pub use arrivals::{ArrivalKind, Arrivals, Rate};
+pub use control::{ControlError, LoadControl};
 pub use keys::{KeyDist, KeySize};
 pub use load::{Load, LoadConfig, LoadError};
 pub use mix::Mix;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::{Arrivals, Schedule};
+use crate::control::{ControlError, LoadControl, Targets};
 use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
@@ -194,6 +195,7 @@ pub struct Load {
     ticker: tokio::task::JoinHandle<Recorder>,
     ticker_stop: CancellationToken,
     started: Instant,
+    control: LoadControl,
     flights: FlightRecorder,
     op_log: Option<OpLogThread>,
 }
@@ -212,7 +214,8 @@ impl Load {
         let client_config =
             memcache_client::Config { seed: config.shard.seed(client_config.seed), ..client_config };
         let mut mix = config.mix()?;
-        if !client_config.driver.has_touch() {
+        let has_touch = client_config.driver.has_touch();
+        if !has_touch {
             mix = mix.without(OpKind::Touch).ok_or_else(|| LoadError::OnlyTouch {
                 mix: config.ops(),
                 driver: client_config.driver.name(),
@@ -238,7 +241,6 @@ impl Load {
         let op_log = op_log(config, instance, &names)?;
         let shared = Arc::new(Shared {
             client: client.clone(),
-            mix,
             oracles: Oracles::new(first, table.len(), counters.len(), acknowledged),
             table,
             counters,
@@ -252,7 +254,9 @@ impl Load {
         let started = Instant::now();
         let mut drivers = JoinSet::new();
         let mut recorders = Vec::new();
-        for driver in build_drivers(config, &shared, names.len(), started) {
+        let targets = Targets { arrivals: config.arrivals, mix: Arc::new(mix) };
+        let control = LoadControl::new(targets, hub.clone(), Arc::clone(&metrics), has_touch);
+        for driver in build_drivers(config, &shared, &control, names.len(), started) {
             recorders.push(Arc::clone(&driver.recorder));
             drivers.spawn(driver.run(stop.clone()));
         }
@@ -268,12 +272,22 @@ impl Load {
         };
         let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
         tokio::spawn(host.run(ticker_stop.clone()));
-        Ok(Self { hub, client, stop, drivers, ticker, ticker_stop, started, flights, op_log })
+        Ok(Self { hub, client, stop, drivers, ticker, ticker_stop, started, control, flights, op_log })
     }
 
     /// Where the observation stream comes from.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Changes its rate and mix while it runs.
+    pub fn control(&self) -> LoadControl {
+        self.control.clone()
+    }
+
+    /// Changes the rate of an open loop.
+    pub fn set_rate(&self, ops_per_s: f64) -> Result<(), ControlError> {
+        self.control.change(Some(ops_per_s), None)
     }
 
     /// Stops starting ops, lets those in flight end, closes the client and sums up.
@@ -311,7 +325,13 @@ fn op_log(
     started.map(Some).map_err(|error| LoadError::OpLog { path: path.clone(), error })
 }
 
-fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, start: Instant) -> Vec<Driver> {
+fn build_drivers(
+    config: &LoadConfig,
+    shared: &Arc<Shared>,
+    control: &LoadControl,
+    servers: usize,
+    start: Instant,
+) -> Vec<Driver> {
     let count = config.drivers.clamp(1, config.in_flight_max.max(1));
     let arrivals = config.arrivals.share(count);
     (0..count)
@@ -329,6 +349,10 @@ fn build_drivers(config: &LoadConfig, shared: &Arc<Shared>, servers: usize, star
             let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
             Driver {
                 shared: Arc::clone(shared),
+                mix: control.mix(),
+                targets: control.subscribe(),
+                arrivals,
+                drivers: count,
                 schedule: Schedule::new(arrivals, start, phase, schedule_rng),
                 rng,
                 keys: config.key_dist.source(space),
