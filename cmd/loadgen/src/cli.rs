@@ -74,7 +74,13 @@ pub struct Cli {
     /// number leaves the remainder I-1). Give all of them the same flags and --seed
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true, help_heading = "Load")]
     pub shard: Shard,
-    /// End after this long [default: until SIGINT or SIGTERM]
+    /// Write every key once before the load begins
+    #[arg(long, help_heading = "Load")]
+    pub prefill: bool,
+    /// Make load for this long before it counts in the summary; wrong values count always, and so do metrics
+    #[arg(long, value_name = "DURATION", default_value = "0s", help_heading = "Load")]
+    pub warm_up: Duration,
+    /// End after this long, the warm-up not included [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", help_heading = "Load")]
     pub duration: Option<Duration>,
     /// The same seed draws the same ops, keys, sizes and arrivals [default: random, printed]

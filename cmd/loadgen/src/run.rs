@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use memcache_client::{BreakerConfig, Config, PoolConfig, Routing, ServerAddr};
 use prometheus::Registry;
 use telemetry::http::{Limits, Routes, Server};
-use workload::{Arrivals, Load, LoadConfig};
+use workload::{Arrivals, Load, LoadConfig, Prefilled};
 
 use crate::cli::Cli;
 use crate::control::ControlServer;
@@ -63,20 +63,28 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     let registered = telemetry::metrics::process(&registry)
         .and_then(|()| telemetry::metrics::build_info(&registry, "loadgen", env!("CARGO_PKG_VERSION")));
     registered.context("metrics").map_err(infrastructure)?;
-    let load = Load::start(&load_config, client_config, servers, &registry).map_err(|error| match error {
-        error @ workload::LoadError::Metrics(_) => infrastructure(error.into()),
-        error => Failure::Usage(error.into()),
-    })?;
+    let prepared =
+        Load::prepare(&load_config, client_config, servers, &registry).map_err(|error| match error {
+            error @ workload::LoadError::Metrics(_) => infrastructure(error.into()),
+            error => Failure::Usage(error.into()),
+        })?;
     let routes = Routes::with_metrics(registry).stream(
         "/v1/observations",
         "application/x-ndjson",
         telemetry::http::lines(
-            load.hub().clone(),
+            prepared.hub().clone(),
             |hub| hub.subscribe(),
             |mut reader| async move { reader.next_line().await.map(|line| (line, reader)) },
         ),
     );
     let serving = tokio::spawn(server.serve(routes, stop.clone()));
+    if cli.prefill {
+        prepared.prefill(&stop, report).await;
+        if stop.is_cancelled() {
+            return Ok(Ended::default());
+        }
+    }
+    let load = prepared.start();
     if let Some(control) = control {
         if let Ok(addr) = control.local_addr() {
             tracing::info!("control on http://{addr}/v1/load");
@@ -86,7 +94,7 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
 
     match cli.duration {
         Some(duration) => tokio::select! {
-            () = tokio::time::sleep(duration.into()) => {}
+            () = tokio::time::sleep(*duration + *cli.warm_up) => {}
             () = stop.cancelled() => {}
         },
         None => stop.cancelled().await,
@@ -103,6 +111,13 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
         wrong: summary.wrong_values() > 0 || stale,
         op_log_failed: summary.op_log.is_some_and(|log| log.failed),
     })
+}
+
+/// One line on standard error, whatever is logged.
+fn report(done: Prefilled) {
+    let Prefilled { written, failed, total } = done;
+    // A closed standard error is no failure of the run.
+    let _ = writeln!(std::io::stderr(), "prefill: {written} of {total} keys written, {failed} failed");
 }
 
 fn servers(given: &[String]) -> anyhow::Result<Vec<ServerAddr>> {
@@ -137,6 +152,7 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         ttl_jitter: cli.ttl_jitter,
         seed,
         shard: cli.shard,
+        warm_up: *cli.warm_up,
         flight_dir: Some(cli.flight_dir.clone()),
         op_log: cli.op_log.clone(),
         ..LoadConfig::default()

@@ -237,7 +237,7 @@ impl Shared {
     }
 
     /// Tells the oracles what has ended, and the world what they say; the outcome if it is another one by that.
-    fn judge(
+    pub(crate) fn judge(
         &self,
         counts: &mut OracleCounts,
         finished: &Finished,

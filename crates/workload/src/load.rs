@@ -8,7 +8,7 @@ use std::time::Duration;
 use memcache_client::{Client, ServerAddr, ServerStats};
 use observation::clock::RunClock;
 use observation::hub::Hub;
-use observation::{Event, EventKind, Record, Tick};
+use observation::{Event, EventKind, Outcome, Record, Tick};
 use prometheus::Registry;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
 use crate::op_log::{OpLog, OpLogThread};
 use crate::oracles::Oracles;
+use crate::prefill::{self, Prefilled};
 use crate::recorder::Recorder;
 use crate::shard::Shard;
 use crate::sizes::ValueSize;
@@ -76,6 +77,8 @@ pub struct LoadConfig {
     pub seed: u64,
     /// Which part of the load is made here; everything else here describes the whole.
     pub shard: Shard,
+    /// Load is made for so long before it counts in the summary.
+    pub warm_up: Duration,
     /// Where the last ops before a violation are written; `None`: nowhere.
     pub flight_dir: Option<PathBuf>,
     /// Where every op is written; `None`: nowhere.
@@ -100,6 +103,7 @@ impl Default for LoadConfig {
             ttl_jitter: Jitter::NONE,
             seed: 1,
             shard: Shard::WHOLE,
+            warm_up: Duration::ZERO,
             flight_dir: None,
             op_log: None,
         }
@@ -192,9 +196,8 @@ pub struct Load {
     client: Client,
     stop: CancellationToken,
     drivers: JoinSet<()>,
-    ticker: tokio::task::JoinHandle<Recorder>,
+    ticker: tokio::task::JoinHandle<Totals>,
     ticker_stop: CancellationToken,
-    started: Instant,
     control: LoadControl,
     flights: FlightRecorder,
     op_log: Option<OpLogThread>,
@@ -208,6 +211,16 @@ impl Load {
         servers: Vec<ServerAddr>,
         registry: &Registry,
     ) -> Result<Self, LoadError> {
+        Self::prepare(config, client_config, servers, registry).map(Prepared::start)
+    }
+
+    /// Makes everything ready, and no load yet.
+    pub fn prepare(
+        config: &LoadConfig,
+        client_config: memcache_client::Config,
+        servers: Vec<ServerAddr>,
+        registry: &Registry,
+    ) -> Result<Prepared, LoadError> {
         config.validate()?;
         let whole = config;
         let config = &config.of_shard();
@@ -250,29 +263,10 @@ impl Load {
             op_log: op_log.as_ref().map(OpLogThread::log),
         });
 
-        let stop = CancellationToken::new();
-        let started = Instant::now();
-        let mut drivers = JoinSet::new();
-        let mut recorders = Vec::new();
         let targets = Targets { arrivals: config.arrivals, mix: Arc::new(mix) };
         let control = LoadControl::new(targets, hub.clone(), Arc::clone(&metrics), has_touch);
-        for driver in build_drivers(config, &shared, &control, names.len(), started) {
-            recorders.push(Arc::clone(&driver.recorder));
-            drivers.spawn(driver.run(stop.clone()));
-        }
-        let ticker_stop = CancellationToken::new();
-        let ticker = Ticker {
-            hub: hub.clone(),
-            client: client.clone(),
-            names,
-            recorders,
-            metrics,
-            op_log: op_log.as_ref().map(OpLogThread::log),
-            config: config.clone(),
-        };
-        let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
-        tokio::spawn(host.run(ticker_stop.clone()));
-        Ok(Self { hub, client, stop, drivers, ticker, ticker_stop, started, control, flights, op_log })
+        let config = config.clone();
+        Ok(Prepared { config, hub, client, shared, control, names, metrics, host, flights, op_log })
     }
 
     /// Where the observation stream comes from.
@@ -298,11 +292,11 @@ impl Load {
                 tracing::error!(%error, "a driver died; its ops are missing from the totals");
             }
         }
-        let elapsed = self.started.elapsed();
+        let ended = Instant::now();
         self.ticker_stop.cancel();
         let totals = self.ticker.await.unwrap_or_else(|error| {
             tracing::error!(%error, "the ticker died; there are no totals");
-            Recorder::new(0)
+            Totals { counted: Recorder::new(0), since: None, warm_up_wrong_values: 0 }
         });
         self.client.close().await;
         self.flights.close().await;
@@ -310,7 +304,65 @@ impl Load {
             Some(thread) => Some(thread.finish().await),
             None => None,
         };
-        Summary { totals, elapsed, op_log }
+        Summary {
+            totals: totals.counted,
+            elapsed: totals.since.map_or(Duration::ZERO, |since| ended.saturating_duration_since(since)),
+            warm_up_wrong_values: totals.warm_up_wrong_values,
+            op_log,
+        }
+    }
+}
+
+/// A load that has not begun.
+#[derive(Debug)]
+pub struct Prepared {
+    config: LoadConfig,
+    hub: Hub,
+    client: Client,
+    shared: Arc<Shared>,
+    control: LoadControl,
+    names: Vec<String>,
+    metrics: Arc<Mutex<Metrics>>,
+    host: HostWatch,
+    flights: FlightRecorder,
+    op_log: Option<OpLogThread>,
+}
+
+impl Prepared {
+    /// Where the observation stream comes from.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Writes every key once, unless `stop` comes before; says once a second and at the end how far it is.
+    pub async fn prefill(&self, stop: &CancellationToken, report: impl FnMut(Prefilled)) -> Prefilled {
+        prefill::run(&self.shared, self.config.shard.seed(self.config.seed), stop, report).await
+    }
+
+    /// Begins. Must be called within a tokio runtime.
+    pub fn start(self) -> Load {
+        let Self { config, hub, client, shared, control, names, metrics, host, flights, op_log } = self;
+        let stop = CancellationToken::new();
+        let started = Instant::now();
+        let mut drivers = JoinSet::new();
+        let mut recorders = Vec::new();
+        for driver in build_drivers(&config, &shared, &control, names.len(), started) {
+            recorders.push(Arc::clone(&driver.recorder));
+            drivers.spawn(driver.run(stop.clone()));
+        }
+        let ticker_stop = CancellationToken::new();
+        let ticker = Ticker {
+            hub: hub.clone(),
+            client: client.clone(),
+            names,
+            recorders,
+            metrics,
+            op_log: op_log.as_ref().map(OpLogThread::log),
+            config,
+        };
+        let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
+        tokio::spawn(host.run(ticker_stop.clone()));
+        Load { hub, client, stop, drivers, ticker, ticker_stop, control, flights, op_log }
     }
 }
 
@@ -376,10 +428,39 @@ struct Ticker {
     config: LoadConfig,
 }
 
+/// What is left at the end.
+#[derive(Debug)]
+struct Totals {
+    counted: Recorder,
+    /// Begin of what is counted; `None`: the load ended within its warm-up.
+    since: Option<Instant>,
+    warm_up_wrong_values: u64,
+}
+
+impl Totals {
+    /// Adds an interval that lasted until `now`, of a load that began at `began`.
+    fn add(&mut self, interval: &Recorder, now: Instant, began: Instant, warm_up: Duration) {
+        if self.since.is_some() {
+            self.counted.add(interval);
+            return;
+        }
+        self.warm_up_wrong_values += interval.outcomes().get(Outcome::WrongValue);
+        if now.saturating_duration_since(began) >= warm_up {
+            self.since = Some(now);
+        }
+    }
+}
+
 impl Ticker {
     /// Ticks until `stop`, once more after it, and gives the totals.
-    async fn run(self, stop: CancellationToken) -> Recorder {
-        let mut totals = Recorder::new(self.names.len());
+    async fn run(self, stop: CancellationToken) -> Totals {
+        let began = Instant::now();
+        let warm_up = self.config.warm_up;
+        let mut totals = Totals {
+            counted: Recorder::new(self.names.len()),
+            since: warm_up.is_zero().then_some(began),
+            warm_up_wrong_values: 0,
+        };
         let mut interval = Recorder::new(self.names.len());
         let mut spare = Recorder::new(self.names.len());
         let mut overload = Overload::default();
@@ -406,7 +487,7 @@ impl Ticker {
             self.publish(&interval, &stats, &moment, &mut overload);
             before = stats;
             last = now;
-            totals.add(&interval);
+            totals.add(&interval, now, began, warm_up);
             if stopping {
                 return totals;
             }

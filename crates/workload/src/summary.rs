@@ -16,8 +16,10 @@ const SAMPLES_BEYOND: f64 = 10.0;
 pub struct Summary {
     /// Everything that was recorded.
     pub totals: Recorder,
-    /// How long load was made.
+    /// How long load was made; without the warm-up.
     pub elapsed: Duration,
+    /// Wrong values of the warm-up, of which nothing else is counted.
+    pub warm_up_wrong_values: u64,
     /// What became of the op log; `None`: there was none.
     pub op_log: Option<OpLogReport>,
 }
@@ -28,9 +30,9 @@ impl Summary {
         self.totals.oracles.stale + self.totals.oracles.resurrected
     }
 
-    /// Reads that carried a wrong value.
+    /// Replies that carried a wrong value; those of the warm-up too.
     pub fn wrong_values(&self) -> u64 {
-        self.totals.outcomes().get(observation::Outcome::WrongValue)
+        self.totals.outcomes().get(observation::Outcome::WrongValue) + self.warm_up_wrong_values
     }
 }
 
@@ -134,7 +136,8 @@ mod tests {
         totals.oracles.resurrected = 2;
         totals.oracles.counter_resets = 1;
         let op_log = Some(OpLogReport { written: 7, dropped: 2, lost: 1, failed: true });
-        let text = Summary { totals, elapsed: Duration::from_secs(2), op_log }.to_string();
+        let elapsed = Duration::from_secs(2);
+        let text = Summary { totals, elapsed, warm_up_wrong_values: 0, op_log }.to_string();
         let expected = "\
 1000 ops in 2.0 s: 495 ok/s, 10 errors (1.000 %), 0 wrong values
 stale: 3 reads of a version that a newer one had replaced, up to 1500.000 ms before

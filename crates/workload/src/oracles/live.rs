@@ -117,7 +117,7 @@ async fn a_violation_leaves_the_ops_before_it_and_the_op_log_has_them_all() {
     let head: FlightHead = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert!(["wrong_key", "foreign"].contains(&head.found.as_str()), "{head:?}");
     let last: OpLine = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!((last.outcome, last.server.as_deref()), (Outcome::WrongValue, Some("fake")));
+    assert_eq!((last.outcome, last.home.as_str()), (Outcome::WrongValue, "fake"));
     assert!(last.started_us >= last.intended_us && last.ended_us > last.started_us);
 
     let mut log = OpLogReader::open(&dir.path().join("ops")).unwrap();
