@@ -129,7 +129,9 @@ impl Counter {
         };
         let ceiling = known.base.saturating_add(known.possible);
         if value > ceiling {
-            let expected = format!("at most {ceiling}: no more counts were attempted");
+            let expected = format!(
+                "at most {ceiling}: no more counts were attempted here (several generators need --shard)"
+            );
             findings.violation = Some(violation(IntegrityKind::ExtraIncrements, expected, value));
             self.begin_epoch(None);
         } else if value > floor {
