@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use memcache_client::{BreakerConfig, Config, PoolConfig, Routing, ServerAddr};
 use prometheus::Registry;
 use telemetry::http::{Limits, Routes, Server};
-use workload::{Arrivals, Load, LoadConfig, Prefilled};
+use workload::{Arrivals, Load, LoadConfig, Prefilled, Summary};
 
 use crate::cli::Cli;
 use crate::control::ControlServer;
@@ -106,11 +106,17 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     }
     // A closed standard output (`| head`) is no failure of the run.
     let _ = write!(std::io::stdout(), "{summary}");
-    let stale = cli.fail_on_stale && summary.stale_reads() > 0;
-    Ok(Ended {
-        wrong: summary.wrong_values() > 0 || stale,
-        op_log_failed: summary.op_log.is_some_and(|log| log.failed),
-    })
+    Ok(Ended::new(&summary, cli.fail_on_stale))
+}
+
+impl Ended {
+    fn new(summary: &Summary, fail_on_stale: bool) -> Self {
+        let stale = fail_on_stale && summary.stale_reads() > 0;
+        Self {
+            wrong: summary.wrong_values() > 0 || stale,
+            op_log_failed: summary.op_log.is_some_and(|log| log.failed),
+        }
+    }
 }
 
 /// One line on standard error, whatever is logged.
@@ -183,6 +189,8 @@ fn client_config(cli: &Cli, seed: u64) -> Config {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use workload::op_log::OpLogReport;
+    use workload::recorder::Recorder;
     use workload::{Jitter, KeyDist};
 
     use super::*;
@@ -202,6 +210,29 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<LoadConfig, clap::Error> {
         Cli::try_parse_from([&["loadgen"], args].concat()).map(|cli| load_config(&cli, 1))
+    }
+
+    #[test]
+    fn stale_reads_fail_a_run_only_on_request_and_a_broken_op_log_shows() {
+        let mut summary = Summary {
+            totals: Recorder::new(1),
+            elapsed: std::time::Duration::from_secs(1),
+            warm_up_wrong_values: 0,
+            op_log: None,
+        };
+        let ended = |summary: &Summary, fail| {
+            let ended = Ended::new(summary, fail);
+            (ended.wrong, ended.op_log_failed)
+        };
+        assert_eq!(ended(&summary, true), (false, false));
+        summary.totals.oracles.stale = 1;
+        assert_eq!((ended(&summary, false), ended(&summary, true)), ((false, false), (true, false)));
+        summary.totals.oracles = Default::default();
+        summary.totals.oracles.resurrected = 1;
+        assert_eq!((ended(&summary, false).0, ended(&summary, true).0), (false, true));
+        summary.op_log = Some(OpLogReport { failed: true, ..OpLogReport::default() });
+        summary.warm_up_wrong_values = 1;
+        assert_eq!(ended(&summary, false), (true, true));
     }
 
     #[test]
