@@ -1,21 +1,26 @@
 //! What was typed. `run` says what it means.
 
-use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use humantime::Duration;
-use memcache_client::{Driver, OnOpen};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
-use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Profile, Rate, ValueSize};
+use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Profile, Rate, Shard, ValueSize};
+
+use crate::client::ClientArgs;
+use crate::control::ControlAddr;
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, after_help = EXAMPLES, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(name = "loadgen", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// Something else than load
+    /// Something else than making load
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Servers as HOST:PORT or NAME=HOST:PORT, comma-separated or repeated [default: the three proxies
+    /// Servers as HOST:PORT, unix:/PATH or NAME=one of these, comma-separated or repeated [default: the three proxies
     /// memcached1..3 on 127.0.0.1:21211-21213]
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Target")]
     pub servers: Vec<String>,
@@ -71,44 +76,44 @@ pub struct Cli {
     /// How far times to live differ from --ttl, 0% to 100% of it; memcached counts in whole seconds
     #[arg(long, value_name = "PERCENT", default_value = "0%", help_heading = "Load")]
     pub ttl_jitter: Jitter,
-    /// End after this long [default: until SIGINT or SIGTERM]
+    /// Be one of N generators of the same load: I/N takes a part of the rate, the concurrency and the keys (those whose
+    /// number leaves the remainder I-1). Give all of them the same flags and --seed
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true, help_heading = "Load")]
+    pub shard: Shard,
+    /// Write every key once before the load begins
+    #[arg(long, help_heading = "Load")]
+    pub prefill: bool,
+    /// Make load for this long before it counts in the summary; wrong values count always, and so do metrics
+    #[arg(long, value_name = "DURATION", default_value = "0s", help_heading = "Load")]
+    pub warm_up: Duration,
+    /// End after this long, the warm-up not included [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", help_heading = "Load")]
     pub duration: Option<Duration>,
     /// The same seed draws the same ops, keys, sizes and arrivals [default: random, printed]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub seed: Option<u64>,
 
-    /// How the client speaks: meta (ours) or memcache-async (the crate of that name)
-    #[arg(long, value_name = "NAME", default_value = "meta", help_heading = "Client")]
-    pub driver: Driver,
-    /// Deadline of one attempt
-    #[arg(long, value_name = "DURATION", default_value = "250ms", help_heading = "Client")]
-    pub op_timeout: Duration,
-    /// Limit of one dial
-    #[arg(long, value_name = "DURATION", default_value = "250ms", help_heading = "Client")]
-    pub connect_timeout: Duration,
-    /// Connections per server at most
-    #[arg(long, value_name = "N", default_value_t = 32, help_heading = "Client")]
-    pub pool_size: usize,
-    /// Retries after a failed attempt of an idempotent op, under a budget of 10 %
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Client")]
-    pub retries: u32,
-    /// When a server's breaker is open: failover (to the next server) or fail-fast (an error at once)
-    #[arg(long, value_name = "WHAT", default_value = "failover", help_heading = "Client")]
-    pub on_open: OnOpen,
-    /// Time that a breaker stays open before it probes
-    #[arg(long, value_name = "DURATION", default_value = "5s", help_heading = "Breaker")]
-    pub breaker_open: Duration,
-    /// Timeouts in a row that open a breaker; 0: rule off
-    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Breaker")]
-    pub breaker_timeouts: u32,
-    /// No breakers at all
-    #[arg(long, help_heading = "Breaker")]
-    pub no_breaker: bool,
+    /// The client under test.
+    #[command(flatten)]
+    pub client: ClientArgs,
 
     /// Where /metrics, /healthz and /v1/observations are served: :PORT, PORT or HOST:PORT; port 0: any free one
     #[arg(long, value_name = "ADDR", default_value = ":9090", help_heading = "Output")]
     pub metrics_port: ListenAddr,
+    /// Change the rate and the mix while the load runs: GET and PUT /v1/load with {"rate": OPS_PER_S, "mix": LIST} here.
+    /// Loopback only
+    #[arg(long, value_name = "127.0.0.1:PORT", help_heading = "Output")]
+    pub control: Option<ControlAddr>,
+    /// Write every op to FILE, zstd-compressed; read it with `loadgen op-log FILE`
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub op_log: Option<PathBuf>,
+    /// Where the last ops before a wrong value, a stale read or a resurrected delete are written, as
+    /// flight-<unix ms>-<n>.ndjson, at most 16 files
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Output")]
+    pub flight_dir: PathBuf,
+    /// Exit with 5 too when a read was stale: older than what was acknowledged, or deleted, before it began
+    #[arg(long, help_heading = "Output")]
+    pub fail_on_stale: bool,
     /// Threads
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024), global = true, help_heading = "Output")]
     pub max_procs: u16,
@@ -117,11 +122,19 @@ pub struct Cli {
     pub log_format: LogFormat,
 }
 
-/// What else this program does.
+/// What else the program does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the open loop without a client or a server: is this machine fast enough for a rate?
     CheckGenerator(CheckGenerator),
+    /// Print what --op-log wrote. Exit code 1: the file is cut or damaged, and what could be read was printed
+    OpLog {
+        /// The file
+        file: PathBuf,
+        /// One line an op for people, one JSON object an op, or counts and latencies of all
+        #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+        format: OpLogFormat,
+    },
 }
 
 /// An open loop of ops that end at once.
@@ -138,6 +151,17 @@ pub struct CheckGenerator {
     pub arrivals: ArrivalKind,
 }
 
+/// Form in which an op log is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OpLogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Ndjson,
+    /// Counts and latencies.
+    Summary,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   loadgen                                     100 workers against the proxies on 127.0.0.1:21211-21213
@@ -148,4 +172,5 @@ Examples:
   loadgen check-generator --rate 20000        how far starts lie behind on this machine, without a network
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
-Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read.";
+Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be
+written to its end.";

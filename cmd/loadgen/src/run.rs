@@ -4,22 +4,25 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use memcache_client::{BreakerConfig, Config, PoolConfig, Routing, ServerAddr};
+use memcache_client::ServerAddr;
 use prometheus::Registry;
 use telemetry::http::{Limits, Routes, Server};
-use workload::{Arrivals, Load, LoadConfig, Profile};
+use workload::{Arrivals, Load, LoadConfig, Prefilled, Profile, Summary};
 
 use crate::cli::{CheckGenerator, Cli, Command};
+use crate::control::ControlServer;
 
 /// Servers that are meant when none are given: the proxies of the lab and of the compose file.
 const DEFAULT_SERVERS: [&str; 3] =
     ["memcached1=127.0.0.1:21211", "memcached2=127.0.0.1:21212", "memcached3=127.0.0.1:21213"];
 
 /// How a run came to its end.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Ended {
-    /// Reads that carried a wrong value.
-    pub wrong_values: u64,
+    /// Something was wrong with what was read.
+    pub wrong: bool,
+    /// The op log could not be written to its end.
+    pub op_log_failed: bool,
 }
 
 /// Why there was no run.
@@ -39,45 +42,62 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     let servers = servers(&cli.servers).map_err(Failure::Usage)?;
     let seed = cli.seed.unwrap_or_else(rand::random);
     let load_config = load_config(&cli, seed);
-    let client_config = client_config(&cli, seed);
-    client_config.validate().map_err(|error| Failure::Usage(error.into()))?;
+    let client_config = cli.client.config(seed).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
 
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
     // The port first: nothing else may have begun when it is taken.
     let server =
         Server::bind(&cli.metrics_port, Limits::default()).await.map_err(|e| infrastructure(e.into()))?;
+    let control = match cli.control {
+        Some(addr) => Some(ControlServer::bind(addr).await.map_err(infrastructure)?),
+        None => None,
+    };
     let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
     tracing::info!("metrics on {}/metrics, seed {seed}", server.local_url());
 
     let patience = cli.wait.into();
     tokio::select! {
-        ready = workload::wait_for_servers(&servers, patience) => ready.map_err(|e| infrastructure(e.into()))?,
-        () = stop.cancelled() => return Ok(Ended { wrong_values: 0 }),
+        ready = workload::wait_for_servers(&servers, &client_config, patience) => ready.map_err(|e| infrastructure(e.into()))?,
+        () = stop.cancelled() => return Ok(Ended::default()),
     }
 
     let registry = Registry::new();
     let registered = telemetry::metrics::process(&registry)
         .and_then(|()| telemetry::metrics::build_info(&registry, "loadgen", env!("CARGO_PKG_VERSION")));
     registered.context("metrics").map_err(infrastructure)?;
-    let load = Load::start(&load_config, client_config, servers, &registry).map_err(|error| match error {
-        error @ workload::LoadError::Metrics(_) => infrastructure(error.into()),
-        error => Failure::Usage(error.into()),
-    })?;
+    let prepared =
+        Load::prepare(&load_config, client_config, servers, &registry).map_err(|error| match error {
+            error @ workload::LoadError::Metrics(_) => infrastructure(error.into()),
+            error => Failure::Usage(error.into()),
+        })?;
     let routes = Routes::with_metrics(registry).stream(
         "/v1/observations",
         "application/x-ndjson",
         telemetry::http::lines(
-            load.hub().clone(),
+            prepared.hub().clone(),
             |hub| hub.subscribe(),
             |mut reader| async move { reader.next_line().await.map(|line| (line, reader)) },
         ),
     );
     let serving = tokio::spawn(server.serve(routes, stop.clone()));
+    if cli.prefill {
+        prepared.prefill(&stop, report).await;
+        if stop.is_cancelled() {
+            return Ok(Ended::default());
+        }
+    }
+    let load = prepared.start();
+    if let Some(control) = control {
+        if let Ok(addr) = control.local_addr() {
+            tracing::info!("control on http://{addr}/v1/load");
+        }
+        tokio::spawn(control.serve(load.control(), stop.clone()));
+    }
 
     match duration(&cli) {
         Some(duration) => tokio::select! {
-            () = tokio::time::sleep(duration) => {}
+            () = tokio::time::sleep(duration + *cli.warm_up) => {}
             () = stop.cancelled() => {}
         },
         None => stop.cancelled().await,
@@ -89,7 +109,24 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     }
     // A closed standard output (`| head`) is no failure of the run.
     let _ = write!(std::io::stdout(), "{summary}");
-    Ok(Ended { wrong_values: summary.wrong_values() })
+    Ok(Ended::new(&summary, cli.fail_on_stale))
+}
+
+impl Ended {
+    fn new(summary: &Summary, fail_on_stale: bool) -> Self {
+        let stale = fail_on_stale && summary.stale_reads() > 0;
+        Self {
+            wrong: summary.wrong_values() > 0 || stale,
+            op_log_failed: summary.op_log.is_some_and(|log| log.failed),
+        }
+    }
+}
+
+/// One line on standard error, whatever is logged.
+fn report(done: Prefilled) {
+    let Prefilled { written, failed, total } = done;
+    // A closed standard error is no failure of the run.
+    let _ = writeln!(std::io::stderr(), "prefill: {written} of {total} keys written, {failed} failed");
 }
 
 async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Failure> {
@@ -109,7 +146,7 @@ async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Fai
         }
         () = stop.cancelled() => {}
     }
-    Ok(Ended { wrong_values: 0 })
+    Ok(Ended::default())
 }
 
 /// How long the run lasts; `None`: until a signal.
@@ -126,12 +163,15 @@ fn servers(given: &[String]) -> anyhow::Result<Vec<ServerAddr>> {
 
 fn server(text: &str) -> anyhow::Result<ServerAddr> {
     let (name, addr) = text.split_once('=').unwrap_or((text, text));
+    if addr.strip_prefix("unix:").is_some_and(|path| path.starts_with('/')) && !name.is_empty() {
+        return Ok(ServerAddr { name: name.to_owned(), addr: addr.to_owned() });
+    }
     let port = addr.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
     match port {
         Some((true, Ok(1..))) if !name.is_empty() => {
             Ok(ServerAddr { name: name.to_owned(), addr: addr.to_owned() })
         }
-        _ => Err(anyhow!("--servers: {text:?} is not HOST:PORT or NAME=HOST:PORT")),
+        _ => Err(anyhow!("--servers: {text:?} is not HOST:PORT, unix:/PATH or NAME=one of these")),
     }
 }
 
@@ -153,34 +193,19 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         ttl: Some(*cli.ttl).filter(|ttl| !ttl.is_zero()),
         ttl_jitter: cli.ttl_jitter,
         seed,
+        shard: cli.shard,
+        warm_up: *cli.warm_up,
+        flight_dir: Some(cli.flight_dir.clone()),
+        op_log: cli.op_log.clone(),
         ..LoadConfig::default()
-    }
-}
-
-fn client_config(cli: &Cli, seed: u64) -> Config {
-    let defaults = Config::default();
-    let breaker = BreakerConfig {
-        consecutive_timeouts: Some(cli.breaker_timeouts).filter(|n| *n > 0),
-        open: cli.breaker_open.into(),
-        ..BreakerConfig::default()
-    };
-    Config {
-        op_timeout: cli.op_timeout.into(),
-        total_timeout: defaults.total_timeout.max(*cli.op_timeout),
-        connect_timeout: cli.connect_timeout.into(),
-        pool: PoolConfig { max: cli.pool_size, ..PoolConfig::default() },
-        breaker: (!cli.no_breaker).then_some(breaker),
-        routing: Routing { on_open: cli.on_open, ..Routing::default() },
-        retries: cli.retries,
-        driver: cli.driver,
-        seed,
-        ..defaults
     }
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use workload::op_log::OpLogReport;
+    use workload::recorder::Recorder;
     use workload::{Jitter, KeyDist};
 
     use super::*;
@@ -234,6 +259,29 @@ mod tests {
     }
 
     #[test]
+    fn stale_reads_fail_a_run_only_on_request_and_a_broken_op_log_shows() {
+        let mut summary = Summary {
+            totals: Recorder::new(1),
+            elapsed: std::time::Duration::from_secs(1),
+            warm_up_wrong_values: 0,
+            op_log: None,
+        };
+        let ended = |summary: &Summary, fail| {
+            let ended = Ended::new(summary, fail);
+            (ended.wrong, ended.op_log_failed)
+        };
+        assert_eq!(ended(&summary, true), (false, false));
+        summary.totals.oracles.stale = 1;
+        assert_eq!((ended(&summary, false), ended(&summary, true)), ((false, false), (true, false)));
+        summary.totals.oracles = Default::default();
+        summary.totals.oracles.resurrected = 1;
+        assert_eq!((ended(&summary, false).0, ended(&summary, true).0), (false, true));
+        summary.op_log = Some(OpLogReport { failed: true, ..OpLogReport::default() });
+        summary.warm_up_wrong_values = 1;
+        assert_eq!(ended(&summary, false), (true, true));
+    }
+
+    #[test]
     fn flags_say_what_load_is_made_of() {
         let load = parse(&[]).unwrap();
         assert_eq!((load.mix, load.key_dist, load.ttl_jitter), (None, KeyDist::Hot, Jitter::NONE));
@@ -257,6 +305,8 @@ mod tests {
             (&["--key-dist", "zipf"], &["--key-dist", "zipf:0.99"]),
             (&["--value-size", "lognormal:3"], &["--value-size", "lognormal:300,1.2"]),
             (&["--ttl-jitter", "0.1"], &["--ttl-jitter", "10%"]),
+            (&["--control", "0.0.0.0:9095"], &["--control", "must be loopback"]),
+            (&["--shard", "3/2"], &["--shard", "such as 2/3"]),
         ] {
             let error = parse(args).unwrap_err();
             assert_eq!(error.exit_code(), 2);

@@ -132,6 +132,18 @@ pub struct LoadSettings {
     pub keys: u64,
     /// Seed of keys, ops and arrivals.
     pub seed: u64,
+    /// Which of several generators this is; rate, concurrency and keys are its own part. Absent: the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardSettings>,
+}
+
+/// One of several load generators of the same experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardSettings {
+    /// From 1.
+    pub number: u32,
+    /// How many there are.
+    pub count: u32,
 }
 
 /// Open loop: ops start when the schedule says so. Closed loop: when a worker is free.
@@ -346,6 +358,37 @@ pub enum EventKind {
         /// What came, shortened and escaped.
         got: String,
     },
+    /// A read gave an older version than one that was acknowledged before it began.
+    StaleRead {
+        /// The key asked for.
+        key: String,
+        /// The version that came.
+        got: u64,
+        /// The first version known to have replaced it.
+        newer: u64,
+        /// From that one's acknowledgement to the begin of the read.
+        age_us: u64,
+        /// The read or that write was served by another than the key's home server.
+        elsewhere: bool,
+    },
+    /// A read gave a value although its delete was acknowledged before the read began.
+    Resurrected {
+        /// The key asked for.
+        key: String,
+        /// The version that came.
+        got: u64,
+        /// From the delete's acknowledgement to the begin of the read.
+        age_us: u64,
+        /// The read or the delete was served by another than the key's home server.
+        elsewhere: bool,
+    },
+    /// A counter began anew: evicted, expired, or its server restarted.
+    CounterReset {
+        /// The counter.
+        key: String,
+        /// What it answered; absent: nothing, it shows by the answers to others.
+        value: Option<u64>,
+    },
     /// The target rate changed.
     Rate {
         /// ops/s before.
@@ -380,6 +423,13 @@ pub enum IntegrityKind {
     Corrupt,
     /// Not a value of this workload at all.
     Foreign,
+    /// A counter below what was acknowledged.
+    LostIncrements,
+    /// A counter above what was attempted.
+    ExtraIncrements,
+    /// A way that this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 #[cfg(test)]
@@ -394,6 +444,22 @@ mod tests {
         assert_eq!(h.quantile_us(0.99), Some(200));
         assert_eq!(h.quantile_us(1.0), Some(5000));
         assert_eq!(Histogram::default().quantile_us(0.5), None);
+    }
+
+    #[test]
+    fn findings_of_a_later_version_are_read_as_unknown() {
+        let event = |text: &str| serde_json::from_str::<EventKind>(text).unwrap();
+        assert_eq!(event(r#"{"kind":"of_tomorrow","key":"k"}"#), EventKind::Unknown);
+        let text = r#"{"kind":"integrity","violation":"of_tomorrow","key":"k","expected":"","got":""}"#;
+        let EventKind::Integrity { violation, .. } = event(text) else { panic!("{text}") };
+        assert_eq!(violation, IntegrityKind::Unknown);
+        let text = r#"{"kind":"stale_read","key":"k","got":3,"newer":5,"age_us":70,"elsewhere":true}"#;
+        let stale = EventKind::StaleRead { key: "k".into(), got: 3, newer: 5, age_us: 70, elsewhere: true };
+        assert_eq!(event(text), stale);
+        assert_eq!(
+            event(r#"{"kind":"counter_reset","key":"k"}"#),
+            EventKind::CounterReset { key: "k".into(), value: None }
+        );
     }
 
     #[test]

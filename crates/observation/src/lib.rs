@@ -2,7 +2,7 @@
 //! an NDJSON stream ([`hub`], [`ndjson`]) and an append-only journal file ([`journal`]).
 //!
 //! This crate is the only place where run records are serializable. A source of observations (any memcache
-//! client, in any language) emits [`Hello`], [`Tick`] and [`Event`]; the scenario runner adds [`Run`],
+//! client, in any language) emits [`Hello`], [`Tick`], [`Event`] and, if it can, [`Host`]; the scenario runner adds [`Run`],
 //! [`Phase`], [`Fault`], [`Canary`], [`Dose`], [`Note`], [`Gap`] and [`End`].
 //!
 //! Rules: unknown fields and unknown record types are ignored by readers; times are microseconds of a
@@ -10,16 +10,21 @@
 
 mod client;
 pub mod clock;
+mod host;
 pub mod hub;
 pub mod journal;
 pub mod ndjson;
+mod ops;
 mod outcome;
 mod run;
 
 pub use client::{
     Arrivals, BreakerSettings, BreakerState, ClientInfo, Event, EventKind, Hello, Histogram, IntegrityKind,
-    LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick, Settings, Tick,
+    LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick, Settings,
+    ShardSettings, Tick,
 };
+pub use host::{Host, Stall};
+pub use ops::{FlightHead, OpLine, OpLogHead};
 pub use outcome::{Counts, Outcome};
 pub use run::{Canary, Dose, End, EndStatus, Fault, FaultState, Gap, Note, Phase, PhaseKind, Run, RunPhases};
 
@@ -38,6 +43,8 @@ pub enum Record {
     Tick(Tick),
     /// Something that has a moment of its own.
     Event(Event),
+    /// The machine under the load generator, once a second.
+    Host(Host),
     /// First line of a journal written by the scenario runner.
     Run(Box<Run>),
     /// A phase began.
@@ -57,4 +64,23 @@ pub enum Record {
     /// A type that this version does not know; kept so that a reader can count it.
     #[serde(other)]
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_later_version_is_unknown_and_a_host_with_gaps_is_one() {
+        let read = |text: &str| serde_json::from_str::<Record>(text).unwrap();
+        assert_eq!(read(r#"{"type":"of_tomorrow","at_us":1}"#), Record::Unknown);
+        let stall = Some(Stall { some_us: 3, full_us: 0 });
+        let host = Host { at_us: 7, io: stall, ..Host::default() };
+        assert_eq!(
+            read(r#"{"type":"host","at_us":7,"io":{"some_us":3},"of_tomorrow":1}"#),
+            Record::Host(host.clone())
+        );
+        let text = serde_json::to_string(&Record::Host(host)).unwrap();
+        assert!(!text.contains("null") && !text.contains("steal"), "{text}");
+    }
 }

@@ -108,6 +108,7 @@ fn settings(on_open: OnOpen) -> Settings {
             workload: "mixed".to_owned(),
             keys: 1000,
             seed: 1,
+            shard: None,
         },
     }
 }

@@ -79,7 +79,7 @@ pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Generator
     let stop = CancellationToken::new();
     let start = Instant::now();
     let (mut drivers, mut recorders, mut schedules) = (JoinSet::new(), Vec::new(), Vec::new());
-    for (pace, _) in load::paces(&config, 0, start, &changes) {
+    for (pace, _) in load::paces(&config, 0, start, changes) {
         recorders.push(Arc::clone(&pace.recorder));
         schedules.extend(pace.schedule.clone());
         drivers.spawn(run(pace, stop.clone()));

@@ -3,11 +3,13 @@
 use memcache_client::breaker::State;
 use memcache_client::{Config, OnOpen, Outcome, ServerAddr, ServerStats};
 use observation::{
-    Arrivals, BreakerSettings, BreakerState, ClientInfo, Hello, LoadKind, LoadSettings, PoolTick, RatioRule,
-    RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings,
+    Arrivals, BreakerSettings, BreakerState, ClientInfo, Hello, LoadKind, LoadSettings, OpLogHead, PoolTick,
+    RatioRule, RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings, ShardSettings,
 };
 
 use crate::load::LoadConfig;
+use crate::mix::OpKind;
+use crate::shard::Shard;
 
 pub(crate) fn outcome(outcome: Outcome) -> observation::Outcome {
     use observation::Outcome as O;
@@ -106,6 +108,20 @@ pub(crate) fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) 
     }
 }
 
+/// Head of the op log, whose clock begins now.
+pub(crate) fn op_log_head(load: &LoadConfig, instance: String, servers: &[String]) -> OpLogHead {
+    OpLogHead {
+        format: OpLogHead::FORMAT.to_owned(),
+        v: OpLogHead::VERSION,
+        instance,
+        wall_ms: observation::clock::wall_ms(),
+        seed: load.seed,
+        servers: servers.to_vec(),
+        ops: OpKind::ALL.map(|kind| kind.name().to_owned()).to_vec(),
+        outcomes: observation::Outcome::ALL.to_vec(),
+    }
+}
+
 fn load_settings(load: &LoadConfig) -> LoadSettings {
     let arrivals = match load.arrivals {
         crate::Arrivals::Closed => None,
@@ -120,6 +136,8 @@ fn load_settings(load: &LoadConfig) -> LoadSettings {
         workload: load.ops(),
         keys: load.keys as u64,
         seed: load.seed,
+        shard: (load.shard != Shard::WHOLE)
+            .then(|| ShardSettings { number: load.shard.number(), count: load.shard.count() }),
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! A driver is one task with its own random source, schedule and recorder; several of them share the client.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,16 +11,22 @@ use memcache_client::Client;
 use observation::Outcome;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use smallvec::{SmallVec, smallvec};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarm;
 use crate::arrivals::pacer::{Pace, Pacer, Step};
-use crate::events::EventSink;
+use crate::events::{BadRead, EventSink};
+use crate::flight::Ring;
 use crate::keys::{KeyDistribution, KeyTable};
 use crate::mix::{Mix, OpKind};
-use crate::op::{Finished, PlannedOp};
+use crate::op::{Finished, KeyResult, Planned, PlannedOp};
+use crate::op_log::OpLog;
+use crate::oracles::{Fate, OracleCounts, Oracles};
 use crate::recorder::{Ended, Recorder};
 use crate::sizes::ValueSize;
+use crate::trace::OpTrace;
 use crate::ttl::Ttl;
 use crate::values;
 
@@ -33,8 +38,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct Shared {
     /// The client under test.
     pub client: Client,
-    /// Which ops.
-    pub mix: Mix,
     /// Keys of values.
     pub table: KeyTable,
     /// Keys of counters; kept apart, because a counter's value is not one of ours.
@@ -43,10 +46,12 @@ pub struct Shared {
     pub value_size: ValueSize,
     /// Time to live of what is written.
     pub ttl: Ttl,
-    /// Version of the next value; grows over all drivers.
-    pub version: AtomicU64,
+    /// What must hold between ops; also gives the versions of values, which grow over all drivers.
+    pub oracles: Oracles,
     /// Where wrong values are reported.
     pub events: EventSink,
+    /// Where every op is written, if it is.
+    pub(crate) op_log: Option<OpLog>,
 }
 
 /// One task's part of the load.
@@ -54,12 +59,18 @@ pub struct Shared {
 pub struct Driver {
     /// What it shares with the others.
     pub shared: Arc<Shared>,
+    /// Which ops.
+    pub mix: Arc<Mix>,
+    /// The same, as it changes.
+    pub(crate) mixes: watch::Receiver<Arc<Mix>>,
     /// Its own random source.
     pub rng: ChaCha8Rng,
     /// Which keys.
     pub keys: Box<dyn KeyDistribution>,
     /// What it did since the last tick.
     pub recorder: Arc<Mutex<Recorder>>,
+    /// Its last ops.
+    pub(crate) ring: Ring,
 }
 
 impl Driver {
@@ -73,6 +84,9 @@ impl Driver {
                 Step::Stopped => break,
                 Step::Ended(finished) => self.record(finished),
                 Step::Start(start) => {
+                    if self.mixes.has_changed().unwrap_or(false) {
+                        self.mix = Arc::clone(&self.mixes.borrow_and_update());
+                    }
                     let (op, client, recorder) = (self.plan(), &shared.client, &*recorder);
                     in_flight.push(async move {
                         start.count(recorder);
@@ -93,34 +107,39 @@ impl Driver {
         }
     }
 
-    fn plan(&mut self) -> PlannedOp {
+    fn plan(&mut self) -> Planned {
         let shared = Arc::clone(&self.shared);
-        let op = shared.mix.draw(&mut self.rng);
-        let mut key = || shared.table.key(self.keys.draw(&mut self.rng));
-        match op.kind {
-            OpKind::Get => PlannedOp::Get(key()),
-            OpKind::Delete => PlannedOp::Delete(key()),
-            OpKind::MultiGet => PlannedOp::MultiGet((0..op.keys).map(|_| key()).collect()),
-            OpKind::Touch => PlannedOp::Touch(key(), shared.ttl.draw(&mut self.rng)),
+        let oracles = &shared.oracles;
+        let op = self.mix.draw(&mut self.rng);
+        if op.kind == OpKind::Incr {
+            let n = self.rng.random_range(0..shared.counters.len());
+            let token = Some(oracles.plan_incr(n));
+            let op = PlannedOp::Incr(shared.counters.key(n));
+            return Planned { op, numbers: smallvec![n], tick: 0, token };
+        }
+        let numbers: SmallVec<[usize; 1]> = (0..op.keys).map(|_| self.keys.draw(&mut self.rng)).collect();
+        let (n, key) = (numbers[0], shared.table.key(numbers[0]));
+        let (tick, op) = match op.kind {
+            OpKind::Get | OpKind::Incr => (oracles.plan_read(), PlannedOp::Get(key)),
+            OpKind::Delete => (oracles.plan_delete(n), PlannedOp::Delete(key)),
+            OpKind::MultiGet => {
+                let keys = numbers.iter().map(|n| shared.table.key(*n)).collect();
+                (oracles.plan_read(), PlannedOp::MultiGet(keys))
+            }
+            OpKind::Touch => (0, PlannedOp::Touch(key, shared.ttl.draw(&mut self.rng))),
             OpKind::Set | OpKind::Add => {
-                let key = key();
-                let version = shared.version.fetch_add(1, Ordering::Relaxed);
+                let version = oracles.plan_write(n);
                 let value = values::encode(key.as_bytes(), version, shared.value_size.draw(&mut self.rng));
                 let ttl = shared.ttl.draw(&mut self.rng);
-                match op.kind {
-                    OpKind::Set => PlannedOp::Set(key, value, ttl),
-                    _ => PlannedOp::Add(key, value, ttl),
-                }
+                let planned = if op.kind == OpKind::Set { PlannedOp::Set } else { PlannedOp::Add };
+                (version, planned(key, value, ttl))
             }
-            OpKind::Incr => {
-                let n = self.rng.random_range(0..shared.counters.len());
-                PlannedOp::Incr(shared.counters.key(n))
-            }
-        }
+        };
+        Planned { op, numbers, tick, token: None }
     }
 
-    fn record(&self, finished: Finished) {
-        let mut recorder = self.recorder();
+    fn record(&mut self, finished: Finished) {
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         let latency_us = micros(finished.ended.saturating_duration_since(finished.intended));
         let service_us = micros(finished.ended.saturating_duration_since(finished.started));
         // The schedule counted the multi-get once; it stands for its keys.
@@ -130,18 +149,97 @@ impl Driver {
         for attempt in &finished.attempts {
             recorder.attempted(attempt.server, attempt.outcome);
         }
-        for result in &finished.results {
-            let mut outcome = result.outcome;
+        for (number, result) in finished.numbers.iter().zip(&finished.results) {
+            let mut trace = self.shared.trace(&finished, *number, result);
+            self.ring.push(trace);
             if let Some(violation) = &result.violation {
-                outcome = Outcome::WrongValue;
-                self.shared.events.wrong_value(result.home, &result.key, violation);
+                self.shared.events.wrong_value(result.home, &result.key, violation, &self.ring);
             }
-            recorder.ended(Ended { kind: finished.kind, home: result.home, outcome, latency_us, service_us });
+            if let Some(outcome) =
+                self.shared.judge(&mut recorder.oracles, &finished, *number, result, &self.ring)
+            {
+                trace.outcome = outcome;
+            }
+            if let Some(log) = &self.shared.op_log {
+                log.push(trace);
+            }
+            let (kind, home, outcome) = (finished.kind, result.home, trace.outcome);
+            recorder.ended(Ended { kind, home, outcome, latency_us, service_us });
+        }
+    }
+}
+
+impl Shared {
+    /// What is kept of one op.
+    fn trace(&self, finished: &Finished, number: usize, result: &KeyResult) -> OpTrace {
+        let version = match finished.kind {
+            OpKind::Get | OpKind::MultiGet => result.version,
+            OpKind::Set | OpKind::Add => Some(finished.tick),
+            OpKind::Incr => result.counter,
+            OpKind::Delete | OpKind::Touch => None,
+        };
+        // The attempts of a multi-get are not those of one key.
+        let last = finished.attempts.last().filter(|_| finished.kind != OpKind::MultiGet);
+        OpTrace {
+            kind: finished.kind,
+            outcome: if result.violation.is_some() { Outcome::WrongValue } else { result.outcome },
+            key: if finished.kind == OpKind::Incr { &self.counters } else { &self.table }.number(number),
+            home: result.home as u32,
+            server: last.map(|last| last.server as u32),
+            version,
+            intended_us: self.events.at_us(finished.intended),
+            lag_us: micros(finished.started.saturating_duration_since(finished.intended)),
+            latency_us: micros(finished.ended.saturating_duration_since(finished.intended)),
         }
     }
 
-    fn recorder(&self) -> MutexGuard<'_, Recorder> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells the oracles what has ended, and the world what they say; the outcome if it is another one by that.
+    pub(crate) fn judge(
+        &self,
+        counts: &mut OracleCounts,
+        finished: &Finished,
+        number: usize,
+        result: &KeyResult,
+        ring: &Ring,
+    ) -> Option<Outcome> {
+        let Shared { oracles, events, .. } = self;
+        let elsewhere = finished.attempts.last().is_some_and(|last| last.server != result.home);
+        match finished.kind {
+            OpKind::Set | OpKind::Add | OpKind::Delete => {
+                let acknowledges = oracles.acknowledges() || finished.kind == OpKind::Add;
+                let attempts = finished.attempts.iter().map(|attempt| attempt.outcome);
+                let fate = Fate::new(result.outcome, attempts, acknowledges);
+                oracles.changed(number, finished.tick, fate, elsewhere, events.at_us(finished.ended));
+            }
+            OpKind::Get | OpKind::MultiGet => {
+                let version = result.version?;
+                let found = oracles.read(number, version, finished.tick);
+                let read = BadRead { version, elsewhere, at_us: events.at_us(finished.started) };
+                if let Some(by) = found.stale {
+                    counts.stale += 1;
+                    counts.stale_worst_us = counts.stale_worst_us.max(read.age_us(by));
+                    events.stale(result.home, &result.key, read, by, ring);
+                }
+                if let Some(by) = found.resurrected {
+                    counts.resurrected += 1;
+                    events.resurrected(result.home, &result.key, read, by, ring);
+                }
+            }
+            OpKind::Incr => {
+                let value = result.counter;
+                let found = oracles.counted(number, finished.token?, result.outcome, value, finished.ended);
+                if found.reset {
+                    counts.counter_resets += 1;
+                    events.counter_reset(result.home, &result.key, value);
+                }
+                if let Some(violation) = found.violation {
+                    events.wrong_value(result.home, &result.key, &violation, ring);
+                    return Some(Outcome::WrongValue);
+                }
+            }
+            OpKind::Touch => {}
+        }
+        None
     }
 }
 

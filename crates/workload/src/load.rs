@@ -1,31 +1,41 @@
 //! A running load: the client, its drivers, and the ticker that turns their records into the observation stream
 //! and the metrics.
 
-use std::sync::atomic::AtomicU64;
+mod prepare;
+
+pub use prepare::Prepared;
+
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use memcache_client::{Client, ServerAddr, ServerStats};
 use observation::clock::RunClock;
 use observation::hub::Hub;
-use observation::{Event, EventKind, Record, Tick};
+use observation::{Event, EventKind, Outcome, Record, Tick};
 use prometheus::Registry;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::arrivals::pacer::{Pace, RateChange, RateChanges};
-use crate::arrivals::{Arrivals, Profile, Rate, RateError, Schedule};
+use crate::arrivals::pacer::{Pace, RateChanges};
+use crate::arrivals::{Arrivals, Profile, Schedule};
+use crate::control::{ControlError, LoadControl, Target};
 use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
+use crate::flight::{FlightRecorder, Ring};
+use crate::host::HostWatch;
 use crate::keys::{KeyDist, KeySize, KeySpace, KeyTable};
 use crate::metrics::Metrics;
 use crate::mix::{Mix, OpKind, PRESETS};
+use crate::op_log::{OpLog, OpLogThread};
+use crate::oracles::Oracles;
+use crate::prefill::{self, Prefilled};
 use crate::recorder::{Latency, Recorder, add_latency, latency, sparse};
+use crate::shard::Shard;
 use crate::sizes::ValueSize;
 use crate::summary::Summary;
 use crate::ttl::{Jitter, Ttl};
@@ -76,6 +86,14 @@ pub struct LoadConfig {
     pub ttl_jitter: Jitter,
     /// The same seed draws the same ops, keys, sizes and arrivals.
     pub seed: u64,
+    /// Which part of the load is made here; everything else here describes the whole.
+    pub shard: Shard,
+    /// Load is made for so long before it counts in the summary.
+    pub warm_up: Duration,
+    /// Where the last ops before a violation are written; `None`: nowhere.
+    pub flight_dir: Option<PathBuf>,
+    /// Where every op is written; `None`: nowhere.
+    pub op_log: Option<PathBuf>,
 }
 
 impl Default for LoadConfig {
@@ -97,6 +115,10 @@ impl Default for LoadConfig {
             ttl: Some(Duration::from_secs(300)),
             ttl_jitter: Jitter::NONE,
             seed: 1,
+            shard: Shard::WHOLE,
+            warm_up: Duration::ZERO,
+            flight_dir: None,
+            op_log: None,
         }
     }
 }
@@ -104,7 +126,23 @@ impl Default for LoadConfig {
 impl LoadConfig {
     /// Checks what a user may have mistyped; [`Load::start`] does it too.
     pub fn validate(&self) -> Result<(), LoadError> {
-        self.mix().map(drop)
+        self.mix()?;
+        if self.shard != Shard::WHOLE && self.keys < self.shard.count() as usize {
+            return Err(LoadError::TooFewKeys { keys: self.keys, shards: self.shard.count() });
+        }
+        Ok(())
+    }
+
+    /// This shard's part of the rate, the concurrency and the keys.
+    fn of_shard(&self) -> Self {
+        Self {
+            arrivals: self.shard.arrivals(self.arrivals),
+            profile: self.profile.as_ref().map(|profile| profile.share(self.shard.count())),
+            in_flight_max: self.shard.part(self.in_flight_max),
+            keys: self.shard.part(self.keys),
+            hot_keys: self.shard.part(self.hot_keys),
+            ..self.clone()
+        }
     }
 
     /// Tasks that make the load; none without an op to run.
@@ -139,6 +177,22 @@ pub enum LoadError {
         /// The driver.
         driver: &'static str,
     },
+    /// A shard would have no key.
+    #[error("{keys} keys are too few for {shards} shards")]
+    TooFewKeys {
+        /// Keys of the whole load.
+        keys: usize,
+        /// How many shards there are.
+        shards: u32,
+    },
+    /// The op log cannot be written.
+    #[error("op log {path}: {error}")]
+    OpLog {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
     /// The client refused its configuration.
     #[error(transparent)]
     Client(#[from] memcache_client::ConfigError),
@@ -161,11 +215,11 @@ pub struct Load {
     client: Client,
     stop: CancellationToken,
     drivers: JoinSet<()>,
-    ticker: tokio::task::JoinHandle<Recorder>,
+    ticker: tokio::task::JoinHandle<Totals>,
     ticker_stop: CancellationToken,
-    started: Instant,
-    open: bool,
-    rates: watch::Sender<Option<RateChange>>,
+    control: LoadControl,
+    flights: FlightRecorder,
+    op_log: Option<OpLogThread>,
 }
 
 impl Load {
@@ -176,62 +230,17 @@ impl Load {
         servers: Vec<ServerAddr>,
         registry: &Registry,
     ) -> Result<Self, LoadError> {
-        let mut mix = config.mix()?;
-        if !client_config.driver.has_touch() {
-            mix = mix.without(OpKind::Touch).ok_or_else(|| LoadError::OnlyTouch {
-                mix: config.ops(),
-                driver: client_config.driver.name(),
-            })?;
-        }
-        let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
-        let clock = RunClock::start();
-        let hub = Hub::new(convert::hello(config, &client_config, &servers), clock);
-        let metrics = Arc::new(Mutex::new(Metrics::register(registry, &names)?));
-        let events = EventSink::new(hub.clone(), names.clone(), Arc::clone(&metrics));
-        let client = Client::new(servers, client_config, Arc::new(events.clone()))?;
-        memcache_client::metrics::register(registry, &client)?;
-        let shared = Arc::new(Shared {
-            client: client.clone(),
-            mix,
-            table: KeyTable::new("lg:k:", config.keys, config.key_size)?,
-            counters: KeyTable::new("lg:c:", COUNTER_KEYS, KeySize::Short)?,
-            value_size: config.value_size,
-            ttl: Ttl::new(config.ttl, config.ttl_jitter),
-            // Versions grow over restarts too, as long as fewer than a million a second are written.
-            version: AtomicU64::new(observation::clock::wall_ms() << 10),
-            events,
-        });
+        Self::prepare(config, client_config, servers, registry).map(Prepared::start)
+    }
 
-        let stop = CancellationToken::new();
-        let started = Instant::now();
-        let mut drivers = JoinSet::new();
-        let mut recorders = Vec::new();
-        let (rates, changes) = watch::channel(None);
-        for (driver, pace) in build_drivers(config, &shared, names.len(), started, &changes) {
-            recorders.push(Arc::clone(&driver.recorder));
-            drivers.spawn(driver.run(pace, stop.clone()));
-        }
-        let ticker_stop = CancellationToken::new();
-        let ticker = Ticker {
-            hub: hub.clone(),
-            client: client.clone(),
-            names,
-            recorders,
-            metrics,
-            target: Target { arrivals: config.arrivals, profile: config.profile.clone(), started, changes },
-        };
-        let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
-        Ok(Self {
-            hub,
-            client,
-            stop,
-            drivers,
-            ticker,
-            ticker_stop,
-            started,
-            open: config.arrivals.rate().is_some(),
-            rates,
-        })
+    /// Makes everything ready, and no load yet.
+    pub fn prepare(
+        config: &LoadConfig,
+        client_config: memcache_client::Config,
+        servers: Vec<ServerAddr>,
+        registry: &Registry,
+    ) -> Result<Prepared, LoadError> {
+        Prepared::new(config, client_config, servers, registry)
     }
 
     /// Where the observation stream comes from.
@@ -239,16 +248,14 @@ impl Load {
         &self.hub
     }
 
-    /// From now on all drivers together start this many ops/s; what is left of a profile is forgotten. There is neither
-    /// a gap nor a burst at the change, and the stream tells it.
-    pub fn set_rate(&self, ops_per_s: f64) -> Result<(), RateError> {
-        let rate = Rate::new(ops_per_s).ok_or(RateError::OutOfRange(ops_per_s))?;
-        if !self.open {
-            return Err(RateError::ClosedLoop);
-        }
-        let change = RateChange { at: Instant::now(), ops_per_s: rate.ops_per_s() };
-        self.rates.send_replace(Some(change));
-        Ok(())
+    /// Changes its rate and mix while it runs.
+    pub fn control(&self) -> LoadControl {
+        self.control.clone()
+    }
+
+    /// Changes the rate of an open loop.
+    pub fn set_rate(&self, ops_per_s: f64) -> Result<(), ControlError> {
+        self.control.change(Some(ops_per_s), None)
     }
 
     /// Stops starting ops, lets those in flight end, closes the client and sums up.
@@ -259,36 +266,56 @@ impl Load {
                 tracing::error!(%error, "a driver died; its ops are missing from the totals");
             }
         }
-        let elapsed = self.started.elapsed();
+        let ended = Instant::now();
         self.ticker_stop.cancel();
         let totals = self.ticker.await.unwrap_or_else(|error| {
             tracing::error!(%error, "the ticker died; there are no totals");
-            Recorder::new(0)
+            Totals { counted: Recorder::new(0), since: None, warm_up_wrong_values: 0 }
         });
         self.client.close().await;
-        Summary { totals, elapsed }
+        self.flights.close().await;
+        let op_log = match self.op_log {
+            Some(thread) => Some(thread.finish().await),
+            None => None,
+        };
+        Summary {
+            totals: totals.counted,
+            elapsed: totals.since.map_or(Duration::ZERO, |since| ended.saturating_duration_since(since)),
+            warm_up_wrong_values: totals.warm_up_wrong_values,
+            op_log,
+        }
     }
 }
 
 fn build_drivers(
     config: &LoadConfig,
     shared: &Arc<Shared>,
+    control: &LoadControl,
     servers: usize,
-    start: Instant,
-    rates: &RateChanges,
 ) -> impl Iterator<Item = (Driver, Pace)> {
     let drivers = config.driver_count();
-    paces(config, servers, start, rates).enumerate().map(move |(driver, (pace, rng))| {
-        let keys = KeySpace {
-            keys: config.keys,
-            hot_keys: config.hot_keys,
-            hot_share: config.hot_share,
-            driver,
-            drivers,
-        };
-        let keys = config.key_dist.source(keys);
-        (Driver { shared: Arc::clone(shared), rng, keys, recorder: Arc::clone(&pace.recorder) }, pace)
-    })
+    paces(config, servers, control.started(), control.rates()).enumerate().map(
+        move |(driver, (pace, rng))| {
+            let keys = KeySpace {
+                keys: config.keys,
+                hot_keys: config.hot_keys,
+                hot_share: config.hot_share,
+                driver,
+                drivers,
+            };
+            let keys = config.key_dist.source(keys);
+            let driver = Driver {
+                shared: Arc::clone(shared),
+                mix: control.mix(),
+                mixes: control.mixes(),
+                rng,
+                keys,
+                recorder: Arc::clone(&pace.recorder),
+                ring: Ring::default(),
+            };
+            (driver, pace)
+        },
+    )
 }
 
 /// When each of the drivers starts ops, and its random source for everything else.
@@ -296,14 +323,14 @@ pub(crate) fn paces(
     config: &LoadConfig,
     servers: usize,
     start: Instant,
-    rates: &RateChanges,
+    rates: RateChanges,
 ) -> impl Iterator<Item = (Pace, ChaCha8Rng)> {
     let count = config.driver_count();
     let arrivals = config.arrivals.share(count);
     let share = 1.0 / count as f64;
     (0..count).map(move |index| {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-        rng.set_stream(index as u64 + 1);
+        rng.set_stream(config.shard.stream(index));
         let schedule_rng = ChaCha8Rng::from_rng(&mut rng);
         let phase = index as f64 / count as f64 + rng.random::<f64>() * 1e-9;
         let mut schedule = Schedule::new(arrivals, start, phase, schedule_rng);
@@ -323,25 +350,6 @@ pub(crate) fn paces(
     })
 }
 
-/// The rate that all drivers together are asked for.
-struct Target {
-    arrivals: Arrivals,
-    profile: Option<Profile>,
-    started: Instant,
-    changes: RateChanges,
-}
-
-impl Target {
-    /// ops/s; 0 in a closed loop.
-    fn at(&self, now: Instant) -> f64 {
-        match (*self.changes.borrow(), self.arrivals.rate(), &self.profile) {
-            (Some(change), ..) => change.ops_per_s,
-            (None, Some(_), Some(profile)) => profile.rate_at(now.saturating_duration_since(self.started)),
-            (None, rate, _) => rate.unwrap_or(0.0),
-        }
-    }
-}
-
 struct Ticker {
     hub: Hub,
     client: Client,
@@ -349,12 +357,43 @@ struct Ticker {
     recorders: Vec<Arc<Mutex<Recorder>>>,
     metrics: Arc<Mutex<Metrics>>,
     target: Target,
+    op_log: Option<OpLog>,
+    config: LoadConfig,
+}
+
+/// What is left at the end.
+#[derive(Debug)]
+struct Totals {
+    counted: Recorder,
+    /// Begin of what is counted; `None`: the load ended within its warm-up.
+    since: Option<Instant>,
+    warm_up_wrong_values: u64,
+}
+
+impl Totals {
+    /// Adds an interval that lasted until `now`, of a load that began at `began`.
+    fn add(&mut self, interval: &Recorder, now: Instant, began: Instant, warm_up: Duration) {
+        if self.since.is_some() {
+            self.counted.add(interval);
+            return;
+        }
+        self.warm_up_wrong_values += interval.outcomes().get(Outcome::WrongValue);
+        if now.saturating_duration_since(began) >= warm_up {
+            self.since = Some(now);
+        }
+    }
 }
 
 impl Ticker {
     /// Ticks until `stop`, once more after it, and gives the totals.
-    async fn run(self, stop: CancellationToken) -> Recorder {
-        let mut totals = Recorder::new(self.names.len());
+    async fn run(self, stop: CancellationToken) -> Totals {
+        let began = Instant::now();
+        let warm_up = self.config.warm_up;
+        let mut totals = Totals {
+            counted: Recorder::new(self.names.len()),
+            since: warm_up.is_zero().then_some(began),
+            warm_up_wrong_values: 0,
+        };
         let mut interval = Recorder::new(self.names.len());
         let mut spare = Recorder::new(self.names.len());
         let mut overload = Overload::default();
@@ -383,7 +422,7 @@ impl Ticker {
             target = self.follow(target, now);
             before = stats;
             last = now;
-            totals.add(&interval);
+            totals.add(&interval, now, began, warm_up);
             if stopping {
                 return totals;
             }
@@ -405,6 +444,9 @@ impl Ticker {
         {
             let mut metrics = self.metrics();
             metrics.tick(interval, moment.period.as_secs_f64());
+            if let Some(log) = &self.op_log {
+                metrics.set_op_log(log.report());
+            }
             for (index, server) in stats.iter().enumerate() {
                 metrics.set_in_flight(index, server.in_flight);
             }
@@ -532,14 +574,14 @@ mod tests {
     async fn a_new_rate_reaches_all_drivers_of_a_running_load() {
         let config = LoadConfig { arrivals: Arrivals::Constant(0.01), ..LoadConfig::default() };
         let load = start(&config);
-        assert_eq!(load.set_rate(0.0), Err(RateError::OutOfRange(0.0)));
+        assert_eq!(load.set_rate(0.0), Err(crate::RateError::OutOfRange(0.0).into()));
         load.set_rate(2_000.0).unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
         let summary = load.stop().await;
         // At the first rate there would be none at all.
         assert!(summary.totals.offered >= 900, "{}", summary.totals.offered);
         let closed = start(&LoadConfig::default());
-        assert_eq!(closed.set_rate(10.0), Err(RateError::ClosedLoop));
+        assert_eq!(closed.set_rate(10.0), Err(crate::RateError::ClosedLoop.into()));
         closed.stop().await;
     }
 

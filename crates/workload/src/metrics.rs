@@ -9,6 +9,8 @@ use observation::{IntegrityKind, Outcome};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::mix::OpKind;
+use crate::op_log::OpLogReport;
+use crate::oracles::OracleCounts;
 use crate::recorder::Recorder;
 use histogram::LatencyHistograms;
 
@@ -29,6 +31,12 @@ pub struct Metrics {
     service: LatencyHistograms,
     in_flight: IntGaugeVec,
     wrong_values: IntCounterVec,
+    stale: IntCounter,
+    stale_worst: Gauge,
+    resurrected: IntCounter,
+    counter_resets: IntCounter,
+    op_log_dropped: IntCounter,
+    op_log_lost: IntCounter,
     target_rate: Gauge,
     offered: IntCounter,
     late: IntCounter,
@@ -111,6 +119,30 @@ impl Metrics {
                 "Reads whose value was not what was written for that key. Must stay 0.",
                 &["kind"],
             )?,
+            stale: counter(
+                "loadgen_stale_reads_total",
+                "Reads of a version although a newer one was acknowledged before the read began.",
+            )?,
+            stale_worst: gauge(
+                "loadgen_stale_read_age_seconds_max",
+                "Longest time between that acknowledgement and a stale read, since start.",
+            )?,
+            resurrected: counter(
+                "loadgen_resurrected_reads_total",
+                "Reads of a version although a later delete was acknowledged before the read began.",
+            )?,
+            counter_resets: counter(
+                "loadgen_counter_resets_total",
+                "Counters that began anew: evicted, expired, or their server restarted.",
+            )?,
+            op_log_dropped: counter(
+                "loadgen_op_log_dropped_total",
+                "Ops that are not in the op log, because its writer was behind.",
+            )?,
+            op_log_lost: counter(
+                "loadgen_op_log_lost_total",
+                "Ops that are not in the op log, because its file could not be written.",
+            )?,
             target_rate: gauge(
                 "loadgen_target_operations_per_second",
                 "Rate that the open loop is asked for; 0 in a closed loop.",
@@ -165,6 +197,7 @@ impl Metrics {
         self.late.inc_by(interval.late);
         self.dropped.inc_by(interval.dropped);
         self.start_lag.add(0, &interval.lag);
+        self.oracles(&interval.oracles);
         for (index, (name, server)) in self.servers.iter().zip(&interval.servers).enumerate() {
             for (kind, record) in OpKind::ALL.into_iter().zip(&server.kinds) {
                 for (class, n) in nonzero(&record.outcomes) {
@@ -181,6 +214,20 @@ impl Metrics {
         self.operations.with_label_values(&["success"]).inc_by(outcomes.ok());
         self.operations.with_label_values(&["error"]).inc_by(outcomes.errors());
         self.roll(TickRate { seconds, ok: outcomes.ok(), errors: outcomes.errors() });
+    }
+
+    /// What became of the ops of the op log so far.
+    pub fn set_op_log(&self, report: OpLogReport) {
+        for (counter, total) in [(&self.op_log_dropped, report.dropped), (&self.op_log_lost, report.lost)] {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+
+    fn oracles(&self, found: &OracleCounts) {
+        self.stale.inc_by(found.stale);
+        self.stale_worst.set(self.stale_worst.get().max(found.stale_worst_us as f64 / 1e6));
+        self.resurrected.inc_by(found.resurrected);
+        self.counter_resets.inc_by(found.counter_resets);
     }
 
     /// Attempts in flight at one server now.
@@ -214,15 +261,25 @@ impl Metrics {
     }
 }
 
-const INTEGRITY_KINDS: [IntegrityKind; 4] =
-    [IntegrityKind::WrongKey, IntegrityKind::WrongLength, IntegrityKind::Corrupt, IntegrityKind::Foreign];
+const INTEGRITY_KINDS: [IntegrityKind; 6] = [
+    IntegrityKind::WrongKey,
+    IntegrityKind::WrongLength,
+    IntegrityKind::Corrupt,
+    IntegrityKind::Foreign,
+    IntegrityKind::LostIncrements,
+    IntegrityKind::ExtraIncrements,
+];
 
-fn integrity_name(kind: IntegrityKind) -> &'static str {
+/// As in labels.
+pub(crate) fn integrity_name(kind: IntegrityKind) -> &'static str {
     match kind {
         IntegrityKind::WrongKey => "wrong_key",
         IntegrityKind::WrongLength => "wrong_length",
         IntegrityKind::Corrupt => "corrupt",
         IntegrityKind::Foreign => "foreign",
+        IntegrityKind::LostIncrements => "lost_increments",
+        IntegrityKind::ExtraIncrements => "extra_increments",
+        IntegrityKind::Unknown => "unknown",
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::convert;
 use crate::mix::OpKind;
-use crate::values::{self, Violation};
+use crate::oracles::Token;
+use crate::values::{self, Verified, Violation};
 
 /// Start of a counter.
 const COUNTER_START: u64 = 0;
@@ -34,6 +35,19 @@ pub enum PlannedOp {
     MultiGet(Vec<Key>),
 }
 
+/// An op, and what the oracles know of its begin.
+#[derive(Debug)]
+pub struct Planned {
+    /// What to do.
+    pub op: PlannedOp,
+    /// Numbers of its keys; of its counter for an incr.
+    pub numbers: SmallVec<[usize; 1]>,
+    /// When it was planned, on the oracles' clock; the version of what is written.
+    pub tick: u64,
+    /// For an incr.
+    pub(crate) token: Option<Token>,
+}
+
 /// An op that has ended.
 #[derive(Debug)]
 pub struct Finished {
@@ -49,6 +63,12 @@ pub struct Finished {
     pub attempts: SmallVec<[Tried; 2]>,
     /// One entry, or one a key of a multi-get.
     pub results: SmallVec<[KeyResult; 1]>,
+    /// Numbers of the keys of `results`; of its counter for an incr.
+    pub numbers: SmallVec<[usize; 1]>,
+    /// When it was planned, on the oracles' clock; the version of what was written.
+    pub tick: u64,
+    /// For an incr.
+    pub(crate) token: Option<Token>,
 }
 
 /// One try at one server.
@@ -71,20 +91,28 @@ pub struct KeyResult {
     pub outcome: Outcome,
     /// What is wrong with the value that came.
     pub violation: Option<Box<Violation>>,
+    /// The version of a right value that came.
+    pub version: Option<u64>,
+    /// The counter's new value.
+    pub counter: Option<u64>,
 }
 
-impl PlannedOp {
+impl Planned {
     /// Runs it now.
     pub async fn run(self, client: &Client, intended: Instant) -> Finished {
+        let Planned { op, numbers, tick, token } = self;
         let started = Instant::now();
-        let kind = self.kind();
-        let (attempts, results) = match self {
+        let kind = op.kind();
+        let (attempts, results) = match op {
             PlannedOp::MultiGet(keys) => many(client, keys).await,
             one => single(client, one).await,
         };
-        Finished { kind, intended, started, ended: Instant::now(), attempts, results }
+        let ended = Instant::now();
+        Finished { kind, intended, started, ended, attempts, results, numbers, tick, token }
     }
+}
 
+impl PlannedOp {
     fn kind(&self) -> OpKind {
         match self {
             PlannedOp::Get(_) => OpKind::Get,
@@ -111,28 +139,44 @@ impl PlannedOp {
     }
 }
 
+impl KeyResult {
+    fn read(key: Key, home: usize, outcome: Outcome, checked: Option<Result<Verified, Violation>>) -> Self {
+        let (version, violation) = match checked {
+            None => (None, None),
+            Some(Ok(verified)) => (Some(verified.version), None),
+            Some(Err(violation)) => (None, Some(Box::new(violation))),
+        };
+        Self { key, home, outcome, violation, version, counter: None }
+    }
+}
+
 type Ends = (SmallVec<[Tried; 2]>, SmallVec<[KeyResult; 1]>);
 
 async fn single(client: &Client, planned: PlannedOp) -> Ends {
     let Some(op) = planned.into_op() else { return Ends::default() };
     let key = op.key().clone();
     let done = client.execute(op).await;
-    let violation = match &done.result {
-        Ok(Reply::Value(value)) => values::verify(key.as_bytes(), value).err().map(Box::new),
+    let counter = match &done.result {
+        Ok(Reply::Counter(value)) => Some(*value),
         _ => None,
     };
-    let result = KeyResult { key, home: done.home, outcome: convert::outcome(done.outcome()), violation };
+    let checked = match &done.result {
+        Ok(Reply::Value(value)) => Some(values::verify(key.as_bytes(), value)),
+        _ => None,
+    };
+    let outcome = convert::outcome(done.outcome());
+    let result = KeyResult { counter, ..KeyResult::read(key, done.home, outcome, checked) };
     (tried(&done.attempts), SmallVec::from_iter([result]))
 }
 
 async fn many(client: &Client, keys: Vec<Key>) -> Ends {
     let done = client.multi_get(&keys).await;
     let results = keys.into_iter().zip(done.keys).map(|(key, end)| {
-        let violation = match &end.result {
-            Ok(Some(value)) => values::verify(key.as_bytes(), value).err().map(Box::new),
+        let checked = match &end.result {
+            Ok(Some(value)) => Some(values::verify(key.as_bytes(), value)),
             _ => None,
         };
-        KeyResult { key, home: end.home, outcome: convert::outcome(end.outcome()), violation }
+        KeyResult::read(key, end.home, convert::outcome(end.outcome()), checked)
     });
     (tried(&done.attempts), results.collect())
 }

@@ -1,14 +1,15 @@
 //! Waits for servers before load is made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use memcache_client::ServerAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use memcache_client::{Client, Config, Driver, Error, Key, Mode, Routing, ServerAddr, Silent};
+use tokio::time::{Instant, sleep};
 
 /// Limit of one question.
 const PROBE: Duration = Duration::from_secs(1);
+/// Key that is asked for; nobody writes it.
+const ASKED_KEY: &str = "lg:ready";
 /// Pause between questions.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The user is told this often what is being waited for.
@@ -24,13 +25,17 @@ pub struct NoServer {
     reasons: String,
 }
 
-/// Waits until every server answers `mn`, or until `patience` is over and at least one does. Servers that are still
+/// Waits until every server answers a read, or until `patience` is over and at least one does. Servers that are still
 /// missing then are logged: the load is what finds out how the client lives without them.
-pub async fn wait_for_servers(servers: &[ServerAddr], patience: Duration) -> Result<(), NoServer> {
+pub async fn wait_for_servers(
+    servers: &[ServerAddr],
+    config: &Config,
+    patience: Duration,
+) -> Result<(), NoServer> {
     let begin = Instant::now();
     let mut told: Option<Instant> = None;
     loop {
-        let asked = futures::future::join_all(servers.iter().map(ask)).await;
+        let asked = futures::future::join_all(servers.iter().map(|server| ask(server, config))).await;
         let missing: Vec<&String> = asked.iter().filter_map(|answer| answer.as_ref().err()).collect();
         if missing.is_empty() {
             return Ok(());
@@ -51,22 +56,29 @@ pub async fn wait_for_servers(servers: &[ServerAddr], patience: Duration) -> Res
     }
 }
 
-async fn ask(server: &ServerAddr) -> Result<(), String> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(&server.addr).await?;
-        stream.write_all(b"mn\r\n").await?;
-        let mut reply = [0; 4];
-        stream.read_exact(&mut reply).await?;
-        Ok::<_, std::io::Error>(reply)
+/// Asks over a connection like the load's own: by TLS, with a login, over a Unix socket.
+async fn ask(server: &ServerAddr, config: &Config) -> Result<(), String> {
+    let said = |fault: String| format!("{} ({}): {fault}", server.name, server.addr);
+    let config = Config {
+        op_timeout: PROBE,
+        total_timeout: PROBE,
+        connect_timeout: PROBE,
+        breaker: None,
+        retries: 0,
+        hedge: None,
+        driver: Driver::Meta,
+        mode: Mode::Pooled,
+        routing: Routing::default(),
+        ..config.clone()
     };
-    let fault = match timeout(PROBE, exchange).await {
-        Ok(Ok(reply)) if reply == *b"MN\r\n" => return Ok(()),
-        Ok(Ok(reply)) => format!(
-            "does not speak memcached's meta commands (answered {:?})",
-            reply.escape_ascii().to_string()
-        ),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {PROBE:?}"),
-    };
-    Err(format!("{} ({}): {fault}", server.name, server.addr))
+    let asking =
+        Client::new(vec![server.clone()], config, Arc::new(Silent)).map_err(|e| said(e.to_string()))?;
+    let key = Key::new(ASKED_KEY).map_err(|error| said(error.to_string()))?;
+    match asking.get(&key).await {
+        Ok(_) => Ok(()),
+        Err(Error::Protocol(error)) => {
+            Err(said(format!("does not speak memcached's meta commands: {error}")))
+        }
+        Err(error) => Err(said(error.to_string())),
+    }
 }

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use observation::{Counts, Outcome, ServerTick};
 
 use crate::mix::OpKind;
+use crate::oracles::OracleCounts;
 
 /// Highest latency that is told apart, µs; longer ones are recorded as this.
 pub const MAX_LATENCY_US: u64 = 120_000_000;
@@ -56,6 +57,8 @@ pub struct Recorder {
     pub dropped: u64,
     /// Open loop: how far each start lay behind its intended time, µs.
     pub lag: Latency,
+    /// What the oracles found.
+    pub oracles: OracleCounts,
     /// One entry a server.
     pub servers: Vec<ServerRecord>,
 }
@@ -96,6 +99,7 @@ impl Recorder {
             late_1ms: 0,
             dropped: 0,
             lag: latency(),
+            oracles: OracleCounts::default(),
             servers: (0..servers).map(|_| server()).collect(),
         }
     }
@@ -132,6 +136,7 @@ impl Recorder {
         self.late_1ms += other.late_1ms;
         self.dropped += other.dropped;
         add_latency(&mut self.lag, &other.lag);
+        self.oracles.add(&other.oracles);
         for (mine, theirs) in self.servers.iter_mut().zip(&other.servers) {
             for (mine, theirs) in mine.kinds.iter_mut().zip(&theirs.kinds) {
                 add_all(&mut mine.outcomes, &theirs.outcomes);
@@ -149,6 +154,7 @@ impl Recorder {
         if !self.lag.is_empty() {
             self.lag.reset();
         }
+        self.oracles = OracleCounts::default();
         for server in &mut self.servers {
             for kind in &mut server.kinds {
                 kind.outcomes = [0; Outcome::ALL.len()];

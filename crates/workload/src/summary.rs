@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::mix::OpKind;
+use crate::op_log::OpLogReport;
+use crate::oracles::OracleCounts;
 use crate::recorder::Recorder;
 
 /// Fewer samples than this do not carry a quantile: at least 10 must lie beyond it.
@@ -14,14 +16,23 @@ const SAMPLES_BEYOND: f64 = 10.0;
 pub struct Summary {
     /// Everything that was recorded.
     pub totals: Recorder,
-    /// How long load was made.
+    /// How long load was made; without the warm-up.
     pub elapsed: Duration,
+    /// Wrong values of the warm-up, of which nothing else is counted.
+    pub warm_up_wrong_values: u64,
+    /// What became of the op log; `None`: there was none.
+    pub op_log: Option<OpLogReport>,
 }
 
 impl Summary {
-    /// Reads that carried a wrong value.
+    /// Reads that gave a version that had been replaced or deleted before.
+    pub fn stale_reads(&self) -> u64 {
+        self.totals.oracles.stale + self.totals.oracles.resurrected
+    }
+
+    /// Replies that carried a wrong value; those of the warm-up too.
     pub fn wrong_values(&self) -> u64 {
-        self.totals.outcomes().get(observation::Outcome::WrongValue)
+        self.totals.outcomes().get(observation::Outcome::WrongValue) + self.warm_up_wrong_values
     }
 }
 
@@ -47,6 +58,18 @@ impl fmt::Display for Summary {
             )?;
         }
         write!(f, "{}", StartLag(&self.totals))?;
+        write_oracles(f, &self.totals.oracles)?;
+        if let Some(log) = &self.op_log {
+            write!(
+                f,
+                "op log: {} ops written, {} dropped (its writer was behind)",
+                log.written, log.dropped
+            )?;
+            if log.failed {
+                write!(f, ", {} lost: THE FILE COULD NOT BE WRITTEN", log.lost)?;
+            }
+            writeln!(f)?;
+        }
         for (class, n) in outcomes.0.iter().filter(|(class, _)| !class.is_ok()) {
             writeln!(f, "  {:<16}{n:>12}", class.name())?;
         }
@@ -92,6 +115,25 @@ impl fmt::Display for StartLag<'_> {
     }
 }
 
+/// One line each, only of what was found.
+fn write_oracles(f: &mut fmt::Formatter<'_>, found: &OracleCounts) -> fmt::Result {
+    if found.stale > 0 {
+        let worst = millis(found.stale_worst_us);
+        writeln!(
+            f,
+            "stale: {} reads of a version that a newer one had replaced, up to {worst} before",
+            found.stale
+        )?;
+    }
+    if found.resurrected > 0 {
+        writeln!(f, "resurrected: {} reads of a value that had been deleted", found.resurrected)?;
+    }
+    if found.counter_resets > 0 {
+        writeln!(f, "counters: {} began anew (eviction, expiry or restart)", found.counter_resets)?;
+    }
+    Ok(())
+}
+
 fn millis(us: u64) -> String {
     format!("{:.3} ms", us as f64 / 1000.0)
 }
@@ -113,10 +155,20 @@ mod tests {
         for n in 0..1_000 {
             totals.started(Some(Duration::from_micros(if n < 5 { 2_000 } else { 6 })));
         }
-        let text = Summary { totals, elapsed: Duration::from_secs(2) }.to_string();
+        totals.oracles.stale = 3;
+        totals.oracles.stale_worst_us = 1_500_000;
+        totals.oracles.resurrected = 2;
+        totals.oracles.counter_resets = 1;
+        let op_log = Some(OpLogReport { written: 7, dropped: 2, lost: 1, failed: true });
+        let elapsed = Duration::from_secs(2);
+        let text = Summary { totals, elapsed, warm_up_wrong_values: 0, op_log }.to_string();
         let expected = "\
 1000 ops in 2.0 s: 495 ok/s, 10 errors (1.000 %), 0 wrong values
 generator: starts were behind by 0.006 ms (p50), 0.006 ms (p99), 2.007 ms (max); 0.500 % by more than 1 ms
+stale: 3 reads of a version that a newer one had replaced, up to 1500.000 ms before
+resurrected: 2 reads of a value that had been deleted
+counters: 1 began anew (eviction, expiry or restart)
+op log: 7 ops written, 2 dropped (its writer was behind), 1 lost: THE FILE COULD NOT BE WRITTEN
   timeout                   10
 op               count         p50         p90         p99       p99.9         max   (latency from the intended start)
 get               1000    1.003 ms    1.003 ms    1.003 ms           -    1.003 ms

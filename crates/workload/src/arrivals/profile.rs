@@ -32,6 +32,13 @@ impl Profile {
         in_range.then(|| Self { first: rate, steps: vec![Step { rate, lasts }], lasts })
     }
 
+    /// The same steps for one of `shards` equal generators.
+    pub fn share(&self, shards: u32) -> Self {
+        let part = |rate: Rate| Rate::new(rate.ops_per_s() / f64::from(shards)).unwrap_or(rate);
+        let steps = self.steps.iter().map(|step| Step { rate: part(step.rate), lasts: step.lasts });
+        Self { first: part(self.first), steps: steps.collect(), lasts: self.lasts }
+    }
+
     /// The rate that it begins with.
     pub fn first(&self) -> Rate {
         self.first

@@ -20,6 +20,8 @@ use std::str::FromStr;
 use memcache_client::Key;
 use rand_chacha::ChaCha8Rng;
 
+use crate::shard::Shard;
+
 /// Draws key numbers for one driver. One file a distribution.
 pub trait KeyDistribution: Send + Sync + fmt::Debug {
     /// A key number in `0..keys`.
@@ -110,21 +112,39 @@ impl fmt::Display for KeyDist {
 #[derive(Debug)]
 pub struct KeyTable {
     keys: Vec<Key>,
+    shard: Shard,
 }
 
 impl KeyTable {
     /// `count` keys `PREFIX<number>`, at least one, and dashes up to their length. The prefix must be a valid beginning
     /// of a key; it is this crate's own.
     pub fn new(prefix: &str, count: usize, size: KeySize) -> Result<Self, memcache_client::KeyError> {
+        Self::of_shard(prefix, count, size, Shard::WHOLE)
+    }
+
+    /// The keys of [`KeyTable::new`] that belong to one shard, at least one.
+    pub fn of_shard(
+        prefix: &str,
+        count: usize,
+        size: KeySize,
+        shard: Shard,
+    ) -> Result<Self, memcache_client::KeyError> {
         let key = |(n, length): (usize, usize)| {
             let name = format!("{prefix}{n:08}");
             Key::new(format!("{name:-<length$}"))
         };
-        let keys = (0..count.max(1)).zip(size.lengths()).map(key).collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+        let count = count.max(shard.number() as usize);
+        let (first, step) = (shard.number() as usize - 1, shard.count() as usize);
+        let all = (0..count).zip(size.lengths()).skip(first).step_by(step);
+        Ok(Self { keys: all.map(key).collect::<Result<_, _>>()?, shard })
     }
 
-    /// Key number `n`, modulo the size of the table.
+    /// The number, among the keys of all shards, of key `n` of this table.
+    pub fn number(&self, n: usize) -> u64 {
+        (n % self.keys.len()) as u64 * u64::from(self.shard.count()) + u64::from(self.shard.number() - 1)
+    }
+
+    /// Key `n` of this table, modulo its size.
     pub fn key(&self, n: usize) -> Key {
         self.keys[n % self.keys.len()].clone()
     }
@@ -183,6 +203,19 @@ mod tests {
         assert!((0..10).all(|n| smaller.key(n) == table.key(n)));
         for (n, length) in KeySize::Etc.lengths().take(1_000).enumerate() {
             assert_eq!(table.key(n).as_bytes().len(), length.max(13));
+        }
+    }
+
+    #[test]
+    fn shards_have_the_keys_of_the_whole_between_them() {
+        let whole = KeyTable::new("lg:k:", 100, KeySize::Etc).unwrap();
+        for shard in ["1/3", "2/3", "3/3"] {
+            let shard: Shard = shard.parse().unwrap();
+            let part = KeyTable::of_shard("lg:k:", 100, KeySize::Etc, shard).unwrap();
+            assert_eq!(part.len(), shard.numbers(100).count());
+            for (n, number) in shard.numbers(100).enumerate() {
+                assert_eq!((part.number(n), part.key(n)), (number as u64, whole.key(number)));
+            }
         }
     }
 

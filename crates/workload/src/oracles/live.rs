@@ -1,0 +1,159 @@
+//! The oracles against a server that lies.
+
+use std::time::Duration;
+
+use memcache_client::{Config, ServerAddr};
+use memcached_fake::FakeMemcached;
+use memcached_fake::lies::{Act, Lie};
+use observation::{FlightHead, OpLine, Outcome};
+use prometheus::Registry;
+
+use crate::op_log::{OpLogReader, Tail};
+use crate::{Arrivals, Load, LoadConfig, Summary};
+
+/// A load on few keys for a while; `lie` when it has run for a third of it.
+async fn load(mix: &str, keys: usize, client: Config, lie: impl AsyncFnOnce(&FakeMemcached)) -> Summary {
+    let config = LoadConfig { keys, mix: Some(mix.parse().unwrap()), ..LoadConfig::default() };
+    load_of(config, client, lie).await
+}
+
+async fn load_of(config: LoadConfig, client: Config, lie: impl AsyncFnOnce(&FakeMemcached)) -> Summary {
+    let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let config = LoadConfig { arrivals: Arrivals::Closed, in_flight_max: 24, ..config };
+    let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
+    let load = Load::start(&config, client, servers, &Registry::new()).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    lie(&fake).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let summary = load.stop().await;
+    fake.shutdown().await;
+    assert!(summary.totals.outcomes().ok() > 100);
+    summary
+}
+
+const MIX: &str = "get=50,set=30,add=5,delete=10,multiget:4=3,touch=2,incr=20";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_honest_server_is_never_blamed() {
+    for keys in [1, 5, 500] {
+        let summary = load(MIX, keys, Config::default(), async |_| {}).await;
+        assert_eq!((summary.totals.oracles, summary.wrong_values()), (Default::default(), 0), "{keys} keys");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_come_late_or_whose_answer_is_lost_are_no_lies() {
+    let client = Config { op_timeout: Duration::from_millis(40), breaker: None, ..Config::default() };
+    let summary = load(MIX, 5, client, async |fake| {
+        let late = |command| Lie::new(Act::LateApply(Duration::from_millis(90))).command(command).every(7);
+        fake.lies().add(late("ms"));
+        fake.lies().add(late("md"));
+        fake.lies().add(late("ma"));
+        fake.lies().add(Lie::new(Act::Close).command("ms").every(11));
+        fake.lies().add(Lie::new(Act::Reset).command("ma").every(11));
+    })
+    .await;
+    assert!(summary.totals.outcomes().get(Outcome::Timeout) > 0);
+    assert_eq!((summary.totals.oracles, summary.wrong_values()), (Default::default(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_write_shows_as_stale_reads_with_their_age_and_fails_no_run() {
+    let summary = load("get=90,set=10", 3, Config::default(), async |fake| {
+        fake.lies().add(Lie::new(Act::LoseWrite).command("ms"));
+    })
+    .await;
+    let found = summary.totals.oracles;
+    assert!(found.stale > 10, "{found:?}");
+    assert!((10_000..2_000_000).contains(&found.stale_worst_us), "{found:?}");
+    assert_eq!((found.resurrected, found.counter_resets, summary.wrong_values()), (0, 0, 0));
+    assert!(summary.to_string().contains("\nstale: "), "{summary}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_delete_shows_as_resurrected_values() {
+    let summary = load("get=95,set=3,delete=2", 3, Config::default(), async |fake| {
+        fake.lies().add(Lie::new(Act::LoseWrite).command("md"));
+    })
+    .await;
+    let found = summary.totals.oracles;
+    assert!(found.resurrected > 0 && found.stale == 0, "{found:?}");
+    assert_eq!(summary.wrong_values(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_count_is_a_wrong_value_and_a_counter_that_began_anew_is_not() {
+    let summary = load("incr=1", 1, Config::default(), async |fake| fake.flush()).await;
+    let found = summary.totals.oracles;
+    assert!((1..=64).contains(&found.counter_resets), "{found:?}");
+    assert_eq!(summary.wrong_values(), 0);
+    let summary = load("incr=1", 1, Config::default(), async |fake| {
+        fake.lies().add(Lie::new(Act::LoseWrite).command("ma").every(50));
+    })
+    .await;
+    assert!(summary.wrong_values() > 0, "{:?}", summary.totals.oracles);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_violation_leaves_the_ops_before_it_and_the_op_log_has_them_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LoadConfig {
+        keys: 50,
+        mix: Some(MIX.parse().unwrap()),
+        flight_dir: Some(dir.path().to_owned()),
+        op_log: Some(dir.path().join("ops")),
+        ..LoadConfig::default()
+    };
+    let summary = load_of(config, Config::default(), async |fake| {
+        fake.lies().add(Lie::new(Act::ForeignValue).command("mg").times(3));
+    })
+    .await;
+    assert!((1..=3).contains(&summary.wrong_values()));
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+    let flights: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "ndjson")).collect();
+    assert_eq!(flights.len() as u64, summary.wrong_values());
+    let text = std::fs::read_to_string(&flights[0]).unwrap();
+    let head: FlightHead = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert!(["wrong_key", "foreign"].contains(&head.found.as_str()), "{head:?}");
+    let last: OpLine = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((last.outcome, last.home.as_str()), (Outcome::WrongValue, "fake"));
+    assert!(last.started_us >= last.intended_us && last.ended_us > last.started_us);
+
+    let mut log = OpLogReader::open(&dir.path().join("ops")).unwrap();
+    let ops: Vec<_> = log.by_ref().collect();
+    assert_eq!(log.tail(), Some(&Tail::Complete { dropped: 0 }));
+    let wrong = ops.iter().filter(|op| op.outcome == Outcome::WrongValue).count() as u64;
+    let counts = summary.totals.outcomes();
+    assert_eq!((ops.len() as u64, wrong), (counts.total(), summary.wrong_values()));
+    assert_eq!(summary.op_log.unwrap().written, counts.total());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_side_by_side_share_no_key_and_find_nothing_wrong() {
+    let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
+    let load = |shard: &str| {
+        let config = LoadConfig {
+            arrivals: Arrivals::Constant(4_000.0),
+            in_flight_max: 64,
+            keys: 20,
+            mix: Some(MIX.parse().unwrap()),
+            shard: shard.parse().unwrap(),
+            ..LoadConfig::default()
+        };
+        Load::start(&config, Config::default(), servers.clone(), &Registry::new()).unwrap()
+    };
+    let loads = [load("1/2"), load("2/2")];
+    let hello = loads[1].hub().subscribe().next_line().await.unwrap();
+    assert!(hello.contains(r#""shard":{"number":2,"count":2}"#) && hello.contains(r#""keys":10"#), "{hello}");
+    assert!(hello.contains(r#""rate_ops_per_s":2000.0"#), "{hello}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for load in loads {
+        let summary = load.stop().await;
+        assert_eq!((summary.totals.oracles, summary.wrong_values()), (Default::default(), 0));
+        assert!((500..=2_500).contains(&summary.totals.offered), "{}", summary.totals.offered);
+    }
+    let config = LoadConfig { keys: 2, shard: "1/3".parse().unwrap(), ..LoadConfig::default() };
+    assert_eq!(config.validate().unwrap_err().to_string(), "2 keys are too few for 3 shards");
+}
