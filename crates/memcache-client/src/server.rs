@@ -18,6 +18,7 @@ use crate::observer::{CloseReason, Observer, Transition};
 use crate::op::{Op, Reply};
 use crate::outcome::Outcome;
 use crate::pool::{Closed, Found, Pool, PoolStats, Slot};
+use crate::sync::{sleep_until, spawn, timeout_at};
 
 /// A timeout counts against the server only if it had the request for this share of the op timeout. Otherwise the op
 /// was short of time when it arrived, and the server may be well.
@@ -164,7 +165,7 @@ impl Server {
         let deadline = deadline.min(began + self.site.config.op_timeout);
         let mut at_server = None;
         let exchange = self.exchange(request, deadline, &mut at_server);
-        let result = match tokio::time::timeout_at(deadline, exchange).await {
+        let result = match timeout_at(deadline, exchange).await {
             Ok(result) => result,
             Err(_) => {
                 if matches!(self.link, Link::Pool(_)) {
@@ -302,7 +303,7 @@ impl Server {
         self.site.observer.breaker(self.site.index, &transition);
         let own_probes = self.breaker.as_ref().is_some_and(|b| b.config().probes == Probes::OutOfBand);
         if own_probes && transition.from == State::Closed {
-            tokio::spawn(probe_until_closed(Arc::downgrade(self)));
+            spawn(probe_until_closed(Arc::downgrade(self)));
         }
     }
 
@@ -377,7 +378,7 @@ async fn probe_until_closed(server: Weak<Server>) {
                 State::Open => breaker.open_until().unwrap_or_else(Instant::now),
             }
         };
-        tokio::time::sleep_until(wait).await;
+        sleep_until(wait).await;
         let Some(server) = server.upgrade() else { return };
         server.probe().await;
     }

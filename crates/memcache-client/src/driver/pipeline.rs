@@ -7,14 +7,13 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::task::AtomicWaker;
 use slab::Slab;
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::codec::{self, Raw, Step};
@@ -27,6 +26,7 @@ use crate::pool::PoolStats;
 use crate::pool::gate::Gate;
 use crate::server::Site;
 use crate::stream::Stream;
+use crate::sync::{AbortHandle, Mutex, MutexGuard, spawn};
 
 /// Bytes asked for in one read.
 const READ_CHUNK: usize = 16 * 1024;
@@ -148,7 +148,7 @@ impl Pipelines {
         }
         if state.task.is_none() {
             let serving = serve(Arc::clone(&self.site), Arc::clone(line));
-            state.task = Some(tokio::spawn(serving).abort_handle());
+            state.task = Some(spawn(serving).abort_handle());
         }
         drop(state);
         line.task.wake();
