@@ -20,7 +20,7 @@ use memcache_client::{
     ServerAddr, Silent,
 };
 use tokio::task::yield_now;
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 const OP_TIMEOUT: Duration = Duration::from_millis(100);
 const OPEN: Duration = Duration::from_millis(1);
@@ -197,10 +197,13 @@ async fn try_one(mode: Mode, kind: Kind, setting: u32, polls: usize, ending: End
         advance(OPEN).await;
     }
     let rejections = client.stats()[0].breaker.unwrap().rejections;
+    let began = Instant::now();
     assert_eq!(client.get(&key("next")).await.unwrap().unwrap(), value_of(b"next"));
     let (a, b) = (key("a"), key("b"));
     let (a, b) = join(client.get(&a), client.get(&b)).await;
     assert_eq!((a.unwrap().unwrap(), b.unwrap().unwrap()), (value_of(b"a").into(), value_of(b"b").into()));
+    // Time stands still as long as somebody is awake: whoever missed his wake-up would have ended at his deadline.
+    assert_eq!(began.elapsed(), Duration::ZERO);
     let stats = client.stats()[0];
     let breaker = stats.breaker.unwrap();
     assert_eq!((breaker.state, breaker.rejections), (State::HalfOpen, rejections));
