@@ -85,7 +85,7 @@ pub(crate) struct Server {
 /// How ops get their connections.
 enum Link {
     Pool(Box<Pool>),
-    Pipelines(Pipelines),
+    Pipelines(Box<Pipelines>),
 }
 
 /// Counts one attempt for as long as it runs.
@@ -118,7 +118,7 @@ impl Server {
                 Link::Pool(Box::new(Pool::new(site.config.pool.clone(), site.config.pool_wait())))
             }
             Mode::Pipelined { connections, depth } => {
-                Link::Pipelines(Pipelines::new(Arc::clone(&site), connections, depth))
+                Link::Pipelines(Box::new(Pipelines::new(Arc::clone(&site), connections, depth)))
             }
         };
         Self {

@@ -2,7 +2,8 @@
 //! op is polled so many times, from none until it ends, and then dropped, or left to its deadline. After each, nothing
 //! is in use, nobody waits, no probe of the breaker is out, and the next op on the same client has its right value.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::print_stdout, reason = "how much was seen is worth reading")]
 
 #[path = "models/gates.rs"]
 mod gates;
@@ -16,7 +17,7 @@ use futures::future::join;
 use gates::{Gate, Gates, HOLDER, value_of};
 use memcache_client::breaker::State;
 use memcache_client::{
-    BreakerConfig, Bytes, Client, Config, Dial, Error, Key, Login, Mode, Op, PoolConfig, Reply, Routing,
+    BreakerConfig, Bytes, Client, Config, Error, Key, Login, Mode, Op, PoolConfig, Reply, Routing,
     ServerAddr, Silent,
 };
 use tokio::task::yield_now;
@@ -113,7 +114,7 @@ async fn settle() {
 
 /// A client whose breaker is half-open for ever, with two probes: every op is one.
 async fn client(mode: Mode, gates: &Gates) -> Client {
-    let config = Config {
+    let mut config = Config {
         mode,
         op_timeout: OP_TIMEOUT,
         retries: 0,
@@ -126,13 +127,10 @@ async fn client(mode: Mode, gates: &Gates) -> Client {
             ..BreakerConfig::default()
         }),
         routing: Routing { max_ejected: Some(1), ..Routing::default() },
-        dial: Dial {
-            login: Login::new("name", "word"),
-            connector: Some(Arc::new(gates.clone())),
-            ..Dial::default()
-        },
         ..Config::default()
     };
+    config.dial.login = Login::new("name", "word");
+    config.dial.connector = Some(Arc::new(gates.clone()));
     let server = ServerAddr { name: "s".to_owned(), addr: "memory".to_owned() };
     let client = Client::new(vec![server], config, Arc::new(Silent)).unwrap();
     gates.refuse(true);

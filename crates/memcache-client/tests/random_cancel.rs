@@ -1,7 +1,8 @@
 //! A hundred thousand ops over sockets, of which one in a hundred is dropped at a random poll and one in ninety has
 //! its reply after its time. Every value says whose it is: none is ever given to another. `CANCEL_OPS` is their number.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::print_stdout, reason = "how much was seen is worth reading")]
 
 use std::future::poll_fn;
 use std::pin::pin;
