@@ -19,7 +19,7 @@ mod fleet;
 mod window;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use failsafe::FailurePolicy;
@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use crate::config::{BreakerConfig, RatioRule, SlowRule};
 use crate::observer::Transition;
+use crate::sync::{Mutex, MutexGuard};
 pub use fleet::Fleet;
 use window::FailureRatio;
 

@@ -23,6 +23,7 @@ use crate::outcome::Outcome;
 use crate::retry::RetryBudget;
 use crate::router::Candidates;
 use crate::server::{Answer, Request, Server, ServerAddr, ServerStats};
+use crate::sync::{spawn, timeout};
 use crate::topology::{self, Topology};
 
 /// Ops that run when the client is closed, or their server is taken off the list, may take this long.
@@ -134,7 +135,7 @@ impl Client {
             let stays = active.contains(&index) && Arc::ptr_eq(server, &after.servers[index]);
             if !stays && server.retire() {
                 let server = Arc::clone(server);
-                tokio::spawn(async move { server.close(CLOSE_PATIENCE).await });
+                spawn(async move { server.close(CLOSE_PATIENCE).await });
             }
         }
         inner.topology.store(Arc::new(after));
@@ -338,7 +339,7 @@ impl Inner {
         attempts: &mut Attempts,
     ) -> Result<Answer, Error> {
         let mut first = pin!(server.attempt(Request::One(op), deadline));
-        if let Ok(result) = tokio::time::timeout(hedge.after, &mut first).await {
+        if let Ok(result) = timeout(hedge.after, &mut first).await {
             return result;
         }
         if !self.hedges.withdraw(self.ops.load(Ordering::Relaxed)) {

@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::config::Config;
 use crate::error::Error;
 use crate::stream::{Connector, Stream};
+use crate::sync::timeout;
 
 /// What a connection needs before it may carry ops.
 #[derive(Clone, Default)]
@@ -118,7 +119,7 @@ pub(crate) async fn connect(config: &Config, addr: &str) -> Result<Stream, Error
         Ok(stream)
     };
     let limit = config.connect_timeout;
-    tokio::time::timeout(limit, dial).await.unwrap_or(Err(Error::ConnectTimeout(limit)))
+    timeout(limit, dial).await.unwrap_or(Err(Error::ConnectTimeout(limit)))
 }
 
 async fn open(dial: &Dial, addr: &str) -> io::Result<Stream> {

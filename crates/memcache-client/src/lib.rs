@@ -41,6 +41,7 @@ mod retry;
 mod router;
 mod server;
 mod stream;
+mod sync;
 mod topology;
 
 pub use bytes::Bytes;

@@ -4,19 +4,22 @@
 
 mod dials;
 pub(crate) mod gate;
+#[cfg(test)]
+mod model;
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use tokio::sync::{Notify, SemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::PoolConfig;
 use crate::driver::Connection;
 use crate::error::Error;
 use crate::observer::CloseReason;
+use crate::sync::{Mutex, MutexGuard, SemaphorePermit, sleep_until};
 use dials::{DialLimit, Wait};
 use gate::Gate;
 
@@ -193,7 +196,7 @@ impl Slot<'_> {
             }
             tokio::select! {
                 () = self.pool.parked.notified() => {}
-                () = tokio::time::sleep_until(wait.until().min(deadline)) => {}
+                () = sleep_until(wait.until().min(deadline)) => {}
             }
         }
     }

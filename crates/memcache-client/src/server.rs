@@ -18,6 +18,7 @@ use crate::observer::{CloseReason, Observer, Transition};
 use crate::op::{Op, Reply};
 use crate::outcome::Outcome;
 use crate::pool::{Closed, Found, Pool, PoolStats, Slot};
+use crate::sync::{sleep_until, spawn, timeout_at};
 
 /// A timeout counts against the server only if it had the request for this share of the op timeout. Otherwise the op
 /// was short of time when it arrived, and the server may be well.
@@ -84,7 +85,7 @@ pub(crate) struct Server {
 /// How ops get their connections.
 enum Link {
     Pool(Box<Pool>),
-    Pipelines(Pipelines),
+    Pipelines(Box<Pipelines>),
 }
 
 /// Counts one attempt for as long as it runs.
@@ -117,7 +118,7 @@ impl Server {
                 Link::Pool(Box::new(Pool::new(site.config.pool.clone(), site.config.pool_wait())))
             }
             Mode::Pipelined { connections, depth } => {
-                Link::Pipelines(Pipelines::new(Arc::clone(&site), connections, depth))
+                Link::Pipelines(Box::new(Pipelines::new(Arc::clone(&site), connections, depth)))
             }
         };
         Self {
@@ -166,7 +167,7 @@ impl Server {
         let result = match &self.link {
             Link::Pool(pool) => {
                 let exchange = self.exchange_alone(pool, request, deadline, &mut at_server);
-                tokio::time::timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
+                timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
                     self.site.observer.closed(self.site.index, CloseReason::Timeout);
                     Err(Error::Timeout(deadline - began))
                 })
@@ -291,7 +292,7 @@ impl Server {
         self.site.observer.breaker(self.site.index, &transition);
         let own_probes = self.breaker.as_ref().is_some_and(|b| b.config().probes == Probes::OutOfBand);
         if own_probes && transition.from == State::Closed {
-            tokio::spawn(probe_until_closed(Arc::downgrade(self)));
+            spawn(probe_until_closed(Arc::downgrade(self)));
         }
     }
 
@@ -366,7 +367,7 @@ async fn probe_until_closed(server: Weak<Server>) {
                 State::Open => breaker.open_until().unwrap_or_else(Instant::now),
             }
         };
-        tokio::time::sleep_until(wait).await;
+        sleep_until(wait).await;
         let Some(server) = server.upgrade() else { return };
         server.probe().await;
     }

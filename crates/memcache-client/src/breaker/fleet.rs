@@ -1,7 +1,8 @@
 //! What the breakers of one client know of each other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bounds how many of a client's servers may be ejected (not closed) at the same time, and counts the slow ones.
 #[derive(Debug)]

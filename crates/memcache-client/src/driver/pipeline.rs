@@ -7,15 +7,14 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::task::AtomicWaker;
 use slab::Slab;
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::codec::{self, Raw, Step};
 use crate::connect;
@@ -27,6 +26,7 @@ use crate::pool::PoolStats;
 use crate::pool::gate::Gate;
 use crate::server::Site;
 use crate::stream::Stream;
+use crate::sync::{AbortHandle, Mutex, MutexGuard, sleep_until, spawn};
 
 /// Bytes asked for in one read.
 const READ_CHUNK: usize = 16 * 1024;
@@ -164,7 +164,7 @@ impl Pipelines {
         }
         if state.task.is_none() {
             let serving = serve(Arc::clone(&self.site), Arc::clone(line));
-            state.task = Some(tokio::spawn(serving).abort_handle());
+            state.task = Some(spawn(serving).abort_handle());
         }
         drop(state);
         line.task.wake();
@@ -306,24 +306,26 @@ impl State {
 /// Ends the ops whose time is over; one timer a connection.
 struct Reaper<'a> {
     line: &'a Line,
-    sleep: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    /// The timer and its time. A new one is made once a timeout at most, not once an op.
+    armed: Option<(Instant, Timer)>,
 }
+
+type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<'a> Reaper<'a> {
     fn new(line: &'a Line) -> Self {
-        Self { line, sleep: Box::pin(tokio::time::sleep_until(Instant::now())), armed: None }
+        Self { line, armed: None }
     }
 
     /// To be polled whenever an op has been asked; is never ready.
     fn poll(&mut self, cx: &mut Context<'_>) {
         loop {
             let Some(earliest) = self.line.state().earliest else { return };
-            if self.armed != Some(earliest) {
-                self.sleep.as_mut().reset(earliest);
-                self.armed = Some(earliest);
-            }
-            if self.sleep.as_mut().poll(cx).is_pending() {
+            let timer = match &mut self.armed {
+                Some((at, timer)) if *at == earliest => timer,
+                armed => &mut armed.insert((earliest, Box::pin(sleep_until(earliest)))).1,
+            };
+            if timer.as_mut().poll(cx).is_pending() {
                 return;
             }
             self.armed = None;

@@ -1,11 +1,11 @@
 //! How many ops may be inside, how many may wait outside, and how long.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use crate::error::{Error, PoolFull};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Semaphore, SemaphorePermit, timeout};
 
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -42,7 +42,7 @@ impl Gate {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::PoolExhausted(PoolFull::Waiters(waiting)));
         }
-        match tokio::time::timeout(self.wait_max, self.slots.acquire()).await {
+        match timeout(self.wait_max, self.slots.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(self.waited()),
@@ -58,7 +58,7 @@ impl Gate {
     /// Waits for those inside, for at most `patience`, then refuses everybody.
     pub(crate) async fn close(&self, patience: Duration) {
         let all = u32::try_from(self.max).unwrap_or(u32::MAX);
-        if tokio::time::timeout(patience, self.slots.acquire_many(all)).await.is_err() {
+        if timeout(patience, self.slots.acquire_many(all)).await.is_err() {
             tracing::warn!("ops still hold connections {patience:?} after the client was closed");
         }
         self.slots.close();
