@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "observation",
         ],
     ),
+    ("simulation", &["memcache-client", "memcached-fake"]),
     ("end-to-end", &[]),
 ];
 
@@ -39,7 +40,7 @@ pub fn workspace() -> PathBuf {
 }
 
 fn manifests() -> Vec<PathBuf> {
-    let mut found = vec![workspace().join("tests/Cargo.toml")];
+    let mut found = vec![workspace().join("tests/Cargo.toml"), workspace().join("simulation/Cargo.toml")];
     for folder in ["crates", "cmd"] {
         for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {
             found.push(entry.unwrap().path().join("Cargo.toml"));

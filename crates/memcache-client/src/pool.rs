@@ -185,6 +185,8 @@ impl Slot<'_> {
                 return Err(self.pool.gate.waited());
             }
             tokio::select! {
+                // A connection rather than a dial; and the same run again does the same.
+                biased;
                 () = self.pool.parked.notified() => {}
                 () = tokio::time::sleep_until(next.min(deadline)) => {}
             }

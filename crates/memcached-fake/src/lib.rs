@@ -12,4 +12,4 @@ mod server;
 mod store;
 mod text;
 
-pub use server::FakeMemcached;
+pub use server::{Engine, FakeMemcached};
