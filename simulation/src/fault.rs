@@ -66,8 +66,7 @@ pub(crate) fn draw(plan: &Plan) -> Vec<Event> {
         let end = begin + rng.random_range(50..=(longest - begin).min(3_000));
         let (begin, end) = (Duration::from_millis(begin), Duration::from_millis(end));
         let client = rng.random_bool(0.3).then(|| rng.random_range(0..plan.clients));
-        let overlaps =
-            |other: &Event| other.server == server && begin <= other.end && other.begin <= end;
+        let overlaps = |other: &Event| other.server == server && begin <= other.end && other.begin <= end;
         if !events.iter().any(overlaps) {
             events.push(Event { begin, end, server, client, fault });
         }

@@ -83,7 +83,6 @@ impl Ledger {
         }
     }
 
-
     pub(crate) fn check(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
             self.fail(&otherwise());
@@ -137,7 +136,8 @@ impl Ledger {
         self.check(way && known == (sequence - 1, *from), || {
             format!("c{client} s{server} went from {from:?} to {to:?} ({sequence}), and was {known:?}")
         });
-        let ejected = |(at, (_, state)): &(&(usize, usize), &(u64, State))| at.0 == client && *state != State::Closed;
+        let ejected =
+            |(at, (_, state)): &(&(usize, usize), &(u64, State))| at.0 == client && *state != State::Closed;
         let ejected = self.breakers.iter().filter(ejected).count();
         let max = self.max_ejected;
         self.check(ejected <= max, || format!("c{client} has ejected {ejected} servers; {max} is the most"));

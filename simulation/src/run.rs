@@ -1,7 +1,9 @@
 //! One run: builds the hosts, goes step by step, does the faults at their times, and judges.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +22,9 @@ use crate::workload::Task;
 
 /// Longest that a client may take to close.
 const CLOSE: Duration = Duration::from_millis(1_500);
+
+/// Real time that a run may take; most take less than a second.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How to run a seed.
 #[derive(Debug, Clone, Default)]
@@ -55,8 +60,26 @@ pub struct Report {
     pub simulated: Duration,
 }
 
+/// Ends the process when a run makes no progress: a loop within one instant of simulated time cannot be left otherwise.
+fn watched<T>(seed: u64, run: impl FnOnce() -> T) -> T {
+    let (done, ended) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let _ = writeln!(io::stderr(), "seed {seed}: no end after {PATIENCE:?} of real time");
+            std::process::abort();
+        }
+    });
+    let result = run();
+    drop(done);
+    result
+}
+
 /// Runs a plan.
 pub fn run(plan: &Plan, options: &Options) -> Report {
+    watched(plan.seed, || run_unwatched(plan, options))
+}
+
+fn run_unwatched(plan: &Plan, options: &Options) -> Report {
     let ledger = Shared::new(Ledger::new(plan.max_ejected(), options.trace));
     ledger.lock().note(&format!("{plan:?}"));
     let simulated = catch_unwind(AssertUnwindSafe(|| simulate(plan, options, &ledger)));
@@ -109,7 +132,8 @@ fn simulate(plan: &Plan, options: &Options, ledger: &Shared) -> Duration {
         let connector = Network::new(name, dials.clone());
         let dial = Dial { connector: Some(Arc::new(connector)), ..Dial::default() };
         let config = Config { dial, ..plan.config.clone() };
-        let process = Process { plan: plan.clone(), index, ledger: ledger.clone(), clients: Arc::clone(&clients) };
+        let process =
+            Process { plan: plan.clone(), index, ledger: ledger.clone(), clients: Arc::clone(&clients) };
         sim.client(name.as_str(), process.live(config, addresses(&machines)));
     }
     let mut begins = plan.faults.iter().peekable();
@@ -198,9 +222,9 @@ impl Process {
             self.ledger.lock().fail("the client does not close");
         }
         let refused = client.get(&Key::new("v:0")?).await;
-        self.ledger.lock().check(matches!(refused, Err(Error::Closed)), || {
-            format!("a closed client says {refused:?}")
-        });
+        self.ledger
+            .lock()
+            .check(matches!(refused, Err(Error::Closed)), || format!("a closed client says {refused:?}"));
         Ok(())
     }
 

@@ -136,7 +136,9 @@ impl Task {
         let (again, elsewhere) = (op.is_idempotent(), op.may_fail_over());
         let done = self.ended(&what, self.plan.config.total_timeout, client.execute(op)).await?;
         let shown = match &done.result {
-            Ok(Reply::Value(value)) => format!("{:?}", String::from_utf8_lossy(&value[..value.len().min(30)])),
+            Ok(Reply::Value(value)) => {
+                format!("{:?}", String::from_utf8_lossy(&value[..value.len().min(30)]))
+            }
             Ok(reply) => format!("{reply:?}"),
             Err(error) => error.to_string(),
         };
@@ -314,7 +316,8 @@ impl Task {
         let done = self.ended(&what, limit, client.get_or_load(&key, &fetch, loader)).await;
         let Some(done) = done else { return };
         let mut ledger = self.ledger.lock();
-        let shown = done.as_ref().map(|value| String::from_utf8_lossy(&value[..value.len().min(30)]).into_owned());
+        let shown =
+            done.as_ref().map(|value| String::from_utf8_lossy(&value[..value.len().min(30)]).into_owned());
         ledger.note(&format!("c{} t{} get_or_load {text} {shown:?}", self.client_index, self.index));
         ledger.count(if done.is_ok() { "loaded" } else { "load failed" });
         if let Ok(value) = done {
@@ -345,7 +348,9 @@ impl Task {
                 }
             }
             _ => {
-                let Some(Ok(reply)) = self.execute(Op::Get(key)).await.map(|done| done.result) else { return };
+                let Some(Ok(reply)) = self.execute(Op::Get(key)).await.map(|done| done.result) else {
+                    return;
+                };
                 let seen = match &reply {
                     Reply::Value(value) => {
                         self.ledger.lock().check_value(&text, value);

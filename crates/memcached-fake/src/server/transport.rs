@@ -28,9 +28,9 @@ impl Transport for TcpStream {
             match self.ready(Interest::READABLE).await {
                 Ok(ready) if ready.is_read_closed() => return,
                 // Pretends to have read everything, so that only news wakes it.
-                Ok(_) => drop(
-                    self.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into())),
-                ),
+                Ok(_) => {
+                    drop(self.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into())))
+                }
                 Err(_) => return,
             }
         }
