@@ -42,7 +42,8 @@ impl Machine {
         loop {
             let (stream, _) = listener.accept().await?;
             let engine = engine.clone();
-            tokio::spawn(async move { engine.serve(stream).await });
+            // A crash drops these in a fixed order, which a runtime's own tasks do not have.
+            tokio::task::spawn_local(async move { engine.serve(stream).await });
         }
     }
 }
