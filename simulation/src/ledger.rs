@@ -110,12 +110,14 @@ impl Ledger {
         }
     }
 
-    /// From now on no breaker may open, and all must be closed.
-    pub(crate) fn begin_peace(&mut self) {
+    /// From now on no breaker may open, and those of all servers that are visited must be closed.
+    pub(crate) fn begin_peace(&mut self, is_visited: impl Fn(usize) -> bool) {
         self.peace = Some(self.now);
-        let ejected: Vec<_> =
-            self.breakers.iter().filter(|(_, (_, state))| *state != State::Closed).collect();
-        let text = ejected.iter().fold(String::new(), |mut text, ((client, server), (_, state))| {
+        let ejected = self
+            .breakers
+            .iter()
+            .filter(|((_, server), (_, state))| *state != State::Closed && is_visited(*server));
+        let text = ejected.fold(String::new(), |mut text, ((client, server), (_, state))| {
             let _ = write!(text, " c{client} s{server} {}", state.name());
             text
         });

@@ -74,7 +74,9 @@ fn one(seed: u64, arguments: &Arguments) -> Report {
         let again = run(&plan, &options);
         if let Some(at) = report.trace.iter().zip(&again.trace).position(|(a, b)| a != b) {
             let lines = [&report.trace, &again.trace].map(|trace| trace.get(at).cloned());
-            report.failures.push(format!("line {at} of the trace is {:?}, and {:?} when run again", lines[0], lines[1]));
+            report
+                .failures
+                .push(format!("line {at} of the trace is {:?}, and {:?} when run again", lines[0], lines[1]));
         }
         if again.hash != report.hash {
             let text = format!("the trace is {:016x}, and {:016x} when run again", report.hash, again.hash);

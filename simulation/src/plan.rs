@@ -102,6 +102,14 @@ impl Plan {
         self.recovered() + PEACE
     }
 
+    /// Does load reach this server once all are well? Ops go to a stand-in only while a home is ejected: without probes
+    /// of the client's own, its breaker stays open until it is needed.
+    pub fn is_visited(&self, server: usize) -> bool {
+        let probes = self.config.breaker.as_ref().map(|breaker| breaker.probes);
+        let stands_in = self.config.routing.gutter.contains(&format!("server-{server}"));
+        !stands_in || probes == Some(Probes::OutOfBand)
+    }
+
     /// Servers that may be ejected at a time.
     pub fn max_ejected(&self) -> usize {
         self.config.routing.max_ejected.unwrap_or(self.servers - 1)

@@ -167,7 +167,7 @@ fn simulate(plan: &Plan, options: &Options, ledger: &Shared) -> Duration {
         }
         if !peace && now >= plan.recovered() {
             peace = true;
-            ledger.lock().begin_peace();
+            ledger.lock().begin_peace(|server| plan.is_visited(server));
         }
         match sim.step() {
             Ok(false) => {}
@@ -240,7 +240,9 @@ impl Process {
                 format!("{who} has more connections than it may: {pool:?}")
             });
             let state = stats.breaker.map_or(State::Closed, |breaker| breaker.state);
-            ledger.check(state == State::Closed, || format!("{who} is {} in the end", state.name()));
+            ledger.check(state == State::Closed || !self.plan.is_visited(server), || {
+                format!("{who} is {} in the end", state.name())
+            });
         }
     }
 }
