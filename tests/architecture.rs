@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "observation",
         ],
     ),
+    ("simulation", &["memcache-client", "memcached-fake"]),
     ("end-to-end", &[]),
     ("bench", &["memcache-client", "workload", "observation"]),
 ];
@@ -40,7 +41,8 @@ pub fn workspace() -> PathBuf {
 }
 
 fn manifests() -> Vec<PathBuf> {
-    let mut found = vec![workspace().join("tests/Cargo.toml"), workspace().join("benches/Cargo.toml")];
+    let apart = ["tests", "benches", "simulation"].map(|folder| workspace().join(folder).join("Cargo.toml"));
+    let mut found = apart.to_vec();
     for folder in ["crates", "cmd"] {
         for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {
             found.push(entry.unwrap().path().join("Cargo.toml"));

@@ -9,7 +9,8 @@ const LINES_MAX: usize = 600;
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![workspace().join("crates"), workspace().join("cmd"), workspace().join("tests")];
+    let mut folders: Vec<PathBuf> =
+        ["crates", "cmd", "simulation", "tests"].iter().map(|folder| workspace().join(folder)).collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

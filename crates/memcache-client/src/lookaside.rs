@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use futures::future::{FutureExt, Shared};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -39,14 +40,18 @@ impl Default for Fetch {
     }
 }
 
+/// A load in progress. It wakes those who wait in a fixed order; tokio's watch draws one, and no run of a simulation
+/// would be like another.
+type Flight = Shared<oneshot::Receiver<Bytes>>;
+
 /// Loads in progress in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    flights: Mutex<HashMap<Key, watch::Receiver<Option<Bytes>>>>,
+    flights: Mutex<HashMap<Key, Flight>>,
 }
 
 impl Flights {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, watch::Receiver<Option<Bytes>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Flight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -56,22 +61,22 @@ impl Flights {
         if let Some(flight) = flights.get(key) {
             return Seat::Passenger(flight.clone());
         }
-        let (landed, flight) = watch::channel(None);
-        flights.insert(key.clone(), flight);
-        Seat::Pilot(Pilot { flights: self, key: key.clone(), landed })
+        let (landed, flight) = oneshot::channel();
+        flights.insert(key.clone(), flight.shared());
+        Seat::Pilot(Pilot { flights: self, key: key.clone(), landed: Some(landed) })
     }
 }
 
 enum Seat<'a> {
     Pilot(Pilot<'a>),
-    Passenger(watch::Receiver<Option<Bytes>>),
+    Passenger(Flight),
 }
 
 /// Ends the flight when it is dropped, with or without a value.
 struct Pilot<'a> {
     flights: &'a Flights,
     key: Key,
-    landed: watch::Sender<Option<Bytes>>,
+    landed: Option<oneshot::Sender<Bytes>>,
 }
 
 impl Drop for Pilot<'_> {
@@ -103,21 +108,20 @@ impl Client {
         fetch: &Fetch,
         load: impl AsyncFnOnce() -> Result<Bytes, E>,
     ) -> Result<Bytes, E> {
-        let pilot = loop {
+        let mut pilot = loop {
             match self.flights().join(key) {
                 Seat::Pilot(pilot) => break pilot,
-                Seat::Passenger(mut flight) => {
+                Seat::Passenger(flight) => {
                     // An error here is a pilot that gave up: somebody else flies.
-                    if flight.changed().await.is_ok()
-                        && let Some(value) = flight.borrow().clone()
-                    {
+                    if let Ok(value) = flight.await {
                         return Ok(value);
                     }
                 }
             }
         };
         let value = self.read_or_load(key, fetch, load).await?;
-        let _ = pilot.landed.send(Some(value.clone()));
+        // Whether anybody waits or not.
+        let _ = pilot.landed.take().map(|landed| landed.send(value.clone()));
         Ok(value)
     }
 

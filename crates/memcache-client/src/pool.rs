@@ -195,6 +195,8 @@ impl Slot<'_> {
                 };
             }
             tokio::select! {
+                // A connection rather than a dial; and the same run again does the same.
+                biased;
                 () = self.pool.parked.notified() => {}
                 () = sleep_until(wait.until().min(deadline)) => {}
             }

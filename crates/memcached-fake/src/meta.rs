@@ -1,9 +1,9 @@
-//! The meta commands, with the flags that clients of this project use: k, O, v, f, t, s, q, T, N, J, D, M.
+//! The meta commands, with the flags that clients of this project use: k, O, v, f, t, s, q, c, T, N, R, J, D, M, C, I.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::command::{Command, KEY_MAX};
-use crate::store::{Counted, Mode, Store, Stored};
+use crate::store::{Counted, Item, Mode, Store, Stored};
 use crate::text::{line, number};
 
 struct Request<'a> {
@@ -22,7 +22,7 @@ impl Request<'_> {
     }
 
     /// A status line with the echoes that were asked for, in the order asked.
-    fn reply(&self, out: &mut BytesMut, code: &str, shown: Option<(u32, usize)>) {
+    fn reply(&self, out: &mut BytesMut, code: &str, shown: Option<&Item>) {
         out.put_slice(code.as_bytes());
         for flag in self.flags {
             match (flag.first(), shown) {
@@ -34,8 +34,9 @@ impl Request<'_> {
                     out.put_slice(b" ");
                     out.put_slice(flag);
                 }
-                (Some(b'f'), Some((flags, _))) => out.put_slice(format!(" f{flags}").as_bytes()),
-                (Some(b's'), Some((_, size))) => out.put_slice(format!(" s{size}").as_bytes()),
+                (Some(b'f'), Some(item)) => out.put_slice(format!(" f{}", item.flags).as_bytes()),
+                (Some(b's'), Some(item)) => out.put_slice(format!(" s{}", item.value.len()).as_bytes()),
+                (Some(b'c'), Some(item)) => out.put_slice(format!(" c{}", item.cas).as_bytes()),
                 _ => {}
             }
         }
@@ -63,7 +64,12 @@ pub(crate) fn answer(store: &mut Store, command: &Command, out: &mut BytesMut) -
         b"mg" => get(store, &request, out),
         b"ms" => set(store, &request, command.data.clone().unwrap_or_default(), out),
         b"md" => {
-            let code = if store.delete(key) { "HD" } else { "NF" };
+            let found = if request.has(b'I') {
+                store.invalidate(key, request.value(b'T'))
+            } else {
+                store.delete(key)
+            };
+            let code = if found { "HD" } else { "NF" };
             if !(request.has(b'q') && code == "HD") {
                 request.reply(out, code, None);
             }
@@ -77,17 +83,25 @@ fn get(store: &mut Store, request: &Request<'_>, out: &mut BytesMut) {
     if let Some(exptime) = request.value(b'T') {
         store.touch(request.key, exptime);
     }
+    let won = store.claim(request.key, request.value(b'R'), request.value(b'N'));
     match store.get(request.key) {
         None if request.has(b'q') => {}
         None => request.reply(out, "EN", None),
         Some(item) => {
-            let shown = Some((item.flags, item.value.len()));
+            let mut line = BytesMut::new();
+            match request.has(b'v') {
+                true => request.reply(&mut line, &format!("VA {}", item.value.len()), Some(item)),
+                false => request.reply(&mut line, "HD", Some(item)),
+            }
+            line.truncate(line.len() - 2);
+            out.put_slice(&line);
+            for (mark, holds) in [(b" Z", item.taken && !won), (b" X", item.stale), (b" W", won)] {
+                out.put_slice(if holds { mark } else { b"" });
+            }
+            out.put_slice(b"\r\n");
             if request.has(b'v') {
-                request.reply(out, &format!("VA {}", item.value.len()), shown);
                 out.put_slice(&item.value);
                 out.put_slice(b"\r\n");
-            } else {
-                request.reply(out, "HD", shown);
             }
         }
     }
@@ -103,6 +117,13 @@ fn set(store: &mut Store, request: &Request<'_>, data: Bytes, out: &mut BytesMut
         Some(b'P') => Mode::Prepend,
         Some(_) => return line(out, "CLIENT_ERROR invalid mode for ms"),
     };
+    if let Some(token) = request.value::<u64>(b'C') {
+        match store.get(request.key).map(|item| item.cas) {
+            None => return request.reply(out, "NF", None),
+            Some(cas) if cas != token => return request.reply(out, "EX", None),
+            Some(_) => {}
+        }
+    }
     let (flags, exptime) = (request.value(b'F').unwrap_or(0), request.value(b'T').unwrap_or(0));
     match store.store(request.key, data, flags, exptime, mode) {
         Stored::Yes if request.has(b'q') => {}

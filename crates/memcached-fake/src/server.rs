@@ -1,6 +1,7 @@
 //! The fake as a server.
 
 mod connection;
+mod transport;
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,45 +9,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::lies::{Counters, Lies};
 use connection::{Connection, Shared};
+use transport::Plain;
 
-/// A fake memcached that listens until it is dropped or shut down.
-#[derive(Debug)]
-pub struct FakeMemcached {
-    addr: SocketAddr,
+/// A fake memcached without a listener: it serves the streams that its owner accepts, such as those of a simulated
+/// network. Clones share items, lies and counters.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
     shared: Arc<Shared>,
-    orders: mpsc::Sender<(Order, oneshot::Sender<()>)>,
-    task: JoinSet<()>,
 }
 
-/// What the acceptor is told.
-#[derive(Debug)]
-enum Order {
-    Stop,
-    Listen(TcpListener),
-    Disconnect,
-}
-
-impl FakeMemcached {
-    /// Listens at `addr`; port 0 is any free one.
-    pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(addr).await?;
-        let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::default());
-        let (orders, received) = mpsc::channel(1);
-        let mut task = JoinSet::new();
-        task.spawn(accept(listener, Arc::clone(&shared), received));
-        Ok(Self { addr, shared, orders, task })
-    }
-
-    /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+impl Engine {
+    /// Serves one connection until its end. [`Reset`](crate::lies::Act::Reset) closes it as its drop does, and
+    /// [`HangNew`](crate::lies::Act::HangNew) does not notice that the peer has gone.
+    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + Sync) {
+        let connection = Connection::new(Plain(stream), Arc::clone(&self.shared));
+        connection.serve(self.shared.lies.for_connection()).await;
     }
 
     /// The lies it tells; none at first.
@@ -67,6 +51,61 @@ impl FakeMemcached {
     /// What the key holds in truth.
     pub fn value(&self, key: &[u8]) -> Option<Bytes> {
         self.shared.store().get(key).map(|item| item.value.clone())
+    }
+}
+
+/// A fake memcached that listens until it is dropped or shut down.
+#[derive(Debug)]
+pub struct FakeMemcached {
+    addr: SocketAddr,
+    engine: Engine,
+    orders: mpsc::Sender<(Order, oneshot::Sender<()>)>,
+    task: JoinSet<()>,
+}
+
+/// What the acceptor is told.
+#[derive(Debug)]
+enum Order {
+    Stop,
+    Listen(TcpListener),
+    Disconnect,
+}
+
+impl FakeMemcached {
+    /// Listens at `addr`; port 0 is any free one.
+    pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        let engine = Engine::default();
+        let (orders, received) = mpsc::channel(1);
+        let mut task = JoinSet::new();
+        task.spawn(accept(listener, Arc::clone(&engine.shared), received));
+        Ok(Self { addr, engine, orders, task })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The lies it tells; none at first.
+    pub fn lies(&self) -> &Lies {
+        self.engine.lies()
+    }
+
+    /// What it has seen.
+    pub fn counters(&self) -> &Counters {
+        self.engine.counters()
+    }
+
+    /// Forgets every item, as a restart would.
+    pub fn flush(&self) {
+        self.engine.flush();
+    }
+
+    /// What the key holds in truth.
+    pub fn value(&self, key: &[u8]) -> Option<Bytes> {
+        self.engine.value(key)
     }
 
     /// Stops listening: new connections are refused by the system, open ones stay.
@@ -113,6 +152,7 @@ async fn accept(
         tokio::select! {
             accepted = next(listener.as_ref()), if room => match accepted {
                 Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
                     let connection = Connection::new(stream, Arc::clone(&shared));
                     connections.spawn(connection.serve(shared.lies.for_connection()));
                 }

@@ -13,19 +13,26 @@ const STORE_MAX: usize = 64 * 1024 * 1024;
 /// Beyond 30 days an expiry is a Unix time; the fake has no wall clock and takes it for long enough.
 const RELATIVE_MAX: i64 = 30 * 24 * 3600;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Item {
     pub(crate) value: Bytes,
     pub(crate) flags: u32,
     pub(crate) expires: Option<Instant>,
     /// Value and flags before the last write. Not counted against the byte limit.
     pub(crate) previous: Option<(Bytes, u32)>,
+    /// Another with every write.
+    pub(crate) cas: u64,
+    /// Somebody has the right to write a newer value.
+    pub(crate) taken: bool,
+    /// It was invalidated, and lives on for those who do not mind.
+    pub(crate) stale: bool,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     items: HashMap<Bytes, Item>,
     bytes: usize,
+    writes: u64,
 }
 
 /// How a value is to be stored.
@@ -83,11 +90,18 @@ impl Store {
     ) -> Stored {
         let old = self.get(key).cloned();
         let previous = old.as_ref().map(|old| (old.value.clone(), old.flags));
+        let fresh = |old: Item| Item { taken: false, stale: false, ..old };
+        self.writes += 1;
+        let cas = self.writes;
         let item = match (mode, old) {
             (Mode::Add, Some(_)) | (Mode::Replace | Mode::Append | Mode::Prepend, None) => return Stored::No,
-            (Mode::Append, Some(old)) => Item { value: [old.value, value].concat().into(), previous, ..old },
-            (Mode::Prepend, Some(old)) => Item { value: [value, old.value].concat().into(), previous, ..old },
-            _ => Item { value, flags, expires: expiry(exptime), previous },
+            (Mode::Append, Some(old)) => {
+                Item { value: [&old.value[..], &value].concat().into(), previous, cas, ..fresh(old) }
+            }
+            (Mode::Prepend, Some(old)) => {
+                Item { value: [&value[..], &old.value].concat().into(), previous, cas, ..fresh(old) }
+            }
+            _ => Item { value, flags, expires: expiry(exptime), previous, cas, ..Item::default() },
         };
         let freed = self.items.get(key).map_or(0, |old| old.value.len());
         if self.bytes - freed + item.value.len() > STORE_MAX || item.value.len() > VALUE_MAX {
@@ -118,6 +132,37 @@ impl Store {
         true
     }
 
+    /// Gives the right to write a newer value to one of all who ask: of an item that is stale or has less than `refresh`
+    /// seconds left, or, with `vivify` as its time to live, of a missing one. Says whether this caller wins it.
+    pub(crate) fn claim(&mut self, key: &Bytes, refresh: Option<u64>, vivify: Option<i64>) -> bool {
+        if self.get(key).is_none() {
+            let Some(exptime) = vivify else { return false };
+            self.store(key, Bytes::new(), 0, exptime, Mode::Set);
+            self.items.get_mut(key).is_some_and(|item| !std::mem::replace(&mut item.taken, true))
+        } else if let Some(item) = self.items.get_mut(key) {
+            let left = item.expires.map(|at| at.saturating_duration_since(Instant::now()));
+            let soon = refresh.zip(left).is_some_and(|(refresh, left)| left < Duration::from_secs(refresh));
+            (item.stale || soon) && !std::mem::replace(&mut item.taken, true)
+        } else {
+            false
+        }
+    }
+
+    /// Marks an item as stale, for `exptime` if given; `false`: there is none.
+    pub(crate) fn invalidate(&mut self, key: &[u8], exptime: Option<i64>) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        self.writes += 1;
+        if let Some(item) = self.items.get_mut(key) {
+            (item.stale, item.taken, item.cas) = (true, false, self.writes);
+            if let Some(exptime) = exptime {
+                item.expires = expiry(exptime);
+            }
+        }
+        true
+    }
+
     /// Adds `delta`, wrapping at 64 bits as memcached does, or subtracts it, ending at 0.
     pub(crate) fn count(&mut self, key: &[u8], delta: u64, up: bool) -> Counted {
         let Some(item) = self.get(key) else { return Counted::Missing };
@@ -131,6 +176,8 @@ impl Store {
             let text = Bytes::from(value.to_string());
             self.bytes = self.bytes - item.value.len() + text.len();
             item.previous = Some((std::mem::replace(&mut item.value, text), item.flags));
+            self.writes += 1;
+            item.cas = self.writes;
         }
         Counted::Value(value)
     }

@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 /// Dials and losses are counted in steps of this.
 const STEP: Duration = Duration::from_millis(100);
+/// Shortest wait: the timer's step. The rest of a token may be so small that its time rounds to nothing, and who waits
+/// would ask for ever in one instant.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 /// Share of a pool that, lost within a step, is a storm.
 const STORM: f64 = 0.25;
 /// A connection that was lost younger than this is not one of a restart.
@@ -78,7 +81,8 @@ impl DialLimit {
             self.tokens -= 1.0;
             return None;
         }
-        Some(Wait::Storm(now + Duration::from_secs_f64((1.0 - self.tokens) / self.per_s).min(STEP)))
+        let wait = Duration::from_secs_f64((1.0 - self.tokens) / self.per_s).clamp(WAIT_MIN, STEP);
+        Some(Wait::Storm(now + wait))
     }
 
     fn step(&self) -> f64 {
@@ -138,6 +142,18 @@ mod tests {
         }
         assert_eq!(made, [4; 10]);
         assert_eq!(dials(&mut limit), 1_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_never_told_to_ask_again_in_the_same_instant() {
+        let mut limit = DialLimit::new(6, 20.0);
+        (0..6).for_each(|_| limit.lost(Instant::now()));
+        // All but 2e-11 of a token: the time of the rest is less than a nanosecond.
+        limit.tokens = 1.0 - 2e-11;
+        let next = limit.try_dial(Instant::now()).unwrap();
+        assert!(next > Instant::now());
+        tokio::time::sleep_until(next).await;
+        assert_eq!(limit.try_dial(Instant::now()), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -61,11 +61,11 @@ fn instead(store: &mut Store, key: &Bytes, acts: &[Act]) -> Option<Option<Item>>
     let expires = own.as_ref().and_then(|own| own.expires);
     acts.iter().find_map(|act| match act {
         Act::ForeignValue => store.foreign(key).map(|foreign| {
-            Some(Item { value: foreign.value.clone(), flags: foreign.flags, expires, previous: None })
+            Some(Item { value: foreign.value.clone(), flags: foreign.flags, expires, ..Item::default() })
         }),
         Act::StaleValue => own.as_ref().map(|own| {
             let before = own.previous.clone();
-            before.map(|(value, flags)| Item { value, flags, expires, previous: None })
+            before.map(|(value, flags)| Item { value, flags, expires, ..Item::default() })
         }),
         _ => None,
     })

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until};
 
+use super::transport::{Transport, read_now};
 use crate::command::{Command, Parsed, parse};
 use crate::lies::apply::{apply, honest};
 use crate::lies::forge::{forge, inside_value};
@@ -65,8 +64,8 @@ struct Cut {
     end: End,
 }
 
-pub(crate) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<S> {
+    stream: S,
     shared: Arc<Shared>,
     input: BytesMut,
     output: BytesMut,
@@ -78,10 +77,9 @@ pub(crate) struct Connection {
     _open: Open,
 }
 
-impl Connection {
-    pub(crate) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
+impl<S: Transport> Connection<S> {
+    pub(crate) fn new(stream: S, shared: Arc<Shared>) -> Self {
         shared.counters.connected();
-        let _ = stream.set_nodelay(true);
         Self {
             stream,
             input: BytesMut::new(),
@@ -103,9 +101,7 @@ impl Connection {
             Ok(never) => match never {},
             Err(End::Gone) => {}
             Err(End::Fin) => self.finish().await,
-            Err(End::Reset) => {
-                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-            }
+            Err(End::Reset) => self.stream.reset_on_close(),
             Err(End::Late(at, command, acts)) => {
                 let shared = Arc::clone(&self.shared);
                 drop(self);
@@ -253,6 +249,8 @@ impl Connection {
             self.input.reserve(4096);
             let early = self.early.front().map(|(at, _)| *at);
             tokio::select! {
+                // The same run again does the same.
+                biased;
                 read = self.stream.read_buf(&mut self.input) => return some(read),
                 () = sleep_until(early.unwrap_or_else(Instant::now)), if early.is_some() => {
                     if let Some((_, bytes)) = self.early.pop_front() {
@@ -270,6 +268,7 @@ impl Connection {
             let reads = self.input.len() < AHEAD;
             self.input.reserve(4096);
             tokio::select! {
+                biased;
                 () = sleep_until(until) => return Ok(()),
                 read = self.stream.read_buf(&mut self.input), if reads => some(read)?,
             }
@@ -306,23 +305,14 @@ impl Connection {
 
     /// Reads nothing until the peer has gone.
     async fn ignore(&mut self) -> End {
-        loop {
-            match self.stream.ready(Interest::READABLE).await {
-                Ok(ready) if ready.is_read_closed() => return End::Gone,
-                // Pretends to have read everything, so that only news wakes it.
-                Ok(_) => drop(
-                    self.stream
-                        .try_io(Interest::READABLE, || Err::<(), _>(std::io::ErrorKind::WouldBlock.into())),
-                ),
-                Err(_) => return End::Gone,
-            }
-        }
+        self.stream.peer_gone().await;
+        End::Gone
     }
 
     /// Writes without a line end until the peer goes.
     async fn babble(&mut self) -> End {
         let mut sink = [0; 4096];
-        let (mut reader, mut writer) = self.stream.split();
+        let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
         loop {
             let goes_on = tokio::select! {
                 read = reader.read(&mut sink) => matches!(read, Ok(1..)),
@@ -339,7 +329,7 @@ impl Connection {
         let _ = self.stream.shutdown().await;
         let mut sink = [0; 4096];
         for _ in 0..256 {
-            if !matches!(self.stream.try_read(&mut sink), Ok(1..)) {
+            if !matches!(read_now(&mut self.stream, &mut sink), Some(Ok(1..))) {
                 return;
             }
         }

@@ -14,6 +14,8 @@ use crate::real::RealMemcached;
 /// One command of a random stream.
 fn random_command(rng: &mut ChaCha8Rng) -> Vec<u8> {
     let key = format!("k{}", rng.random_range(0..6));
+    // Not for numbers: whether counting makes a stale item fresh depends on who else reads it just then.
+    let any = if rng.random_bool(0.5) { format!("l{key}") } else { key.clone() };
     let data: String = match rng.random_range(0..3) {
         0 => rng.random_range(0..30u32).to_string(),
         1 => String::new(),
@@ -21,24 +23,29 @@ fn random_command(rng: &mut ChaCha8Rng) -> Vec<u8> {
     };
     let n = data.len();
     let noreply = if rng.random_bool(0.1) { " noreply" } else { "" };
-    let text = match rng.random_range(0..20) {
+    let text = match rng.random_range(0..25) {
         0 => format!("get {key} k1 nothing\r\n"),
-        1 => format!("set {key} 7 0 {n}{noreply}\r\n{data}\r\n"),
+        1 => format!("set {any} 7 0 {n}{noreply}\r\n{data}\r\n"),
         2 => format!("add {key} 0 0 {n}{noreply}\r\n{data}\r\n"),
         3 => format!("replace {key} 1 0 {n}\r\n{data}\r\n"),
-        4 => format!("append {key} 0 0 {n}\r\n{data}\r\n"),
-        5 => format!("prepend {key} 0 0 {n}\r\n{data}\r\n"),
+        4 => format!("append {any} 0 0 {n}\r\n{data}\r\n"),
+        5 => format!("prepend {any} 0 0 {n}\r\n{data}\r\n"),
         6 => format!("delete {key}{noreply}\r\n"),
         7 => format!("incr {key} {}\r\n", rng.random_range(0..99)),
         8 => format!("touch {key} 100\r\n"),
         9 => format!("set {key} 0 -1 {n}\r\n{data}\r\n"),
-        10..=12 => format!("mg {key} v k f s O{}\r\n", rng.random_range(0..1000)),
-        13 => format!("mg {key} k O1 T90\r\n"),
-        14 => format!("ms {key} {n} T100 F5 k O9\r\n{data}\r\n"),
-        15 => format!("ms {key} {n} ME k O9\r\n{data}\r\n"),
-        16 => format!("md {key} k O3\r\n"),
+        10..=12 => format!("mg {any} v k f s O{}\r\n", rng.random_range(0..1000)),
+        13 => format!("mg {any} k O1 T90\r\n"),
+        14 => format!("ms {any} {n} T100 F5 k O9\r\n{data}\r\n"),
+        15 => format!("ms {any} {n} ME k O9\r\n{data}\r\n"),
+        16 => format!("md {any} k O3\r\n"),
         17 => format!("ma {key} v D5 k O4\r\n"),
         18 => format!("ma c{key} v N0 J13 k O4\r\n"),
+        19 => format!("mg {any} v k O5 N30\r\n"),
+        20 => format!("mg {any} v k O6 R99\r\n"),
+        21 => format!("md l{key} k O7 I T50\r\n"),
+        22 => format!("md l{key} k O7 I\r\n"),
+        23 => format!("ms {any} {n} C999999999 k O8\r\n{data}\r\n"),
         _ => "nonsense\r\n".to_owned(),
     };
     text.into_bytes()
