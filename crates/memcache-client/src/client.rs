@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use crate::breaker::{Breaker, Fleet};
-use crate::config::{Config, ConfigError, Hedge, OnOpen};
+use crate::config::{Config, ConfigError, Hedge, OnOpen, Probes};
 use crate::error::Error;
 use crate::key::Key;
 use crate::lookaside::Flights;
@@ -426,7 +426,13 @@ fn build(
 ) -> Arc<Server> {
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     rng.set_stream(index as u64);
-    let breaker = config.breaker.clone().map(|breaker| Breaker::new(breaker, Arc::clone(fleet), rng));
+    let breaker = config.breaker.clone().map(|mut breaker| {
+        // Nobody asks a stand-in while all homes are well: it would stay ejected until it is needed.
+        if config.routing.gutter.contains(&addr.name) {
+            breaker.probes = Probes::OutOfBand;
+        }
+        Breaker::new(breaker, Arc::clone(fleet), rng)
+    });
     Arc::new(Server::new(index, addr, Arc::clone(config), breaker, Arc::clone(observer)))
 }
 

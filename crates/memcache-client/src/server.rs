@@ -244,8 +244,10 @@ impl Server {
         };
         let mut closed = Closed::new();
         match &result {
-            // A server error is a whole reply.
-            Ok(_) | Err(Error::Server(_)) => closed.extend(slot.finish(Instant::now())),
+            // A server error is a whole reply; for what the driver does not have, nothing was sent.
+            Ok(_) | Err(Error::Server(_) | Error::Unsupported { .. }) => {
+                closed.extend(slot.finish(Instant::now()))
+            }
             Err(Error::Protocol(_)) => slot.close(CloseReason::Protocol, &mut closed),
             Err(Error::TooManyConnections) => {
                 pool.no_room();

@@ -106,6 +106,7 @@ impl Wire for MemcacheAsyncConnection {
                 }
             }
             Op::Touch(..) | Op::Lease { .. } | Op::Cas { .. } | Op::Invalidate { .. } => {
+                self.quiet = true;
                 return Err(Error::Unsupported { driver: "memcache-async", op: op.name() });
             }
         };

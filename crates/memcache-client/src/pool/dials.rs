@@ -147,12 +147,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_never_told_to_ask_again_in_the_same_instant() {
         let mut limit = DialLimit::new(6, 20.0);
-        (0..6).for_each(|_| limit.lost(Instant::now()));
+        (0..6).for_each(|_| limit.lost(Instant::now(), SETTLED));
         // All but 2e-11 of a token: the time of the rest is less than a nanosecond.
         limit.tokens = 1.0 - 2e-11;
         let next = limit.try_dial(Instant::now()).unwrap();
-        assert!(next > Instant::now());
-        tokio::time::sleep_until(next).await;
+        assert!(next.until() > Instant::now());
+        tokio::time::sleep_until(next.until()).await;
         assert_eq!(limit.try_dial(Instant::now()), None);
     }
 
