@@ -32,7 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("simulation", &["memcache-client", "memcached-fake"]),
     ("end-to-end", &[]),
-    ("bench", &["memcache-client", "workload", "observation"]),
+    ("bench", &["memcache-client", "workload", "observation", "toxiproxy"]),
 ];
 
 /// Root of the workspace.

@@ -15,6 +15,7 @@ use crate::machine::Machine;
 use crate::measure::Plan;
 use crate::rounds::{self, Entry};
 use crate::server::Memcached;
+use crate::soak::{self, Soak};
 use crate::{connections, micro, readme, syscalls};
 
 /// Subcommand of a child that is measured.
@@ -47,7 +48,9 @@ enum Command {
     Syscalls(Options),
     /// The parts of one op without a socket: router, breaker, recorder, values
     Micro(Options),
-    /// All of them
+    /// Load under rotating faults for long: wrong values, descriptors, memory
+    Soak(Soak),
+    /// All benchmarks
     All {
         #[command(flatten)]
         options: Options,
@@ -136,6 +139,7 @@ pub async fn run(cli: Cli) -> Result<()> {
             system_calls(&mut figures, &options, memcached.addr()).await?;
             end(&figures, &options)
         }
+        Command::Soak(soak) => say(&soak::run(soak).await?),
         Command::All { options, write_readme } => {
             let (mut figures, memcached) = (begin()?, prefilled(&options).await?);
             let addr = memcached.addr();

@@ -13,6 +13,7 @@ mod micro;
 mod readme;
 mod rounds;
 mod server;
+mod soak;
 mod stats;
 mod syscalls;
 mod table;
