@@ -85,3 +85,28 @@ async fn every_exported_metric_is_documented_and_every_documented_one_exported()
     scenariod.signal("TERM");
     assert_eq!(scenariod.exit_code(Duration::from_secs(30)).await, 3);
 }
+
+/// The table of what the client survives names the tests that there are.
+#[test]
+fn every_named_failure_is_in_the_table_of_guarantees() {
+    let table = std::fs::read_to_string(workspace().join("docs/client-guarantees.md")).unwrap();
+    let folder = workspace().join("crates/memcache-client/tests/guarantees");
+    let mut missing = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let tests = text.split("#[tokio::test]").skip(1).chain(text.split("#[test]").skip(1));
+        for test in tests {
+            let name = test.split("fn ").nth(1).and_then(|rest| rest.split('(').next()).unwrap();
+            let named = name.split('_').next().is_some_and(|id| {
+                id.ends_with(|c: char| c.is_ascii_digit() || c == 'a' || c == 'b')
+                    && id.len() <= 4
+                    && id.chars().any(|c| c.is_ascii_digit())
+            });
+            if named && !table.contains(&format!("::{name}`")) {
+                missing.push(name.to_owned());
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new(), "run `cargo run -p end-to-end --bin guarantees`");
+    assert!(!table.contains("**failed**"));
+}

@@ -71,16 +71,38 @@ pub struct BreakerSettings {
     pub consecutive_timeouts: Option<u32>,
     /// Opens at a share of failures in a rolling window; absent: rule off.
     pub ratio: Option<RatioRule>,
+    /// Opens at a share of slow replies, unless most servers are slow; absent: rule off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow: Option<SlowRule>,
     /// One refused connect opens it.
     pub trip_on_refused: bool,
-    /// Time in the open state.
+    /// Time in the open state, the first of an outage.
     pub open_ms: u64,
+    /// The open time doubles with every failed probe up to this; absent: it stays the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_max_ms: Option<u64>,
+    /// Time over which a breaker that has closed admits a growing share of ops; 0: all at once.
+    #[serde(default)]
+    pub ramp_ms: u64,
     /// Each open time is drawn from `open_ms * (1 ± open_jitter)`.
     pub open_jitter: f64,
     /// Probes in flight at most while half-open.
     pub half_open_probes: u32,
     /// Successes that close a half-open breaker.
     pub successes_to_close: u32,
+}
+
+/// "`share` of at least `min_calls` calls within `window_ms` took longer than `threshold_ms`".
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SlowRule {
+    /// A reply after this time is slow.
+    pub threshold_ms: u64,
+    /// Share of slow calls that trips, 0-1.
+    pub share: f64,
+    /// Length of the rolling window.
+    pub window_ms: u64,
+    /// Fewer calls than this never trip.
+    pub min_calls: u32,
 }
 
 /// "`failure_ratio` of at least `min_calls` calls within `window_ms`".

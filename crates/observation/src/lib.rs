@@ -21,7 +21,7 @@ mod run;
 pub use client::{
     Arrivals, BreakerSettings, BreakerState, ClientInfo, Event, EventKind, Hello, Histogram, IntegrityKind,
     LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick, Settings,
-    ShardSettings, Tick,
+    ShardSettings, SlowRule, Tick,
 };
 pub use host::{Host, Stall};
 pub use ops::{FlightHead, OpLine, OpLogHead};

@@ -56,6 +56,8 @@ struct Effect {
     timeout: f64,
     /// Mean time it holds its connection, beyond the healthy one, ms.
     held_ms: f64,
+    /// A reply is slow by the client's slow rule: with what probability.
+    slow: f64,
     /// Connections are refused.
     refused: bool,
     /// `timeout` is sharp; otherwise only bounds can be asked for.
@@ -68,7 +70,11 @@ impl Expectation {
         let settings = &timeline.hello?.settings;
         let faulted = timeline.faulted();
         let first = timeline.faults.first()?;
-        let effect = effect(first, settings.op_timeout_ms as f64);
+        let threshold = slow_threshold(settings);
+        let effect = effect(first, settings.op_timeout_ms as f64, threshold);
+        // Servers that are slow together are not ejected by the slow rule.
+        let servers = timeline.hello?.servers.len();
+        let effect = if 2 * faulted.len() > servers { Effect { slow: 0.0, ..effect } } else { effect };
         let per_server = measures.baseline_offered * measures.faulted_share / faulted.len().max(1) as f64;
         let seconds = measures.fault_ms / 1e3;
         let load = Load { offered: per_server, seconds, service_ms: measures.baseline_service_ms };
@@ -98,19 +104,30 @@ struct Load {
     service_ms: f64,
 }
 
-fn effect(fault: &FaultLife, timeout_ms: f64) -> Effect {
-    let none = Effect { timeout: 0.0, held_ms: 0.0, refused: false, known: true };
+/// Replies after this time are slow; infinite without such a rule.
+fn slow_threshold(settings: &Settings) -> f64 {
+    let rule = settings.breaker.as_ref().and_then(|breaker| breaker.slow);
+    rule.map_or(f64::INFINITY, |rule| rule.threshold_ms as f64)
+}
+
+fn effect(fault: &FaultLife, timeout_ms: f64, slow_ms: f64) -> Effect {
+    let none = Effect { timeout: 0.0, held_ms: 0.0, slow: 0.0, refused: false, known: true };
     if let Some(loss) = fault.param("loss") {
         let burst = fault.param("burst").unwrap_or(1.0);
         let timeout = timeout_probability(loss, timeout_ms);
-        return Effect { timeout, held_ms: mean_delay(loss, timeout_ms), known: burst <= 1.0, ..none };
+        let slow = if slow_ms.is_finite() { timeout_probability(loss, slow_ms) } else { 0.0 };
+        return Effect { timeout, held_ms: mean_delay(loss, timeout_ms), slow, known: burst <= 1.0, ..none };
     }
     if let Some(latency) = fault.param("latency_ms") {
         let jitter = fault.param("jitter_ms").unwrap_or(0.0);
-        let near = (latency + jitter > timeout_ms * (1.0 - TIMEOUT_BLUR))
-            && (latency - jitter < timeout_ms * (1.0 + TIMEOUT_BLUR));
-        let timeout = if latency >= timeout_ms { 1.0 } else { 0.0 };
-        return Effect { timeout, held_ms: latency.min(timeout_ms), known: !near, ..none };
+        let near = |limit: f64| {
+            (latency + jitter > limit * (1.0 - TIMEOUT_BLUR))
+                && (latency - jitter < limit * (1.0 + TIMEOUT_BLUR))
+        };
+        let beyond = |limit: f64| f64::from(u8::from(latency >= limit));
+        let known = !near(timeout_ms) && !near(slow_ms);
+        let (timeout, slow) = (beyond(timeout_ms), beyond(slow_ms));
+        return Effect { timeout, held_ms: latency.min(timeout_ms), slow, known, ..none };
     }
     if let Some(share) = fault.param("share") {
         // A share of connections: a client that drops a dead one draws again, so only 1 is sure.
@@ -182,9 +199,32 @@ fn trip(settings: &Settings, effect: Effect, load: Load, faulted: usize) -> (Tri
     );
     match probability {
         p if p >= MUST => (Trip::Must, text),
+        _ if effect.slow > 0.0 => slow_trip(breaker, effect, x, load, text),
         p if p <= MUST_NOT => (Trip::MustNot, text),
         _ => (Trip::May, text),
     }
+}
+
+/// What the slow rule does, where the others leave the breaker closed or in doubt.
+fn slow_trip(
+    breaker: &BreakerSettings,
+    effect: Effect,
+    x: f64,
+    load: Load,
+    others: String,
+) -> (Trip, String) {
+    let Some(rule) = breaker.slow else { return (Trip::May, others) };
+    let window = rule.window_ms as f64 / 1e3;
+    let text = format!(
+        "{others}; {:.0} % of the replies take more than {} ms, the slow rule asks for {:.0} % of {} in {window} s",
+        effect.slow * 100.0,
+        rule.threshold_ms,
+        rule.share * 100.0,
+        rule.min_calls
+    );
+    // The window forgets the healthy calls of before within its own length.
+    let settled = load.seconds > 2.0 * window && x * window > 2.0 * f64::from(rule.min_calls);
+    (if effect.slow >= 1.0 && settled { Trip::Must } else { Trip::May }, text)
 }
 
 /// Probability of a trip within `seconds` at `x` ops/s of which a share `q` times out.
@@ -267,7 +307,9 @@ fn goodput(settings: &Settings, effect: Effect, load: Load, measures: &Measures,
         Trip::May => (open_breaker.min(closed_breaker), "the breaker may be open or closed".to_owned()),
     };
     // A short fault is mostly its own detection.
-    let detection = settings.op_timeout_ms as f64 / measures.fault_ms.max(1.0);
+    let slow_window =
+        settings.breaker.as_ref().and_then(|breaker| breaker.slow).map_or(0, |rule| rule.window_ms);
+    let detection = settings.op_timeout_ms.max(slow_window) as f64 / measures.fault_ms.max(1.0);
     let detection = if trip == Trip::MustNot { 0.0 } else { (f * detection).min(f) };
     if settings.load.kind == LoadKind::Closed {
         // Workers that wait at the faulted server do not ask elsewhere: S / (S + f d).
@@ -295,14 +337,15 @@ fn recovery(settings: &Settings, load: Load) -> (f64, String) {
     match &settings.breaker {
         None => (t + RECOVERY_MARGIN_MS, format!("no breaker: timeout {t} ms + {RECOVERY_MARGIN_MS} ms")),
         Some(breaker) => {
-            let open = breaker.open_ms as f64 * (1.0 + breaker.open_jitter);
+            let longest = breaker.open_max_ms.unwrap_or(breaker.open_ms).max(breaker.open_ms);
+            let open = longest as f64 * (1.0 + breaker.open_jitter) + breaker.ramp_ms as f64;
             // Each probe needs an op of that server to come by.
             let probes = f64::from(breaker.successes_to_close) / load.offered.max(0.1) * 1e3;
             let bound = open + t + probes + RECOVERY_MARGIN_MS;
             let text = format!(
-                "open time {} ms + {:.0} %, timeout {t} ms, {} probes, {RECOVERY_MARGIN_MS} ms",
-                breaker.open_ms,
+                "open time {longest} ms + {:.0} %, ramp {} ms, timeout {t} ms, {} probes, {RECOVERY_MARGIN_MS} ms",
                 breaker.open_jitter * 100.0,
+                breaker.ramp_ms,
                 breaker.successes_to_close
             );
             (bound, text)

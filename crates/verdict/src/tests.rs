@@ -6,7 +6,7 @@ use observation::journal::{Entry, Source};
 use observation::{
     BreakerSettings, BreakerState, Canary, ClientInfo, End, EndStatus, Event, EventKind, Fault, FaultState,
     Gap, Hello, Histogram, LoadKind, LoadSettings, OnOpen, Phase, PhaseKind, Record, RoutingSettings, Run,
-    RunPhases, Server, ServerTick, Settings, Tick,
+    RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
 };
 
 use super::*;
@@ -26,6 +26,8 @@ struct Scene {
     params: Vec<(&'static str, f64)>,
     meaning: &'static str,
     on_open: OnOpen,
+    /// Replies slower than so many ms open the client's breaker.
+    slow_rule_ms: Option<u64>,
     /// ms after the fault; `None`: no trip.
     trips_after_ms: Option<u64>,
     /// ms after the lift.
@@ -54,6 +56,7 @@ fn hung() -> Scene {
         params: vec![("loss", 1.0)],
         meaning: "loss",
         on_open: OnOpen::Failover,
+        slow_rule_ms: None,
         trips_after_ms: Some(255),
         closes_after_ms: Some(900),
         failing: 0.01,
@@ -82,7 +85,7 @@ fn slow() -> Scene {
     }
 }
 
-fn settings(on_open: OnOpen) -> Settings {
+fn settings(on_open: OnOpen, slow_rule_ms: Option<u64>) -> Settings {
     Settings {
         driver: "meta".to_owned(),
         op_timeout_ms: 250,
@@ -93,8 +96,16 @@ fn settings(on_open: OnOpen) -> Settings {
         breaker: Some(BreakerSettings {
             consecutive_timeouts: Some(5),
             ratio: None,
+            slow: slow_rule_ms.map(|threshold_ms| SlowRule {
+                threshold_ms,
+                share: 0.8,
+                window_ms: 2_000,
+                min_calls: 20,
+            }),
             trip_on_refused: true,
             open_ms: 1000,
+            open_max_ms: None,
+            ramp_ms: 0,
             open_jitter: 0.2,
             half_open_probes: 1,
             successes_to_close: 3,
@@ -149,7 +160,7 @@ impl Scene {
             at_us: 0,
             wall_ms: 0,
             servers: ["a", "b", "c"].map(server).into(),
-            settings: settings(self.on_open),
+            settings: settings(self.on_open, self.slow_rule_ms),
         };
         add(0, Source::Client, Record::Hello(Box::new(hello)));
         for (at_us, phase) in
@@ -287,6 +298,13 @@ fn good_clients_pass() {
     expect(slow(), Result::Pass, "");
     // Without failover the faulted third is lost, and that is what these settings allow.
     expect(Scene { on_open: OnOpen::FailFast, failing: 1.0, ..hung() }, Result::Pass, "");
+    // A slow rule below the latency opens the breaker; one above it does not.
+    expect(
+        Scene { slow_rule_ms: Some(100), trips_after_ms: Some(1_700), closes_after_ms: Some(900), ..slow() },
+        Result::Pass,
+        "",
+    );
+    expect(Scene { slow_rule_ms: Some(400), ..slow() }, Result::Pass, "");
     let down = Scene { meaning: "down", params: vec![], trips_after_ms: Some(5), ..hung() };
     expect(down, Result::Pass, "");
 }
@@ -295,6 +313,9 @@ fn good_clients_pass() {
 fn bad_clients_fail_for_the_right_reason() {
     expect(Scene { trips_after_ms: None, failing: 1.0, ..hung() }, Result::Fail, "trips-as-expected");
     expect(Scene { trips_after_ms: Some(300), ..slow() }, Result::Fail, "trips-as-expected");
+    expect(Scene { slow_rule_ms: Some(100), ..slow() }, Result::Fail, "trips-as-expected");
+    let eager = Scene { slow_rule_ms: Some(400), trips_after_ms: Some(300), ..slow() };
+    expect(eager, Result::Fail, "trips-as-expected");
     expect(Scene { trip_elsewhere: true, ..hung() }, Result::Fail, "no-trip-on-healthy");
     expect(Scene { healthy_failing: 0.02, ..hung() }, Result::Fail, "healthy-isolation");
     expect(Scene { failing: 0.4, ..hung() }, Result::Fail, "goodput-retained");

@@ -1,10 +1,10 @@
 //! The client's types as observation records. The client knows nothing of records, and records nothing of it.
 
 use memcache_client::breaker::State;
-use memcache_client::{Config, OnOpen, Outcome, ServerAddr, ServerStats};
+use memcache_client::{Config, Mode, OnOpen, Outcome, ServerAddr, ServerStats};
 use observation::{
     Arrivals, BreakerSettings, BreakerState, ClientInfo, Hello, LoadKind, LoadSettings, OpLogHead, PoolTick,
-    RatioRule, RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings, ShardSettings,
+    RatioRule, RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings, ShardSettings, SlowRule,
 };
 
 use crate::load::LoadConfig;
@@ -78,7 +78,7 @@ pub(crate) fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) 
             driver: client.driver.name().to_owned(),
             op_timeout_ms: millis(client.op_timeout),
             connect_timeout_ms: millis(client.connect_timeout),
-            pool_max: u32::try_from(client.pool.max).unwrap_or(u32::MAX),
+            pool_max: u32::try_from(in_flight_max(client)).unwrap_or(u32::MAX),
             pool_max_waiting: u32::try_from(client.pool.max_waiting).unwrap_or(u32::MAX),
             retries: client.retries,
             breaker: client.breaker.as_ref().map(|breaker| BreakerSettings {
@@ -88,8 +88,16 @@ pub(crate) fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) 
                     window_ms: millis(rule.window),
                     min_calls: rule.min_calls,
                 }),
+                slow: breaker.slow.map(|rule| SlowRule {
+                    threshold_ms: millis(rule.threshold),
+                    share: rule.share,
+                    window_ms: millis(rule.window),
+                    min_calls: rule.min_calls,
+                }),
                 trip_on_refused: breaker.trip_on_refused,
                 open_ms: millis(breaker.open),
+                open_max_ms: breaker.open_max.map(millis),
+                ramp_ms: millis(breaker.ramp),
                 open_jitter: breaker.open_jitter,
                 half_open_probes: breaker.half_open_probes,
                 successes_to_close: breaker.successes_to_close,
@@ -138,6 +146,14 @@ fn load_settings(load: &LoadConfig) -> LoadSettings {
         seed: load.seed,
         shard: (load.shard != Shard::WHOLE)
             .then(|| ShardSettings { number: load.shard.number(), count: load.shard.count() }),
+    }
+}
+
+/// Ops in flight at one server at most.
+fn in_flight_max(client: &Config) -> usize {
+    match client.mode {
+        Mode::Pooled => client.pool.max,
+        Mode::Pipelined { connections, depth } => connections * depth,
     }
 }
 
