@@ -9,8 +9,10 @@ const LINES_MAX: usize = 600;
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["crates", "cmd", "simulation", "tests"].iter().map(|folder| workspace().join(folder)).collect();
+    let mut folders: Vec<PathBuf> = ["crates", "cmd", "benches/src", "simulation", "tests"]
+        .iter()
+        .map(|folder| workspace().join(folder))
+        .collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

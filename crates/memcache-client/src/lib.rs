@@ -1,16 +1,19 @@
 //! A memcache client that answers or refuses one op within one deadline, and never gives a value to the wrong caller.
 //!
-//! Route → breaker permit → pool slot → connection → whole reply, all within the op timeout; then, for what may be
-//! asked again, the next server in the key's order. Every end has a class ([`Outcome`]).
+//! Route → breaker permit → connection → whole reply, all within the op timeout; then, for what may be asked again, the
+//! next server in the key's order. Every end has a class ([`Outcome`]).
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! ```
+//! # use memcached_fake::FakeMemcached;
 //! use std::sync::Arc;
 //! use memcache_client::{Client, Config, Key, ServerAddr, Silent};
 //!
-//! let servers = ["127.0.0.1:11211", "127.0.0.1:11212"]
-//!     .map(|addr| ServerAddr { name: addr.to_owned(), addr: addr.to_owned() });
-//! let client = Client::new(servers.into(), Config::default(), Arc::new(Silent))?;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = FakeMemcached::bind("127.0.0.1:0".parse()?).await?;
+//! # let addr = server.addr().to_string();
+//! let servers = vec![ServerAddr { name: "cache-1".to_owned(), addr }];
+//! let client = Client::new(servers, Config::default(), Arc::new(Silent))?;
 //! let key = Key::new("greeting")?;
 //! client.set(&key, "hello".into(), None).await?;
 //! assert_eq!(client.get(&key).await?.as_deref(), Some(&b"hello"[..]));
@@ -18,10 +21,38 @@
 //! # }
 //! ```
 //!
+//! # What can be chosen
+//! - [`Config::mode`]: a connection an op ([`Mode::Pooled`]), or many ops on a few ([`Mode::Pipelined`]).
+//! - [`Config::breaker`]: when a server is left alone, and how it is taken back ([`BreakerConfig`]).
+//! - [`Config::routing`]: the next server, a stand-in ([`Routing::gutter`]), or an error at once.
+//! - [`Config::retries`], [`Config::hedge`]: second attempts, each within a budget.
+//! - [`Config::dial`]: TLS (feature `tls`), a login, a network of one's own ([`Connector`]).
+//! - [`Client::get_or_load`]: one load a key, over all processes, by memcached's leases.
+//! - [`Client::set_servers`]: another list of servers, while ops run.
+//!
+//! ```
+//! use std::time::Duration;
+//! use memcache_client::{BreakerConfig, Config, Hedge, Mode, SlowRule};
+//!
+//! let config = Config {
+//!     op_timeout: Duration::from_millis(100),
+//!     mode: Mode::Pipelined { connections: 4, depth: 64 },
+//!     hedge: Some(Hedge { after: Duration::from_millis(20), budget: 0.02 }),
+//!     breaker: Some(BreakerConfig {
+//!         slow: Some(SlowRule::above(Duration::from_millis(50))),
+//!         ..BreakerConfig::default()
+//!     }),
+//!     ..Config::default()
+//! };
+//! assert!(config.validate().is_ok());
+//! ```
+//!
 //! # Invariants
 //! - A connection is used again only after its reply was read to the last byte. A timeout, a dropped future, a reply
 //!   that is not allowed and unexpected bytes close it.
 //! - A slot of the pool and a half-open permit of a breaker are guards: they cannot leak.
+//! - A reply that carries another key or number than its request closes the connection. A server that has been seen to
+//!   echo both with its misses is held to it.
 //! - Misses, the caller's own mistakes and cancels, and waits in our own queue never count against a server.
 
 pub mod breaker;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::breaker::State;
-use crate::client::Client;
+use crate::client::{Client, ClientStats};
 use crate::observer::CloseReason;
 use crate::server::ServerStats;
 
@@ -17,6 +17,9 @@ pub fn register(registry: &Registry, client: &Client) -> Result<(), prometheus::
     for family in FAMILIES {
         let names = family.labels.iter().map(|name| (*name).to_owned()).collect();
         descs.push(Desc::new(family.name.to_owned(), family.help.to_owned(), names, HashMap::new())?);
+    }
+    for (name, help, _) in TOTALS {
+        descs.push(Desc::new((*name).to_owned(), (*help).to_owned(), Vec::new(), HashMap::new())?);
     }
     registry.register(Box::new(ClientCollector { client: client.clone(), descs }))
 }
@@ -156,6 +159,15 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
+/// Name, help and source of what has no server.
+type Total = (&'static str, &'static str, fn(&ClientStats) -> u64);
+
+/// Attempts beyond the first of an op.
+const TOTALS: &[Total] = &[
+    ("memcache_retries_total", "Attempts that repeated one whose end is unknown.", |totals| totals.retries),
+    ("memcache_hedges_total", "Second copies of slow reads.", |totals| totals.hedges),
+];
+
 impl Family {
     fn collect(&self, servers: &[(String, ServerStats)]) -> Result<Vec<MetricFamily>, prometheus::Error> {
         let opts = Opts::new(self.name, self.help);
@@ -191,8 +203,14 @@ impl Collector for ClientCollector {
         let names = self.client.servers().into_iter().map(|server| server.name);
         let servers: Vec<_> = names.zip(self.client.stats()).collect();
         let families = FAMILIES.iter().map(|family| family.collect(&servers));
+        let totals = self.client.totals();
+        let totals = TOTALS.iter().map(|(name, help, read)| {
+            let counter = IntCounter::new(*name, *help)?;
+            counter.inc_by(read(&totals));
+            Ok::<_, prometheus::Error>(counter.collect())
+        });
         // An error would be a label count that does not fit its names: the test below would have failed.
-        families.filter_map(Result::ok).flatten().collect()
+        families.chain(totals).filter_map(Result::ok).flatten().collect()
     }
 }
 

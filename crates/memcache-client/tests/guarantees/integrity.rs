@@ -245,6 +245,7 @@ async fn e8_a_write_that_is_applied_late_is_unknown_and_a_lease_keeps_it_out() {
 
 #[tokio::test]
 async fn m5_a_hundred_readers_of_one_expired_key_load_it_once() {
+    let _alone = crate::rig::alone().await;
     use std::sync::atomic::{AtomicU32, Ordering};
     let Some(real) = RealMemcached::for_test().await else { return };
     let loads = AtomicU32::new(0);

@@ -220,6 +220,7 @@ async fn d10_rotation_of_connections_is_invisible() {
     let keys = rig.keys_on(0, 50);
     let without = open_loop(&rig.client, 1_000, Duration::from_secs(1), |n| mixed(&keys, n)).await;
     config.pool.lifetime_max = Some(ms(100));
+    drop(rig);
     let rig = Rig::new(1, config).await;
     let with = open_loop(&rig.client, 1_000, Duration::from_secs(2), |n| mixed(&keys, n)).await;
     let rotated = rig.heard.closes(CloseReason::Lifetime);
@@ -245,6 +246,7 @@ impl Connector for Resolver {
 
 #[tokio::test]
 async fn d11_a_moved_name_is_followed_at_the_next_dial() {
+    let _alone = crate::rig::alone().await;
     let fakes = fakes(2).await;
     let resolver = Resolver(Arc::new(Mutex::new(fakes[0].addr())));
     let dial = Dial { connector: Some(Arc::new(resolver.clone())), ..Dial::default() };

@@ -42,6 +42,7 @@ async fn stat(addr: SocketAddr, name: &str) -> u64 {
 
 #[tokio::test]
 async fn h1a_a_server_with_too_many_connections_keeps_those_that_it_has() {
+    let _alone = crate::rig::alone().await;
     let Some(real) = RealMemcached::for_test_with(&["-c", "64"], Ready::Answers).await else { return };
     let mut config = config(Duration::from_secs(5));
     config.pool = PoolConfig { max: 8, ..PoolConfig::default() };
@@ -91,6 +92,7 @@ async fn h1a_a_server_with_too_many_connections_keeps_those_that_it_has() {
 
 #[tokio::test]
 async fn h2_after_a_kill_and_a_restart_there_are_misses_and_no_errors() {
+    let _alone = crate::rig::alone().await;
     let Some(real) = RealMemcached::for_test().await else { return };
     let Some(other) = RealMemcached::for_test().await else { return };
     let (addr, mut config) = (real.addr(), config(ms(300)));
@@ -112,6 +114,7 @@ async fn h2_after_a_kill_and_a_restart_there_are_misses_and_no_errors() {
 
 #[tokio::test]
 async fn h3_replies_from_before_a_pause_are_thrown_away() {
+    let _alone = crate::rig::alone().await;
     let Some(real) = RealMemcached::for_test().await else { return };
     let Some(other) = RealMemcached::for_test().await else { return };
     let (client, heard) = client_of([real.addr(), other.addr()], config(ms(300)));
@@ -132,6 +135,7 @@ async fn h3_replies_from_before_a_pause_are_thrown_away() {
 
 #[tokio::test]
 async fn h4_evictions_are_misses() {
+    let _alone = crate::rig::alone().await;
     let Some(real) = RealMemcached::for_test_with(&["-m", "8"], Ready::Answers).await else { return };
     let (client, heard) = client_of([real.addr()], config(Duration::from_secs(5)));
     let value = vec![b'v'; 8_000];
@@ -153,6 +157,7 @@ async fn h4_evictions_are_misses() {
 
 #[tokio::test]
 async fn h5_a_server_out_of_memory_refuses_writes_and_stays_in_service() {
+    let _alone = crate::rig::alone().await;
     let Some(real) = RealMemcached::for_test_with(&["-m", "8", "-M"], Ready::Answers).await else { return };
     let (client, heard) = client_of([real.addr()], config(Duration::from_secs(5)));
     client.set(&key("kept"), "v".into(), None).await.unwrap();
@@ -170,6 +175,7 @@ async fn h5_a_server_out_of_memory_refuses_writes_and_stays_in_service() {
 
 #[tokio::test]
 async fn h6_a_graceful_shutdown_costs_no_more_than_what_is_in_flight() {
+    let _alone = crate::rig::alone().await;
     let Some(real) = RealMemcached::for_test().await else { return };
     let Some(other) = RealMemcached::for_test().await else { return };
     let (client, _) = client_of([real.addr(), other.addr()], config(ms(500)));
@@ -187,6 +193,7 @@ async fn h6_a_graceful_shutdown_costs_no_more_than_what_is_in_flight() {
 
 #[tokio::test]
 async fn h7_another_service_on_the_port_is_found_out_at_once() {
+    let _alone = crate::rig::alone().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -218,6 +225,7 @@ async fn h7_another_service_on_the_port_is_found_out_at_once() {
 
 #[tokio::test]
 async fn rc18_after_twenty_restarts_no_error_is_older_than_an_open_time_and_a_second() {
+    let _alone = crate::rig::alone().await;
     let Some(other) = RealMemcached::for_test().await else { return };
     let Some(mut real) = RealMemcached::for_test().await else { return };
     let addr = real.addr();

@@ -14,6 +14,7 @@ use memcache_client::{
     Transition,
 };
 use memcached_fake::FakeMemcached;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 /// Says what was measured; `cargo run -p end-to-end --bin guarantees` collects it.
@@ -99,8 +100,15 @@ impl Heard {
     }
 }
 
-/// Fakes, a client, and what it tells.
+/// The machine, for as long as the guard lives: these tests measure time, and would measure each other.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    MACHINE.lock().await
+}
+
+/// Fakes, a client, and what it tells. There is one at a time.
 pub struct Rig {
+    _alone: MutexGuard<'static, ()>,
     pub fakes: Vec<FakeMemcached>,
     pub client: Client,
     pub heard: Arc<Heard>,
@@ -127,9 +135,10 @@ pub fn client_of(addrs: impl IntoIterator<Item = SocketAddr>, config: Config) ->
 
 impl Rig {
     pub async fn new(servers: usize, config: Config) -> Self {
+        let _alone = alone().await;
         let fakes = fakes(servers).await;
         let (client, heard) = client_of(fakes.iter().map(FakeMemcached::addr), config);
-        Self { fakes, client, heard }
+        Self { _alone, fakes, client, heard }
     }
 
     /// `count` keys that live on `server`.

@@ -97,6 +97,7 @@ async fn f2_what_was_written_elsewhere_is_gone_after_the_failover_ttl() {
 
 #[tokio::test]
 async fn f3_two_clients_that_disagree_agree_again_after_the_heal() {
+    let _alone = crate::rig::alone().await;
     let fakes = fakes(3).await;
     let mut short = config(ms(200));
     short.routing.failover_ttl = Duration::from_secs(1);

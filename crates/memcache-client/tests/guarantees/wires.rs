@@ -1,5 +1,6 @@
 //! The same ops over every kind of connection, against a real memcached that has it.
 
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use memcache_client::{Client, Config, Dial, Error, Login, Mode, PoolConfig, ServerAddr};
@@ -25,6 +26,16 @@ const MODES: [Mode; 2] = [Mode::Pooled, Mode::Pipelined { connections: 2, depth:
 fn one(addr: String, config: Config) -> Client {
     let servers = vec![ServerAddr { name: "one".to_owned(), addr }];
     Client::new(servers, config, std::sync::Arc::new(memcache_client::Silent)).unwrap()
+}
+
+/// Killed and reaped when the test ends, however it does.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 async fn every_op(client: &Client) {
@@ -60,6 +71,7 @@ async fn every_op(client: &Client) {
 
 #[tokio::test]
 async fn tcp() {
+    let _alone = crate::rig::alone().await;
     let Some(real) = RealMemcached::for_test().await else { return };
     for mode in MODES {
         every_op(&client_of([real.addr()], Config { mode, ..config() }).0).await;
@@ -69,6 +81,7 @@ async fn tcp() {
 
 #[tokio::test]
 async fn unix_socket() {
+    let _alone = crate::rig::alone().await;
     if RealMemcached::find().is_none() {
         assert!(std::env::var_os("CI").is_none(), "memcached is not on PATH, and CI needs it");
         return;
@@ -78,21 +91,22 @@ async fn unix_socket() {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(dir.path(), open).unwrap();
     let path = dir.path().join("memcached.sock");
-    let mut child = std::process::Command::new(RealMemcached::find().unwrap())
+    let child = std::process::Command::new(RealMemcached::find().unwrap())
         .args(["-s", path.to_str().unwrap(), "-a", "777", "-u", "nobody"])
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _child = Killed(child.unwrap());
     crate::rig::wait_for("the socket", || path.exists()).await;
     for mode in MODES {
         every_op(&one(format!("unix:{}", path.display()), Config { mode, ..config() })).await;
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
     figure("wire Unix socket", "every op, pooled and pipelined");
 }
 
 #[tokio::test]
 async fn ascii_login() {
+    let _alone = crate::rig::alone().await;
     let dir = tempfile::tempdir().unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.path(), open).unwrap();
@@ -115,6 +129,7 @@ async fn ascii_login() {
 #[cfg(feature = "tls")]
 #[tokio::test]
 async fn tls() {
+    let _alone = crate::rig::alone().await;
     use memcache_client::Tls;
     let dir = tempfile::tempdir().unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
