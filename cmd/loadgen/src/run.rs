@@ -43,6 +43,7 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     let seed = cli.seed.unwrap_or_else(rand::random);
     let load_config = load_config(&cli, seed);
     let client_config = cli.client.config(seed).map_err(Failure::Usage)?;
+    client_config.validate_servers(&servers).map_err(|error| Failure::Usage(error.into()))?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
 
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);

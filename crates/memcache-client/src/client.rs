@@ -207,19 +207,24 @@ impl Client {
         inner.ops.fetch_add(1, Ordering::Relaxed);
         let deadline = Instant::now() + inner.config.total_timeout;
         let topology = inner.topology.load_full();
-        let orders: Vec<Candidates> = keys.iter().map(|key| topology.candidates(key.as_bytes())).collect();
+        let home = |key: &Key| topology.home(key.as_bytes());
         let mut done = MultiCompletion {
-            keys: orders
+            keys: keys
                 .iter()
-                .map(|order| KeyCompletion { home: order[0], result: Err(Error::BreakerOpen) })
+                .map(|key| KeyCompletion { home: home(key), result: Err(Error::BreakerOpen) })
                 .collect(),
             attempts: Attempts::new(),
         };
         let mut pending: Vec<usize> = (0..keys.len()).collect();
-        for round in 0..orders.first().map_or(0, |order| order.len()) {
+        for round in 0..topology.tries() {
             let mut groups: Vec<Vec<usize>> = vec![Vec::new(); topology.servers.len()];
             for &key in &pending {
-                groups[orders[key][round]].push(key);
+                // Mostly the first round is the last: the other candidates are not looked for before.
+                let server = match round {
+                    0 => done.keys[key].home,
+                    _ => topology.candidates(keys[key].as_bytes())[round],
+                };
+                groups[server].push(key);
             }
             let topology = &topology;
             pending.clear();

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::connect::Dial;
+use crate::server::ServerAddr;
 
 /// Settings of a client. [`Default`] is what a careful operator would choose; see each field.
 #[derive(Debug, Clone, PartialEq)]
@@ -345,6 +346,11 @@ impl Config {
             check(self.driver == Driver::Meta, "mode", "pooled with the driver memcache-async")?;
         }
         self.validate_breaker()
+    }
+
+    /// Checks a list of servers: names differ, and there is a home for keys besides the stand-ins.
+    pub fn validate_servers(&self, servers: &[ServerAddr]) -> Result<(), ConfigError> {
+        crate::topology::check(servers, &self.routing.gutter)
     }
 
     fn validate_breaker(&self) -> Result<(), ConfigError> {

@@ -61,6 +61,11 @@ impl Topology {
         }
     }
 
+    /// Servers that a key has to try at most.
+    pub(crate) fn tries(&self) -> usize {
+        self.gutter.as_ref().map_or(self.homes.indices.len(), |gutter| 1 + gutter.indices.len())
+    }
+
     /// Index of the key's home.
     pub(crate) fn home(&self, key: &[u8]) -> usize {
         self.homes.indices[self.homes.router.home(key)]
