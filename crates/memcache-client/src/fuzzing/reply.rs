@@ -194,7 +194,8 @@ fn whole(asked: &Asked, raw: Raw, bytes: &[u8], value_max: usize) -> Got {
     }
     let key = asked.op.key().to_string();
     let (mut keys, mut opaques) = (0, 0);
-    for word in words {
+    let flags: Vec<&str> = words.collect();
+    for word in &flags {
         if let Some(echo) = word.strip_prefix('k') {
             assert_eq!(echo, key, "key: {shown}");
             keys += 1;
@@ -213,19 +214,28 @@ fn whole(asked: &Asked, raw: Raw, bytes: &[u8], value_max: usize) -> Got {
     let says = match &got {
         Got::Refused(_) => true,
         Got::Read(read) => read.as_deref() == value && ["VA", "EN"].contains(&code),
-        Got::Reply(reply) => fits(&asked.op, reply, code, value),
+        Got::Reply(reply) => fits(&asked.op, reply, code, &flags, value),
     };
     assert!(says, "{got:?} of {shown}");
     got
 }
 
-fn fits(op: &Op, reply: &Reply, code: &str, value: Option<&[u8]>) -> bool {
+fn fits(op: &Op, reply: &Reply, code: &str, flags: &[&str], value: Option<&[u8]>) -> bool {
     let writes = matches!(op, Op::Set { .. } | Op::Add { .. } | Op::Cas { .. });
     match reply {
         Reply::Value(got) => matches!(op, Op::Get(_)) && Some(&got[..]) == value,
         Reply::Lease(lease) => {
-            let nothing = value == Some(b"") && lease.value.is_none();
-            matches!(op, Op::Lease { .. }) && value.is_some() && (nothing || lease.value.as_deref() == value)
+            let (won, stale, taken) = (flags.contains(&"W"), flags.contains(&"X"), flags.contains(&"Z"));
+            let token = flags.iter().rev().find_map(|flag| flag.strip_prefix('c')).unwrap_or_default();
+            let digits = token.bytes().all(|byte| byte.is_ascii_digit());
+            let value = value.filter(|value| !(value.is_empty() && (won || taken)));
+            let wanted = LeaseReply {
+                value: value.map(Bytes::copy_from_slice),
+                won,
+                stale,
+                token: token.parse().ok().filter(|_| digits).unwrap_or(0),
+            };
+            matches!(op, Op::Lease { .. }) && code == "VA" && *lease == wanted
         }
         Reply::Miss => matches!(op, Op::Get(_) | Op::Lease { .. }) && code == "EN",
         Reply::Stored => writes && code == "HD",
