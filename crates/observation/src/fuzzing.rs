@@ -155,18 +155,22 @@ fn journal(text: &[u8], cuts: &[usize]) {
     }
 }
 
-/// Reads the first `end` bytes: they say the same as at the beginning of the whole.
+/// Reads the first `end` bytes: they say the same as at the beginning of the whole. There is one exception: a last line
+/// without its end, which is left out as it is no entry, may be cut to what is one.
 fn prefix(text: &[u8], end: usize, whole: &Result<Journal, Option<usize>>) {
     let got = parse(&text[..end]);
     let lines = text[..end].iter().filter(|byte| **byte == b'\n').count();
     let at_line_end = end == 0 || text[end - 1] == b'\n';
     match (whole, got) {
         (Ok(whole), Ok(got)) => {
-            assert!(whole.entries.starts_with(&got.entries), "cut at {end}");
+            let common = whole.entries.len().min(got.entries.len());
+            assert_eq!(whole.entries[..common], got.entries[..common], "cut at {end}");
+            let more = usize::from(whole.truncated && !at_line_end);
+            assert!(got.entries.len() <= whole.entries.len() + more, "cut at {end}");
             assert!(!(at_line_end && got.truncated), "cut at {end}");
         }
         (Ok(_), Err(line)) => assert_eq!(line, None, "cut at {end}"),
-        (Err(None), Ok(got)) => unreachable!("cut at {end}: {} entries of none", got.entries.len()),
+        (Err(None), Ok(got)) => assert!(got.entries.len() == 1 && !at_line_end, "cut at {end}"),
         (Err(None), Err(line)) => assert_eq!(line, None, "cut at {end}"),
         // A cut before the end of the bad line leaves it out, or sees what looks like a good one.
         (Err(Some(bad)), Ok(_) | Err(None)) => assert!(*bad > lines, "cut at {end}: line {bad} is bad"),
