@@ -108,7 +108,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub op_log: Option<PathBuf>,
     /// Where the last ops before a wrong value, a stale read or a resurrected delete are written, as
-    /// flight-<unix ms>-<n>.ndjson, at most 16 files
+    /// flight-UNIX_MS-N.ndjson, at most 16 files
     #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Output")]
     pub flight_dir: PathBuf,
     /// Exit with 5 too when a read was stale: older than what was acknowledged, or deleted, before it began

@@ -61,6 +61,9 @@ mod config;
 mod connect;
 mod driver;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 mod lookaside;
 pub mod metrics;

@@ -208,6 +208,25 @@ async fn replies_that_must_not_be_are_protocol_errors_and_end_the_connection() {
 }
 
 #[tokio::test]
+async fn the_second_driver_believes_no_length_either() {
+    let endless = [&b"VALUE asked 0 1\r\nx"[..], &[b'y'; 100_000]].concat();
+    let lies = [
+        ("huge length", b"VALUE asked 0 18446744073709551615\r\n".to_vec()),
+        ("huge length of no value", b"VOLUME asked 0 18446744073709551615\r\n".to_vec()),
+        ("length of no value", b"VOLUME asked 0 1\r\nx\r\nEND\r\n".to_vec()),
+        ("endless end", endless),
+    ];
+    for (name, lie) in lies {
+        let addr = liar(|_| Duration::ZERO, move |_| lie.clone()).await;
+        let driver = Driver::MemcacheAsync;
+        let client = client(&[addr], Config { driver, value_max: 1000, ..config() });
+        let done = client.execute(Op::Get(key("asked"))).await;
+        assert_eq!(done.outcome(), Outcome::Protocol, "{name}: {:?}", done.result);
+        assert_eq!(client.stats()[0].pool.total, 0, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_drip_meets_the_deadline_of_the_whole_op() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

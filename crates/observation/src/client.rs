@@ -285,7 +285,7 @@ impl BreakerState {
 }
 
 /// Sparse latency histogram: `(lowest value of the bucket in µs, count)`, ascending. Histograms of the same
-/// precision (HDR, 2 significant digits) add bucket by bucket.
+/// precision (HDR, 2 significant digits) add bucket by bucket. Sums stop at the largest number, as those of [`Counts`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Histogram(pub Vec<(u64, u64)>);
@@ -293,7 +293,7 @@ pub struct Histogram(pub Vec<(u64, u64)>);
 impl Histogram {
     /// Samples in all.
     pub fn count(&self) -> u64 {
-        self.0.iter().map(|(_, n)| n).sum()
+        self.sum(|_| true)
     }
 
     /// Adds all samples of `other`.
@@ -303,7 +303,8 @@ impl Histogram {
         }
         let mut merged: std::collections::BTreeMap<u64, u64> = self.0.iter().copied().collect();
         for &(value, n) in &other.0 {
-            *merged.entry(value).or_default() += n;
+            let count = merged.entry(value).or_default();
+            *count = n.saturating_add(*count);
         }
         self.0 = merged.into_iter().collect();
     }
@@ -311,16 +312,21 @@ impl Histogram {
     /// The value in µs below or at which a share `q` (0-1) of the samples lies; none without samples.
     pub fn quantile_us(&self, q: f64) -> Option<u64> {
         let rank = ((self.count() as f64 * q).ceil() as u64).max(1);
-        let mut seen = 0;
+        let mut seen = 0u64;
         self.0.iter().find_map(|&(value, n)| {
-            seen += n;
+            seen = seen.saturating_add(n);
             (seen >= rank).then_some(value)
         })
     }
 
     /// Samples above `limit_us`.
     pub fn above(&self, limit_us: u64) -> u64 {
-        self.0.iter().filter(|(value, _)| *value > limit_us).map(|(_, n)| n).sum()
+        self.sum(|value| value > limit_us)
+    }
+
+    fn sum(&self, wanted: impl Fn(u64) -> bool) -> u64 {
+        let buckets = self.0.iter().filter(|(value, _)| wanted(*value));
+        buckets.fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 }
 
@@ -490,5 +496,13 @@ mod tests {
         h.merge(&Histogram(vec![(200, 2), (300, 4)]));
         assert_eq!(h.0, [(100, 1), (200, 2), (300, 5)]);
         assert_eq!(h.above(200), 5);
+    }
+
+    #[test]
+    fn sums_stop_at_the_largest_number() {
+        let mut h = Histogram(vec![(100, u64::MAX), (200, 1)]);
+        h.merge(&h.clone());
+        assert_eq!((h.count(), h.above(100), h.above(0)), (u64::MAX, 2, u64::MAX));
+        assert_eq!((h.quantile_us(0.5), h.quantile_us(1.0)), (Some(100), Some(100)));
     }
 }

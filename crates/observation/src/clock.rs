@@ -36,8 +36,8 @@ impl RunClock {
 /// Maps another process's monotonic microseconds onto ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alignment {
-    /// ours = theirs + offset
-    offset_us: i64,
+    /// ours = theirs + offset; wider than both, because theirs may be any number.
+    offset_us: i128,
     /// The true offset lies within ± this.
     pub uncertainty_us: u64,
 }
@@ -48,14 +48,14 @@ impl Alignment {
     pub fn from_exchange(sent_us: u64, received_us: u64, theirs_us: u64) -> Self {
         let midpoint = sent_us + received_us.saturating_sub(sent_us) / 2;
         Self {
-            offset_us: midpoint as i64 - theirs_us as i64,
+            offset_us: i128::from(midpoint) - i128::from(theirs_us),
             uncertainty_us: received_us.saturating_sub(sent_us).div_ceil(2),
         }
     }
 
     /// `theirs_us` on our clock; 0 for anything before our start.
     pub fn to_ours(&self, theirs_us: u64) -> u64 {
-        (theirs_us as i64 + self.offset_us).max(0) as u64
+        (i128::from(theirs_us) + self.offset_us).clamp(0, u64::MAX.into()) as u64
     }
 }
 
@@ -70,5 +70,15 @@ mod tests {
         assert_eq!(a.to_ours(90_100), 1_350);
         assert_eq!(a.to_ours(0), 0);
         assert_eq!(a.uncertainty_us, 250);
+    }
+
+    #[test]
+    fn no_clock_is_too_far_away() {
+        for theirs in [0, 1 << 63, u64::MAX] {
+            let a = Alignment::from_exchange(1_000, 1_500, theirs);
+            assert_eq!(a.to_ours(theirs), 1_250);
+            assert_eq!(a.to_ours(0), 1_250u64.saturating_sub(theirs));
+        }
+        assert_eq!(Alignment::from_exchange(1_000, 1_500, 0).to_ours(u64::MAX), u64::MAX);
     }
 }

@@ -10,6 +10,9 @@
 
 mod client;
 pub mod clock;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 pub mod hub;
 pub mod journal;

@@ -29,15 +29,27 @@ pub fn to_line<T: Serialize>(record: &T) -> Result<String, serde_json::Error> {
 /// Cuts a byte stream into lines and parses them. Feed bytes with [`push`](Self::push), take records with
 /// [`next_record`](Self::next_record) until it gives `None`. A bad line is an error of its own and does not
 /// stop the reader.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    line_max: usize,
     partial: Vec<u8>,
-    lines: VecDeque<Vec<u8>>,
+    /// In the order of the stream; an error stands where its line was.
+    lines: VecDeque<Result<Vec<u8>, LineError>>,
     skipping: bool,
-    too_long: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::with_line_max(MAX_LINE_BYTES)
+    }
 }
 
 impl Decoder {
+    /// A reader of lines of at most `line_max` bytes.
+    pub(crate) fn with_line_max(line_max: usize) -> Self {
+        Self { line_max, partial: Vec::new(), lines: VecDeque::new(), skipping: false }
+    }
+
     /// Adds bytes as they came.
     pub fn push(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|b| *b == b'\n') {
@@ -46,17 +58,18 @@ impl Decoder {
                 None => (part, false),
             };
             if !self.skipping {
-                self.partial.extend_from_slice(content);
-            }
-            if self.partial.len() > MAX_LINE_BYTES {
-                self.partial = Vec::new();
-                self.skipping = true;
-                self.too_long += 1;
+                if content.len() > self.line_max - self.partial.len() {
+                    self.partial = Vec::new();
+                    self.skipping = true;
+                    self.lines.push_back(Err(LineError::TooLong));
+                } else {
+                    self.partial.extend_from_slice(content);
+                }
             }
             if ended {
                 let line = std::mem::take(&mut self.partial);
                 if !self.skipping && !line.trim_ascii().is_empty() {
-                    self.lines.push_back(line);
+                    self.lines.push_back(Ok(line));
                 }
                 self.skipping = false;
             }
@@ -65,16 +78,18 @@ impl Decoder {
 
     /// The next whole line as a record.
     pub fn next_record<T: DeserializeOwned>(&mut self) -> Option<Result<T, LineError>> {
-        if self.too_long > 0 {
-            self.too_long -= 1;
-            return Some(Err(LineError::TooLong));
-        }
-        self.lines.pop_front().map(|line| Ok(serde_json::from_slice(&line)?))
+        self.lines.pop_front().map(|line| Ok(serde_json::from_slice(&line?)?))
     }
 
     /// Bytes after the last newline: a line that was cut.
     pub fn has_partial_line(&self) -> bool {
         !self.partial.is_empty()
+    }
+
+    /// Memory of the line that is not whole yet.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held(&self) -> usize {
+        self.partial.capacity()
     }
 }
 
@@ -125,5 +140,18 @@ mod tests {
         assert!(matches!(decoder.next_record::<Record>(), Some(Err(LineError::TooLong))));
         decoder.push(to_line(&note("after")).unwrap().as_bytes());
         assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), note("after"));
+    }
+
+    #[test]
+    fn a_refused_line_keeps_its_place_among_the_others() {
+        let first = to_line(&note("first")).unwrap();
+        let text = [first.as_bytes(), &[b'x'; 1000], b"\n", first.as_bytes()].concat();
+        let mut decoder = Decoder::with_line_max(first.len());
+        decoder.push(&text);
+        assert!(decoder.held() <= first.len());
+        assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), note("first"));
+        assert!(matches!(decoder.next_record::<Record>(), Some(Err(LineError::TooLong))));
+        assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), note("first"));
+        assert!(decoder.next_record::<Record>().is_none());
     }
 }

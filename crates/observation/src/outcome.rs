@@ -94,7 +94,8 @@ impl Outcome {
     }
 }
 
-/// How often each class occurred; classes that did not occur are absent.
+/// How often each class occurred; classes that did not occur are absent. Sums stop at the largest number: counts come
+/// from other processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Counts(pub BTreeMap<Outcome, u64>);
@@ -103,7 +104,8 @@ impl Counts {
     /// Adds `n` to `class`.
     pub fn add(&mut self, class: Outcome, n: u64) {
         if n > 0 {
-            *self.0.entry(class).or_default() += n;
+            let count = self.0.entry(class).or_default();
+            *count = count.saturating_add(n);
         }
     }
 
@@ -114,7 +116,7 @@ impl Counts {
 
     /// All ops, whatever their end.
     pub fn total(&self) -> u64 {
-        self.0.values().sum()
+        self.sum(|_| true)
     }
 
     /// Ops that succeeded.
@@ -135,7 +137,8 @@ impl Counts {
     }
 
     fn sum(&self, wanted: impl Fn(Outcome) -> bool) -> u64 {
-        self.0.iter().filter(|(class, _)| wanted(**class)).map(|(_, n)| n).sum()
+        let counts = self.0.iter().filter(|(class, _)| wanted(**class));
+        counts.fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 }
 
@@ -161,5 +164,12 @@ mod tests {
         counts.add(Outcome::Cancelled, 1);
         assert_eq!((counts.total(), counts.ok(), counts.errors()), (6, 3, 2));
         assert_eq!(serde_json::to_string(&counts).unwrap(), r#"{"hit":3,"timeout":2,"cancelled":1}"#);
+    }
+
+    #[test]
+    fn sums_stop_at_the_largest_number() {
+        let mut counts = Counts([(Outcome::Hit, u64::MAX), (Outcome::Timeout, 1)].into());
+        counts.merge(&counts.clone());
+        assert_eq!((counts.total(), counts.ok(), counts.errors()), (u64::MAX, u64::MAX, 2));
     }
 }

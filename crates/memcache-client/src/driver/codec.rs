@@ -108,7 +108,7 @@ pub(crate) fn exptime(ttl: Option<Duration>) -> u32 {
 
 fn seconds(time: Duration) -> u32 {
     const THIRTY_DAYS: u128 = 30 * 24 * 3600;
-    u32::try_from(time.as_millis().div_ceil(1000).clamp(1, THIRTY_DAYS)).unwrap_or(u32::MAX)
+    u32::try_from(time.as_nanos().div_ceil(1_000_000_000).clamp(1, THIRTY_DAYS)).unwrap_or(u32::MAX)
 }
 
 /// What the first word of a reply says.
@@ -183,6 +183,10 @@ pub(crate) fn parse(
         };
     };
     let line_end = *searched + at;
+    // Whether the line end came with the rest or later must not matter.
+    if line_end > LINE_MAX {
+        return Err(ProtocolError::LineTooLong(LINE_MAX).into());
+    }
     let line = &input[..line_end];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let (code, rest) = match line {
@@ -467,10 +471,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_too_long_in_any_pieces() {
+        let get = Op::Get(key());
+        for length in [LINE_MAX - 1, LINE_MAX, LINE_MAX + 1, 2 * LINE_MAX] {
+            let reply = format!("{:1$}\r\nabc\r\n", "VA 3 kk1 O7", length - "\r".len());
+            for chunk in [1, 100, LINE_MAX - 1, LINE_MAX, LINE_MAX + 1, LINE_MAX + 2, 3 * LINE_MAX] {
+                let ended = answer(&get, reply.as_bytes(), chunk).unwrap();
+                assert_eq!(ended.is_ok(), length <= LINE_MAX, "{length} in pieces of {chunk}: {ended:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_short_life_is_not_for_ever() {
         assert_eq!(exptime(None), 0);
         assert_eq!(exptime(Some(Duration::ZERO)), 1);
         assert_eq!(exptime(Some(Duration::from_millis(1_001))), 2);
+        assert_eq!(exptime(Some(Duration::new(1, 1))), 2);
         assert_eq!(exptime(Some(Duration::from_secs(u64::MAX))), 2_592_000);
     }
 }

@@ -1,5 +1,6 @@
 //! A stream that reads along: the crate `memcache-async` allocates whatever length a server claims (a claim of 2^64-1
-//! panics, one of 2^46 ends the process), so the header line of each reply is checked before that crate sees it.
+//! panics, one of 2^46 ends the process), so the header line of each reply is checked before that crate sees it. It also
+//! reads the line after a value however long it is, so a reply may not go on for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -78,12 +79,21 @@ fn poll_read_once(stream: &TcpStream, cx: &mut Context<'_>, into: &mut [u8]) -> 
     }
 }
 
-fn check_header(line: &[u8], value_max: usize) -> io::Result<()> {
-    let Some(rest) = line.strip_prefix(b"VALUE ") else { return Ok(()) };
-    let length = rest.split(|b| *b == b' ').nth(2).unwrap_or_default();
-    let length = std::str::from_utf8(length.trim_ascii()).ok().and_then(|text| text.parse::<usize>().ok());
+/// Refuses every header line that the crate would read a length above `value_max` in. It takes the fourth word of a line
+/// for the length, whatever the first one is, but for the four below.
+pub(crate) fn check_header(line: &[u8], value_max: usize) -> io::Result<()> {
+    const WITHOUT_LENGTH: [&[u8]; 4] = [b"END", b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"];
+    if WITHOUT_LENGTH.iter().any(|word| line.starts_with(word)) {
+        return Ok(());
+    }
+    let mut words = line.split(|b| *b == b' ');
+    let is_value = words.next() == Some(b"VALUE");
+    let length = words.nth(2).unwrap_or_default();
+    let length = std::str::from_utf8(length).ok().and_then(|text| text.trim().parse::<usize>().ok());
     match length {
-        Some(length) if length <= value_max => Ok(()),
+        Some(length) if is_value && length <= value_max => Ok(()),
+        None if !is_value => Ok(()),
+        Some(_) if !is_value => Err(invalid("a length in a reply that is no value".to_owned())),
         _ => Err(invalid(format!("a value length that is no number or above {value_max}"))),
     }
 }
@@ -109,6 +119,9 @@ impl AsyncRead for GuardedStream {
             }
             this.gate.delivered.fetch_add(n, Ordering::AcqRel);
             return Poll::Ready(Ok(()));
+        }
+        if this.gate.delivered.load(Ordering::Acquire) > this.value_max + 2 * LINE_MAX {
+            return Poll::Ready(Err(invalid(format!("a reply that goes on after {} bytes", this.value_max))));
         }
         let into = buf.initialize_unfilled();
         let n = ready!(poll_read_once(&this.stream, cx, into))?;
@@ -154,5 +167,11 @@ mod tests {
         for bad in ["1001", "18446744073709551615", "99999999999999999999", "-1", "x", ""] {
             assert!(!ok(&format!("VALUE k 0 {bad}\r")), "{bad}");
         }
+        for bad in
+            ["VOLUME k 0 5\r", " k 0 5\r", "STORED k 0 18446744073709551615\r", "VALUE k\r", "1 2 3 4\r"]
+        {
+            assert!(!ok(bad), "{bad}");
+        }
+        assert!(ok("STORED\r") && ok("17\r") && ok("17   \r") && ok("SERVER_ERROR out of 9999\r"));
     }
 }

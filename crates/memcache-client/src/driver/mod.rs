@@ -6,6 +6,9 @@ mod memcache_async;
 mod meta;
 pub(crate) mod pipeline;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use guarded::check_header;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};

@@ -1,0 +1,4 @@
+//! See `memcache_client::fuzzing::request`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| memcache_client::fuzzing::request(data));
