@@ -142,8 +142,7 @@ fn read(asked: &[Asked], value_max: usize, pieces: &[&[u8]]) -> Trace {
                 return Trace { got, end };
             };
             let before = input.len();
-            let step = match codec::parse(&mut input, &mut searched, asked.op.key(), asked.opaque, rules)
-            {
+            let step = match codec::parse(&mut input, &mut searched, asked.op.key(), asked.opaque, rules) {
                 Err(error) => {
                     end = End::OutOfStep(format!("{error:?}"));
                     return Trace { got, end };

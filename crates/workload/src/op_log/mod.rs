@@ -1,7 +1,7 @@
 //! Every op in a file: zstd frames one behind the other. The first holds the head, one JSON line; each of the others
-//! begins with [`BLOCK`] and holds ops; the last ends with [`END`], without which the file was cut.
+//! begins with `BLOCK` and holds ops; the last ends with `END`, without which the file was cut.
 //!
-//! An op: its kind, with [`VERSIONED`] if it has a version; its outcome; then, as LEB128, the intended start (zigzag,
+//! An op: its kind, with `VERSIONED` if it has a version; its outcome; then, as LEB128, the intended start (zigzag,
 //! from that of the op before), the lag, the latency less the lag, the key's number, the home, and the version
 //! (zigzag, from that of the op before). At the begin of a block "before" is 0, so that each can be read alone.
 

@@ -1,5 +1,5 @@
-//! What must hold between the replies of several ops, one file an oracle: [`stale`] reads, [`resurrected`] deletes and
-//! lost [`counters`]. Whether one value is right by itself is asked in [`crate::values`].
+//! What must hold between the replies of several ops, one file an oracle: `stale` reads, `resurrected` deletes and
+//! lost `counters`. Whether one value is right by itself is asked in [`crate::values`].
 //!
 //! Order is judged on a logical clock whose ticks are the versions of the values: one op is *before* another only if
 //! its end was recorded before the other was planned. What overlaps is never judged, so that a finding is always a
