@@ -132,7 +132,7 @@ impl Metrics {
                 "Reads of a version although a later delete was acknowledged before the read began.",
             )?,
             counter_resets: counter(
-                "loadgen_counter_resets_total",
+                "loadgen_incr_resets_total",
                 "Counters that began anew: evicted, expired, or their server restarted.",
             )?,
             op_log_dropped: counter(
