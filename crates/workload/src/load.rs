@@ -402,7 +402,8 @@ impl Ticker {
         let mut timer = tokio::time::interval_at(last + TICK, TICK);
         // A late tick is longer, never doubled.
         timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut target = self.target.at(last);
+        // Not the rate of now: a change may have come before this task first ran, and must be told.
+        let mut target = self.target.first();
         self.metrics().set_target_rate(target);
         loop {
             let stopping = tokio::select! {
