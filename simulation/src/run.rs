@@ -188,7 +188,7 @@ fn addresses(machines: &[Machine]) -> Vec<ServerAddr> {
 fn forget_counters(clients: &Clients, server: usize, ledger: &Shared) {
     let clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.first() {
-        let lives_there = |key: &str| Key::new(key.to_owned()).is_ok_and(|key| client.home(&key) == server);
+        let lives_there = |key: &str| Key::new(key).is_ok_and(|key| client.home(&key) == server);
         ledger.lock().counters.lost(lives_there);
     }
 }

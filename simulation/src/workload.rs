@@ -83,7 +83,7 @@ impl Task {
     }
 
     fn key(&self, text: &str) -> Option<Key> {
-        let key = Key::new(text.to_owned());
+        let key = Key::new(text);
         if key.is_err() {
             self.ledger.lock().fail(&format!("{text:?} is no key"));
         }

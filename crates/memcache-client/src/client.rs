@@ -18,10 +18,9 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::lookaside::Flights;
 use crate::observer::Observer;
-use crate::op::{Attempt, Attempts, Completion, KeyCompletion, MultiCompletion, Op, Reply};
+use crate::op::{Attempt, Attempts, Completion, Op, Reply};
 use crate::outcome::Outcome;
 use crate::retry::RetryBudget;
-use crate::router::Candidates;
 use crate::server::{Answer, Request, Server, ServerAddr, ServerStats};
 use crate::sync::{spawn, timeout};
 use crate::topology::{self, Topology};
@@ -32,20 +31,20 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// A memcache client over several servers. Cheap to clone; clones share connections and breakers.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: Arc<Config>,
+pub(crate) struct Inner {
+    pub(crate) config: Arc<Config>,
     observer: Arc<dyn Observer>,
-    topology: ArcSwap<Topology>,
+    pub(crate) topology: ArcSwap<Topology>,
     /// Held while the list of servers changes.
     changing: Mutex<()>,
     fleet: Arc<Fleet>,
     retries: RetryBudget,
     hedges: RetryBudget,
     flights: Flights,
-    ops: AtomicU64,
+    pub(crate) ops: AtomicU64,
     retried: AtomicU64,
     hedged: AtomicU64,
 }
@@ -68,7 +67,7 @@ impl std::fmt::Debug for Client {
 }
 
 /// What the failover loop does after a failed attempt.
-enum Next {
+pub(crate) enum Next {
     /// Gives the error to the caller.
     GiveUp,
     /// Tries the same server again.
@@ -148,11 +147,10 @@ impl Client {
         let inner = &*self.inner;
         inner.ops.fetch_add(1, Ordering::Relaxed);
         let topology = inner.topology.load_full();
-        let candidates = topology.candidates(op.key().as_bytes());
-        let home = candidates[0];
+        let home = topology.home(op.key().as_bytes());
         let mut attempts = Attempts::new();
         let result = match inner.check(&op) {
-            Ok(()) => inner.run(&op, &topology, &candidates, &mut attempts).await,
+            Ok(()) => inner.run(&op, &topology, home, &mut attempts).await,
             Err(error) => Err(error),
         };
         Completion { home, attempts, result }
@@ -200,50 +198,6 @@ impl Client {
         Ok(self.execute(Op::Touch(key.clone(), ttl)).await.result? == Reply::Touched)
     }
 
-    /// Reads several keys, from all their servers at once. Each key has an end of its own: the failure of one server
-    /// is not that of the others' keys, and is never a miss.
-    pub async fn multi_get(&self, keys: &[Key]) -> MultiCompletion {
-        let inner = &*self.inner;
-        inner.ops.fetch_add(1, Ordering::Relaxed);
-        let deadline = Instant::now() + inner.config.total_timeout;
-        let topology = inner.topology.load_full();
-        let home = |key: &Key| topology.home(key.as_bytes());
-        let mut done = MultiCompletion {
-            keys: keys
-                .iter()
-                .map(|key| KeyCompletion { home: home(key), result: Err(Error::BreakerOpen) })
-                .collect(),
-            attempts: Attempts::new(),
-        };
-        let mut pending: Vec<usize> = (0..keys.len()).collect();
-        for round in 0..topology.tries() {
-            let mut groups: Vec<Vec<usize>> = vec![Vec::new(); topology.servers.len()];
-            for &key in &pending {
-                // Mostly the first round is the last: the other candidates are not looked for before.
-                let server = match round {
-                    0 => done.keys[key].home,
-                    _ => topology.candidates(keys[key].as_bytes())[round],
-                };
-                groups[server].push(key);
-            }
-            let topology = &topology;
-            pending.clear();
-            let groups = groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty());
-            let ended = join_all(groups.map(|(server, group)| async move {
-                let asked: Vec<Key> = group.iter().map(|&key| keys[key].clone()).collect();
-                (server, topology.servers[server].attempt(Request::Many(&asked), deadline).await, group)
-            }));
-            for (server, result, group) in ended.await {
-                done.attempts.push(attempted(server, &result));
-                pending.extend(inner.settle(&mut done, result, group));
-            }
-            if pending.is_empty() {
-                break;
-            }
-        }
-        done
-    }
-
     /// State and counters of every server, by index. Changes nothing.
     pub fn stats(&self) -> Vec<ServerStats> {
         self.inner.topology.load().servers.iter().map(|server| server.stats()).collect()
@@ -285,7 +239,7 @@ impl Client {
 }
 
 impl Inner {
-    fn check(&self, op: &Op) -> Result<(), Error> {
+    pub(crate) fn check(&self, op: &Op) -> Result<(), Error> {
         match op {
             Op::Set { value, .. } | Op::Add { value, .. } | Op::Cas { value, .. }
                 if value.len() > self.config.value_max =>
@@ -300,35 +254,40 @@ impl Inner {
         &self,
         op: &Op,
         topology: &Topology,
-        candidates: &Candidates,
+        home: usize,
         attempts: &mut Attempts,
     ) -> Result<Reply, Error> {
-        let deadline = Instant::now() + self.config.total_timeout;
+        let mut now = Instant::now();
+        let deadline = now + self.config.total_timeout;
         let mut retries = self.config.retries;
-        let mut at = 0;
-        // What another than the home server is asked; built when it is needed.
-        let mut elsewhere = None;
+        let (mut place, mut index) = (0, home);
+        // The other servers, and what they are asked; looked for when they are needed.
+        let (mut candidates, mut elsewhere) = (None, None);
         loop {
-            let index = candidates[at];
             let server = &topology.servers[index];
-            let request = if at == 0 {
-                op
-            } else {
-                elsewhere.get_or_insert_with(|| op.with_ttl_max(self.config.routing.failover_ttl))
-            };
+            let request = elsewhere.as_ref().unwrap_or(op);
             let result = match (&self.config.hedge, op) {
-                (Some(hedge), Op::Get(_)) => self.hedged(hedge, server, request, deadline, attempts).await,
-                _ => server.attempt(Request::One(request), deadline).await,
+                (Some(hedge), Op::Get(_)) => {
+                    self.hedged(hedge, server, request, (now, deadline), attempts).await
+                }
+                _ => server.attempt(Request::One(request), now, deadline).await,
             };
             attempts.push(attempted(index, &result));
             let error = match result {
                 Ok(Answer::One(reply)) => return Ok(reply),
-                Ok(Answer::Many(_)) => return Err(Error::Closed),
+                Ok(Answer::Many) => return Err(Error::Closed),
                 Err(error) => error,
             };
+            now = Instant::now();
             match self.after(op, &error, &mut retries) {
-                Next::Again if Instant::now() < deadline => {}
-                Next::Elsewhere if Instant::now() < deadline && at + 1 < candidates.len() => at += 1,
+                Next::Again if now < deadline => {}
+                Next::Elsewhere if now < deadline && place + 1 < topology.tries() => {
+                    place += 1;
+                    let candidates =
+                        candidates.get_or_insert_with(|| topology.candidates(op.key().as_bytes()));
+                    index = candidates[place];
+                    elsewhere.get_or_insert_with(|| op.with_ttl_max(self.config.routing.failover_ttl));
+                }
                 _ => return Err(error),
             }
         }
@@ -340,10 +299,10 @@ impl Inner {
         hedge: &Hedge,
         server: &Arc<Server>,
         op: &Op,
-        deadline: Instant,
+        (now, deadline): (Instant, Instant),
         attempts: &mut Attempts,
     ) -> Result<Answer, Error> {
-        let mut first = pin!(server.attempt(Request::One(op), deadline));
+        let mut first = pin!(server.attempt(Request::One(op), now, deadline));
         if let Ok(result) = timeout(hedge.after, &mut first).await {
             return result;
         }
@@ -351,7 +310,7 @@ impl Inner {
             return first.await;
         }
         self.hedged.fetch_add(1, Ordering::Relaxed);
-        let second = pin!(server.attempt(Request::One(op), deadline));
+        let second = pin!(server.attempt(Request::One(op), Instant::now(), deadline));
         let (result, other) = match select(first, second).await {
             Either::Left((result, second)) => (result, Either::Left(second)),
             Either::Right((result, first)) => (result, Either::Right(first)),
@@ -369,7 +328,7 @@ impl Inner {
     /// Failover costs nothing when nothing was sent; a retry of something that may have been applied needs an
     /// idempotent op and a token of the budget. A full pool is never passed on: it would push one slow server's load
     /// onto the others.
-    fn after(&self, op: &Op, error: &Error, retries: &mut u32) -> Next {
+    pub(crate) fn after(&self, op: &Op, error: &Error, retries: &mut u32) -> Next {
         let failover = self.config.routing.on_open == OnOpen::Failover && op.may_fail_over();
         match error {
             Error::BreakerOpen
@@ -394,32 +353,6 @@ impl Inner {
             _ => Next::GiveUp,
         }
     }
-
-    /// Writes a group's end into `done`; gives the keys that the next server shall be asked for.
-    fn settle(
-        &self,
-        done: &mut MultiCompletion,
-        result: Result<Answer, Error>,
-        group: Vec<usize>,
-    ) -> Vec<usize> {
-        match result {
-            Ok(Answer::Many(values)) => {
-                for (key, value) in group.into_iter().zip(values) {
-                    done.keys[key].result = Ok(value);
-                }
-                Vec::new()
-            }
-            Ok(Answer::One(_)) => Vec::new(),
-            Err(error) => {
-                for &key in &group {
-                    done.keys[key].result = Err(error.clone());
-                }
-                let failover = self.config.routing.on_open == OnOpen::Failover;
-                let full = matches!(error, Error::PoolExhausted(_));
-                if failover && error.nothing_sent() && !full { group } else { Vec::new() }
-            }
-        }
-    }
 }
 
 fn build(
@@ -441,10 +374,10 @@ fn build(
     Arc::new(Server::new(index, addr, Arc::clone(config), breaker, Arc::clone(observer)))
 }
 
-fn attempted(server: usize, result: &Result<Answer, Error>) -> Attempt {
+pub(crate) fn attempted(server: usize, result: &Result<Answer, Error>) -> Attempt {
     let outcome = match result {
         Ok(Answer::One(reply)) => reply.outcome(),
-        Ok(Answer::Many(_)) => Outcome::Hit,
+        Ok(Answer::Many) => Outcome::Hit,
         Err(error) => error.outcome(),
     };
     Attempt { server, outcome }

@@ -56,6 +56,7 @@
 //! - Misses, the caller's own mistakes and cancels, and waits in our own queue never count against a server.
 
 pub mod breaker;
+mod batch;
 mod client;
 mod config;
 mod connect;
@@ -76,8 +77,10 @@ mod router;
 mod server;
 mod stream;
 mod sync;
+mod timer;
 mod topology;
 
+pub use batch::{BatchCompletion, KeyCompletion, MultiCompletion, OpCompletion};
 pub use bytes::Bytes;
 pub use client::{Client, ClientStats};
 pub use config::{
@@ -91,7 +94,7 @@ pub use error::{Error, PoolFull, ProtocolError};
 pub use key::{KEY_MAX, Key, KeyError};
 pub use lookaside::Fetch;
 pub use observer::{CloseReason, Observer, Silent, Transition};
-pub use op::{Attempt, Attempts, Completion, KeyCompletion, LeaseReply, MultiCompletion, Op, Reply};
+pub use op::{Attempt, Attempts, Completion, LeaseReply, Op, Reply};
 pub use outcome::Outcome;
 pub use pool::PoolStats;
 pub use router::{Candidates, Router};

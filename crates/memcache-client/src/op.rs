@@ -211,32 +211,3 @@ impl Completion {
         }
     }
 }
-
-/// The end of a multi-get.
-#[derive(Debug, Clone)]
-pub struct MultiCompletion {
-    /// One entry a key, in the order asked.
-    pub keys: Vec<KeyCompletion>,
-    /// One entry a request to a server.
-    pub attempts: Attempts,
-}
-
-/// One key of a multi-get: hit, miss, or its own failure.
-#[derive(Debug, Clone)]
-pub struct KeyCompletion {
-    /// Index of the key's home server.
-    pub home: usize,
-    /// The value, `None` for a miss, or why neither is known.
-    pub result: Result<Option<Bytes>, Error>,
-}
-
-impl KeyCompletion {
-    /// Its class.
-    pub fn outcome(&self) -> Outcome {
-        match &self.result {
-            Ok(Some(_)) => Outcome::Hit,
-            Ok(None) => Outcome::Miss,
-            Err(error) => error.outcome(),
-        }
-    }
-}

@@ -20,6 +20,7 @@ use crate::driver::Connection;
 use crate::error::Error;
 use crate::observer::CloseReason;
 use crate::sync::{Mutex, MutexGuard, SemaphorePermit, sleep_until};
+use crate::timer::Timer;
 use dials::{DialLimit, Wait};
 use gate::Gate;
 
@@ -43,6 +44,7 @@ pub(crate) struct Pool {
 
 struct Parked {
     connection: Connection,
+    timer: Timer,
     since: Instant,
     life: Life,
 }
@@ -101,17 +103,26 @@ impl Pool {
         }
     }
 
+    /// A slot, if there is one.
+    pub(crate) fn try_acquire(&self) -> Option<Slot<'_>> {
+        self.gate.try_enter().map(|permit| self.slot(permit))
+    }
+
     /// A slot, at once or after a wait of at most `wait_max`.
     pub(crate) async fn acquire(&self) -> Result<Slot<'_>, Error> {
-        let permit = self.gate.enter().await?;
-        Ok(Slot {
+        self.gate.enter().await.map(|permit| self.slot(permit))
+    }
+
+    fn slot<'a>(&'a self, permit: SemaphorePermit<'a>) -> Slot<'a> {
+        Slot {
             pool: self,
             _permit: permit,
             connection: None,
+            timer: Timer::default(),
             idle_for: Duration::ZERO,
             life: None,
             expected_end: None,
-        })
+        }
     }
 
     /// Closes idle connections, refuses new ops, and waits for those that run.
@@ -170,6 +181,7 @@ pub(crate) struct Slot<'a> {
     pool: &'a Pool,
     _permit: SemaphorePermit<'a>,
     connection: Option<Connection>,
+    timer: Timer,
     /// How long the connection was idle before.
     idle_for: Duration,
     life: Option<Life>,
@@ -215,7 +227,7 @@ impl Slot<'_> {
                 closed.push(self.pool.discarded(CloseReason::Reset));
                 self.pool.dials().lost(now, now.saturating_duration_since(parked.life.born));
             } else {
-                self.connection = Some(parked.connection);
+                (self.connection, self.timer) = (Some(parked.connection), parked.timer);
                 (self.idle_for, self.life) = (idle_for, Some(parked.life));
                 return true;
             }
@@ -232,10 +244,10 @@ impl Slot<'_> {
         self.connection = Some(connection);
     }
 
-    /// The connection, for an op that must end by `deadline`.
-    pub(crate) fn use_until(&mut self, deadline: Instant) -> Option<&mut Connection> {
+    /// The connection and its timer, for an op that must end by `deadline`.
+    pub(crate) fn use_until(&mut self, deadline: Instant) -> Option<(&mut Connection, &mut Timer)> {
         self.expected_end = Some(deadline);
-        self.connection.as_mut()
+        self.connection.as_mut().map(|connection| (connection, &mut self.timer))
     }
 
     /// The reply was read to its last byte: the connection may serve the next op, unless something follows already.
@@ -245,7 +257,8 @@ impl Slot<'_> {
             return Some(self.pool.discarded(CloseReason::Protocol));
         }
         // Before the permit is given back, so that there are never more than `max`.
-        self.pool.idle().push(Parked { connection, since: now, life });
+        let timer = std::mem::take(&mut self.timer);
+        self.pool.idle().push(Parked { connection, timer, since: now, life });
         self.pool.parked.notify_one();
         None
     }

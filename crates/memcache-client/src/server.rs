@@ -1,10 +1,10 @@
 //! One server: breaker, connections, exchange - the way of one attempt.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::breaker::{Breaker, BreakerStats, Permit, State, Verdict};
@@ -50,12 +50,25 @@ pub struct ServerStats {
 
 pub(crate) enum Request<'a> {
     One(&'a Op),
-    Many(&'a [Key]),
+    /// Ops, and where to put their ends, in order. Those without one share the error of the whole.
+    Many(&'a [Cow<'a, Op>], &'a mut Replies),
 }
+
+/// The ends of the first ops of a batch.
+pub(crate) type Replies = Vec<Result<Reply, Error>>;
 
 pub(crate) enum Answer {
     One(Reply),
-    Many(Vec<Option<Bytes>>),
+    Many,
+}
+
+/// When what happened in an attempt; a clock that was read once need not be read again.
+#[derive(Default)]
+struct Times {
+    /// The server was waited for from here on.
+    at_server: Option<Instant>,
+    /// The last reply was read.
+    ended: Option<Instant>,
 }
 
 /// Key of the reads that test whether a server is back. Nobody writes it: they are misses.
@@ -131,13 +144,13 @@ impl Server {
         }
     }
 
-    /// One attempt, at an end by `deadline` and within the op timeout.
+    /// One attempt that begins now, at `began`, and is at an end by `deadline` and within the op timeout.
     pub(crate) async fn attempt(
         self: &Arc<Self>,
         request: Request<'_>,
+        began: Instant,
         deadline: Instant,
     ) -> Result<Answer, Error> {
-        let began = Instant::now();
         let permit = match &self.breaker {
             None => None,
             Some(breaker)
@@ -163,25 +176,21 @@ impl Server {
     ) -> Result<Answer, Error> {
         let _in_flight = InFlight::enter(&self.in_flight);
         let deadline = deadline.min(began + self.site.config.op_timeout);
-        let mut at_server = None;
+        let mut times = Times::default();
         let result = match &self.link {
-            Link::Pool(pool) => {
-                let exchange = self.exchange_alone(pool, request, deadline, &mut at_server);
-                timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
-                    self.site.observer.closed(self.site.index, CloseReason::Timeout);
-                    Err(Error::Timeout(deadline - began))
-                })
-            }
-            // Keeps deadlines itself.
-            Link::Pipelines(shared) => match request {
-                Request::One(op) => shared.execute(op, deadline, &mut at_server).await.map(Answer::One),
-                Request::Many(keys) => {
-                    shared.get_many(keys, deadline, &mut at_server).await.map(Answer::Many)
+            Link::Pool(pool) => self.exchange_alone(pool, request, began, deadline, &mut times).await,
+            Link::Pipelines(shared) => {
+                let (at, at_server) = ((began, deadline), &mut times.at_server);
+                match request {
+                    Request::One(op) => shared.execute(op, at, at_server).await.map(Answer::One),
+                    Request::Many(ops, replies) => {
+                        shared.execute_many(ops, at, at_server, replies).await.map(|()| Answer::Many)
+                    }
                 }
-            },
+            }
         };
         if let Some(permit) = permit {
-            self.judge(permit, &result, began, at_server);
+            self.judge(permit, &result, began, &times);
         }
         result
     }
@@ -192,15 +201,15 @@ impl Server {
         permit: Permit<'_>,
         result: &Result<Answer, Error>,
         began: Instant,
-        at_server: Option<Instant>,
+        times: &Times,
     ) {
-        let now = Instant::now();
-        let servers_time = at_server.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let now = times.ended.unwrap_or_else(Instant::now);
+        let servers_time = times.at_server.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let slow = permit.slow_above().is_some_and(|threshold| servers_time > threshold);
         let answered = if slow { Verdict::Slow } else { Verdict::Success };
         let (verdict, outcome) = match result {
             Ok(Answer::One(reply)) => (answered, reply.outcome()),
-            Ok(Answer::Many(_)) => (answered, Outcome::Hit),
+            Ok(Answer::Many) => (answered, Outcome::Hit),
             Err(error) => {
                 let had_its_time = servers_time >= self.site.config.op_timeout.mul_f64(SERVERS_SHARE);
                 let verdict = match error {
@@ -230,23 +239,32 @@ impl Server {
         &self,
         pool: &Pool,
         request: Request<'_>,
+        began: Instant,
         deadline: Instant,
-        at_server: &mut Option<Instant>,
+        times: &mut Times,
     ) -> Result<Answer, Error> {
-        let mut slot = pool.acquire().await?;
-        let now = Instant::now();
-        *at_server = Some(now);
-        self.find_connection(&mut slot, now, at_server).await?;
-        let Some(connection) = slot.use_until(deadline) else { return Err(Error::Closed) };
-        let result = match request {
-            Request::One(op) => connection.execute(op).await.map(Answer::One),
-            Request::Many(keys) => connection.get_many(keys).await.map(Answer::Many),
+        let connected = timeout_at(deadline, self.connected(pool, began, &mut times.at_server)).await;
+        let mut slot = connected.unwrap_or_else(|_| Err(Error::Timeout(deadline - began)))?;
+        let Some((connection, timer)) = slot.use_until(deadline) else { return Err(Error::Closed) };
+        let exchange = async {
+            match request {
+                Request::One(op) => connection.execute(op).await.map(Answer::One),
+                Request::Many(ops, replies) => {
+                    connection.execute_many(ops, replies).await.map(|()| Answer::Many)
+                }
+            }
         };
+        let Some(result) = timer.limit(deadline, exchange).await else {
+            // The slot closes it.
+            self.site.observer.closed(self.site.index, CloseReason::Timeout);
+            return Err(Error::Timeout(deadline - began));
+        };
+        let now = *times.ended.insert(Instant::now());
         let mut closed = Closed::new();
         match &result {
             // A server error is a whole reply; for what the driver does not have, nothing was sent.
             Ok(_) | Err(Error::Server(_) | Error::Unsupported { .. }) => {
-                closed.extend(slot.finish(Instant::now()))
+                closed.extend(slot.finish(now))
             }
             Err(Error::Protocol(_)) => slot.close(CloseReason::Protocol, &mut closed),
             Err(Error::TooManyConnections) => {
@@ -257,6 +275,22 @@ impl Server {
         }
         self.tell_closed(&closed);
         result
+    }
+
+    /// A slot with a connection.
+    async fn connected<'a>(
+        &self,
+        pool: &'a Pool,
+        began: Instant,
+        at_server: &mut Option<Instant>,
+    ) -> Result<Slot<'a>, Error> {
+        let (mut slot, now) = match pool.try_acquire() {
+            Some(slot) => (slot, began),
+            None => (pool.acquire().await?, Instant::now()),
+        };
+        *at_server = Some(now);
+        self.find_connection(&mut slot, now, at_server).await?;
+        Ok(slot)
     }
 
     /// Gives the slot an idle connection or a new one.

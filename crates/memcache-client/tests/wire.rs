@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use memcache_client::{
-    BreakerConfig, Client, Config, Driver, Error, Key, Op, Outcome, PoolConfig, ProtocolError, ServerAddr,
-    Silent,
+    BreakerConfig, Bytes, Client, Config, Driver, Error, Key, Mode, Op, Outcome, PoolConfig, ProtocolError,
+    Reply, ServerAddr, Silent,
 };
 use memcached_fake::{FakeMemcached, real::RealMemcached};
 use rand::{RngExt, SeedableRng};
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 fn key(text: &str) -> Key {
-    Key::new(text.to_owned()).unwrap()
+    Key::new(text).unwrap()
 }
 
 fn config() -> Config {
@@ -36,6 +36,40 @@ fn client(addrs: &[std::net::SocketAddr], config: Config) -> Client {
 
 async fn fake() -> FakeMemcached {
     FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap()
+}
+
+/// Ops of several kinds in one go: each has the end that it has alone, in the order of the batch.
+async fn batch(client: &Client) {
+    let (k, counter) = (key("batch"), key("batch-counter"));
+    client.delete(&k).await.unwrap();
+    client.delete(&counter).await.unwrap();
+    let set = |value: &'static str| Op::Set { key: k.clone(), value: value.into(), ttl: None };
+    let incr = |initial| Op::Incr { key: counter.clone(), delta: 2, initial };
+    let too_large = Op::Set { key: k.clone(), value: vec![0; 1024 * 1024 + 1].into(), ttl: None };
+    let ops = [
+        (Op::Get(k.clone()), Some(Reply::Miss)),
+        (set("1"), Some(Reply::Stored)),
+        (Op::Add { key: k.clone(), value: "x".into(), ttl: None }, Some(Reply::NotStored)),
+        (Op::Get(k.clone()), Some(Reply::Value("1".into()))),
+        (too_large, None),
+        (set("2"), Some(Reply::Stored)),
+        (incr(None), Some(Reply::NotFound)),
+        (incr(Some((5, None))), Some(Reply::Counter(5))),
+        (incr(None), Some(Reply::Counter(7))),
+        (Op::Get(k.clone()), Some(Reply::Value("2".into()))),
+        (Op::Delete(k.clone()), Some(Reply::Deleted)),
+        (Op::Get(k.clone()), Some(Reply::Miss)),
+    ];
+    let (ops, wanted): (Vec<Op>, Vec<Option<Reply>>) = ops.into_iter().unzip();
+    let ends = client.execute_many(&ops).await.ops;
+    assert_eq!(ends.len(), wanted.len());
+    for ((op, wanted), end) in ops.iter().zip(wanted).zip(ends) {
+        match wanted {
+            Some(wanted) => assert_eq!(end.result.unwrap(), wanted, "{}", op.name()),
+            None => assert!(matches!(end.result, Err(Error::ValueTooLarge { .. }))),
+        }
+    }
+    assert!(client.execute_many(&[]).await.ops.is_empty());
 }
 
 /// Every op of a driver, with every outcome that it can have.
@@ -71,8 +105,36 @@ async fn conformance(client: &Client, driver: Driver) {
     let got = client.multi_get(&keys).await.keys;
     let got: Vec<_> = got.into_iter().map(|key| key.result.unwrap()).collect();
     assert_eq!(got, [Some("1".into()), None, Some("3".into())]);
+    batch(client).await;
     let large = vec![0; 1024 * 1024 + 1];
     assert!(matches!(client.set(&k, large.into(), None).await, Err(Error::ValueTooLarge { .. })));
+}
+
+/// More than all buffers on the way hold, both ways: a client that only writes before it reads would wait for ever.
+#[tokio::test]
+async fn a_batch_of_any_size_goes_through() {
+    const SIZE: usize = 500_000;
+    let (fake, real) = (fake().await, RealMemcached::for_test().await);
+    let addrs = std::iter::once(fake.addr()).chain(real.as_ref().map(RealMemcached::addr));
+    for addr in addrs {
+        for mode in [Mode::Pooled, Mode::Pipelined { connections: 1, depth: 4 }] {
+            let ten = Duration::from_secs(10);
+            let config = Config { mode, op_timeout: ten, total_timeout: ten, ..config() };
+            let client = client(&[addr], config);
+            let keys: Vec<Key> = (0..20).map(|n| key(&format!("large-{n}"))).collect();
+            let value = |n: usize| Bytes::from(vec![b'a' + (n % 26) as u8; SIZE]);
+            let set = |(n, key): (usize, &Key)| Op::Set { key: key.clone(), value: value(n), ttl: None };
+            let sets: Vec<Op> = keys.iter().enumerate().map(set).collect();
+            let gets = keys.iter().cloned().map(Op::Get);
+            client.execute_many(&sets).await.ops.into_iter().for_each(|end| drop(end.result.unwrap()));
+            let both: Vec<Op> = gets.chain(sets.iter().cloned()).collect();
+            let ends = client.execute_many(&both).await.ops;
+            for (n, end) in ends.into_iter().enumerate() {
+                let wanted = if n < keys.len() { Reply::Value(value(n)) } else { Reply::Stored };
+                assert!(end.result.unwrap() == wanted, "op {n} of {addr}, {mode:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

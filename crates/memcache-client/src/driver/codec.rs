@@ -324,9 +324,9 @@ impl Raw {
     /// What the reply means for `op`.
     pub(crate) fn reply(self, op: &Op) -> Result<Reply, Error> {
         match (op, self.code, &self.value) {
-            (Op::Get(_), ..) => Ok(self.read()?.map_or(Reply::Miss, Reply::Value)),
+            (Op::Get(_), Code::Va, Some(_)) => Ok(self.value.map_or(Reply::Miss, Reply::Value)),
             (Op::Lease { .. }, Code::Va, Some(_)) => Ok(Reply::Lease(self.lease())),
-            (Op::Lease { .. }, Code::En, None) => Ok(Reply::Miss),
+            (Op::Get(_) | Op::Lease { .. }, Code::En, None) => Ok(Reply::Miss),
             (Op::Set { .. } | Op::Add { .. } | Op::Cas { .. }, Code::Hd, None) => Ok(Reply::Stored),
             (Op::Set { .. } | Op::Add { .. } | Op::Cas { .. }, Code::Ns | Code::Ex, None) => {
                 Ok(Reply::NotStored)
@@ -341,15 +341,6 @@ impl Raw {
                 atoi(value.trim_ascii()).map(Reply::Counter).ok_or_else(|| self.unexpected())
             }
             _ => Err(self.unexpected()),
-        }
-    }
-
-    /// What the reply means for a plain read.
-    pub(crate) fn read(self) -> Result<Option<Bytes>, Error> {
-        match (self.code, self.value) {
-            (Code::Va, Some(value)) => Ok(Some(value)),
-            (Code::En, None) => Ok(None),
-            (code, value) => Err(Raw::new(code, value).unexpected()),
         }
     }
 

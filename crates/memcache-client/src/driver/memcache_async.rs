@@ -5,6 +5,7 @@
 //! is not compared; there is no touch. What this driver adds: keys are checked, lengths are bounded, and a connection
 //! is used again only after a read whose reply was taken whole.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,7 @@ use super::{Traffic, Wire};
 use crate::error::{Error, ProtocolError, lost};
 use crate::key::Key;
 use crate::op::{Op, Reply};
+use crate::server::Replies;
 
 pub(crate) struct MemcacheAsyncConnection {
     protocol: Protocol<GuardedStream>,
@@ -114,14 +116,19 @@ impl Wire for MemcacheAsyncConnection {
         Ok(reply)
     }
 
-    async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Error> {
+    async fn execute_many(&mut self, ops: &[Cow<'_, Op>], replies: &mut Replies) -> Result<(), Error> {
         // One by one: the crate's multi-get gives a map without saying which replies were whole.
-        let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            self.quiet = false;
-            values.push(self.get(key).await?);
+        let mut refused = Ok(());
+        for op in ops {
+            let result = self.execute(op).await;
+            match &result {
+                Ok(_) => {}
+                Err(error @ (Error::Server(_) | Error::Unsupported { .. })) => refused = Err(error.clone()),
+                Err(error) => return Err(error.clone()),
+            }
+            replies.push(result);
         }
-        Ok(values)
+        refused
     }
 
     fn is_quiet(&mut self) -> bool {

@@ -1,15 +1,21 @@
 //! One connection, one op at a time, over meta commands.
 
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::codec::{self, Step};
 use super::{Traffic, Wire};
 use crate::error::{Error, lost};
 use crate::key::Key;
 use crate::op::{Op, Reply};
+use crate::server::Replies;
 use crate::stream::Stream;
 
 /// Bytes asked for in one read.
@@ -49,8 +55,9 @@ impl MetaConnection {
     }
 
     async fn send(&mut self) -> Result<(), Error> {
-        self.stream.write_all(&self.output).await.map_err(lost)?;
-        self.traffic.add_written(self.output.len());
+        let mut written = 0;
+        poll_fn(|cx| self.poll_send(cx, &mut written)).await.map_err(lost)?;
+        self.traffic.add_written(written);
         self.output.clear();
         if self.output.capacity() > KEEP_BUFFER {
             self.output = BytesMut::new();
@@ -58,10 +65,28 @@ impl MetaConnection {
         Ok(())
     }
 
+    /// Reads what has come while there is no room to write: a server that waits for us to read takes nothing.
+    fn poll_send(&mut self, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
+        while *written < self.output.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.output[*written..])? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => *written += n,
+                Poll::Pending => {
+                    self.input.reserve(READ_CHUNK);
+                    match ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))? {
+                        0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                        n => self.traffic.add_read(n),
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     async fn fill(&mut self, missing: usize) -> Result<(), Error> {
         self.input.reserve(missing.max(READ_CHUNK));
         match self.stream.read_buf(&mut self.input).await {
-            Ok(0) => Err(lost(std::io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => Err(lost(io::ErrorKind::UnexpectedEof.into())),
             Ok(n) => {
                 self.traffic.add_read(n);
                 Ok(())
@@ -86,6 +111,12 @@ impl MetaConnection {
         }
     }
 
+    fn shrink(&mut self) {
+        if self.input.capacity() > KEEP_BUFFER && self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+    }
+
     fn next_opaque(&mut self) -> u32 {
         self.opaque = self.opaque.wrapping_add(1);
         self.opaque
@@ -100,32 +131,33 @@ impl Wire for MetaConnection {
         self.send().await?;
         self.settle(first).await?;
         let raw = self.receive(op.key(), opaque).await?;
-        if self.input.capacity() > KEEP_BUFFER && self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
+        self.shrink();
         raw.reply(op)
     }
 
-    async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Error> {
+    async fn execute_many(&mut self, ops: &[Cow<'_, Op>], replies: &mut Replies) -> Result<(), Error> {
         let question = self.begin();
         let first = self.opaque.wrapping_add(1);
-        for key in keys {
+        for op in ops {
             let opaque = self.next_opaque();
-            codec::encode_get(key, opaque, &mut self.output);
+            codec::encode(op, opaque, &mut self.output);
         }
         self.send().await?;
         self.settle(question).await?;
-        let mut values = Vec::with_capacity(keys.len());
-        let mut refused = None;
-        for (index, key) in keys.iter().enumerate() {
-            match self.receive(key, first.wrapping_add(index as u32)).await {
-                Ok(raw) => values.push(raw.read()?),
-                // One key's refusal is a whole reply; the others' replies follow and must be read.
-                Err(error @ Error::Server(_)) => refused = Some(error),
+        let mut refused = Ok(());
+        for (index, op) in ops.iter().enumerate() {
+            match self.receive(op.key(), first.wrapping_add(index as u32)).await {
+                Ok(raw) => replies.push(Ok(raw.reply(op)?)),
+                // One op's refusal is a whole reply; the others' replies follow and must be read.
+                Err(error @ Error::Server(_)) => {
+                    replies.push(Err(error.clone()));
+                    refused = Err(error);
+                }
                 Err(error) => return Err(error),
             }
         }
-        refused.map_or(Ok(values), Err)
+        self.shrink();
+        refused
     }
 
     fn is_quiet(&mut self) -> bool {

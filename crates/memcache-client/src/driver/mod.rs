@@ -9,16 +9,16 @@ pub(crate) mod pipeline;
 #[cfg(any(test, fuzzing))]
 pub(crate) use guarded::check_header;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-
-use bytes::Bytes;
 
 use crate::config::Driver;
 use crate::error::Error;
 use crate::key::Key;
 use crate::op::{Op, Reply};
+use crate::server::Replies;
 use crate::stream::Stream;
 
 /// What went over one server's connections.
@@ -79,8 +79,13 @@ pub(crate) trait Wire: Send {
     /// One op, to the last byte of its reply.
     fn execute(&mut self, op: &Op) -> impl Future<Output = Result<Reply, Error>> + Send;
 
-    /// Several reads; one entry a key, in order.
-    fn get_many(&mut self, keys: &[Key]) -> impl Future<Output = Result<Vec<Option<Bytes>>, Error>> + Send;
+    /// Several ops; their ends go to `replies` in order, as far as they are known. A server's refusal of one is its own
+    /// end, and that of the whole if nothing worse comes.
+    fn execute_many(
+        &mut self,
+        ops: &[Cow<'_, Op>],
+        replies: &mut Replies,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Is it open, with nothing unread? Asked before each use of an idle connection; costs no system call as long as
     /// nothing has arrived.
@@ -120,10 +125,14 @@ impl Connection {
         }
     }
 
-    pub(crate) async fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Error> {
+    pub(crate) async fn execute_many(
+        &mut self,
+        ops: &[Cow<'_, Op>],
+        replies: &mut Replies,
+    ) -> Result<(), Error> {
         match self {
-            Connection::Meta(wire) => wire.get_many(keys).await,
-            Connection::MemcacheAsync(wire) => wire.get_many(keys).await,
+            Connection::Meta(wire) => wire.execute_many(ops, replies).await,
+            Connection::MemcacheAsync(wire) => wire.execute_many(ops, replies).await,
         }
     }
 

@@ -3,6 +3,7 @@
 //! queue, once its echoes are those of the request. The reply to an op that was dropped, or whose time is over, is read
 //! and thrown away: the stream stays in step. The task keeps the deadlines too: one timer a connection, not one an op.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,9 +11,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use futures::task::AtomicWaker;
 use slab::Slab;
+use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
@@ -24,9 +26,10 @@ use crate::observer::CloseReason;
 use crate::op::{Op, Reply};
 use crate::pool::PoolStats;
 use crate::pool::gate::Gate;
-use crate::server::Site;
+use crate::server::{Replies, Site};
 use crate::stream::Stream;
-use crate::sync::{AbortHandle, Mutex, MutexGuard, sleep_until, spawn};
+use crate::sync::{AbortHandle, Mutex, MutexGuard, SemaphorePermit, spawn};
+use crate::timer::Timer;
 
 /// Bytes asked for in one read.
 const READ_CHUNK: usize = 16 * 1024;
@@ -101,63 +104,96 @@ impl Pipelines {
         Self { gate, lines: (0..connections).map(|_| line()).collect(), next: AtomicUsize::new(0), site }
     }
 
-    /// One op. `at_server` is set when it has its place in a connection.
+    /// One op, in the time from `began`, which is now, to `deadline`. `at_server` is set when it has its place in a
+    /// connection.
     pub(crate) async fn execute(
         &self,
         op: &Op,
-        deadline: Instant,
+        (began, deadline): (Instant, Instant),
         at_server: &mut Option<Instant>,
     ) -> Result<Reply, Error> {
-        let _inside = self.gate.enter().await?;
-        let now = Instant::now();
-        *at_server = Some(now);
-        let ticket = self.ask(std::slice::from_ref(op.key()), now, deadline, |_, opaque, out| {
-            codec::encode(op, opaque, out);
-        });
-        poll_fn(|cx| ticket.poll_next(cx, 0)).await?.reply(op)
-    }
-
-    /// Several reads on one connection; one entry a key, in order.
-    pub(crate) async fn get_many(
-        &self,
-        keys: &[Key],
-        deadline: Instant,
-        at_server: &mut Option<Instant>,
-    ) -> Result<Vec<Option<Bytes>>, Error> {
-        let _inside = self.gate.enter().await?;
-        let now = Instant::now();
-        *at_server = Some(now);
-        let ticket = self.ask(keys, now, deadline, codec::encode_get);
-        let mut values = Vec::with_capacity(keys.len());
-        let mut refused = None;
-        for n in 0..keys.len() {
-            match poll_fn(|cx| ticket.poll_next(cx, n)).await {
-                Ok(raw) => values.push(raw.read()?),
-                Err(error @ Error::Server(_)) => refused = Some(error),
-                Err(error) => return Err(error),
+        let (_inside, at) = self.enter(began).await?;
+        *at_server = Some(at);
+        let mut ticket = Ticket::new(self.line());
+        let mut reply = Err(Error::Closed);
+        poll_fn(|cx| {
+            if ticket.is_new() {
+                self.ask(&mut ticket, [op], (at, deadline), cx.waker());
+                return Poll::Pending;
             }
-        }
-        refused.map_or(Ok(values), Err)
+            ticket.poll(cx, |raw| reply = raw)
+        })
+        .await;
+        ticket.line.understood(reply?.reply(op))
     }
 
-    fn ask(
+    /// Several ops on one connection; their ends go to `replies` in order, as far as they are known.
+    pub(crate) async fn execute_many(
         &self,
-        keys: &[Key],
-        at: Instant,
-        deadline: Instant,
-        encode: impl Fn(&Key, u32, &mut BytesMut),
-    ) -> Ticket<'_> {
+        ops: &[Cow<'_, Op>],
+        (began, deadline): (Instant, Instant),
+        at_server: &mut Option<Instant>,
+        replies: &mut Replies,
+    ) -> Result<(), Error> {
+        let (_inside, at) = self.enter(began).await?;
+        *at_server = Some(at);
+        let mut ticket = Ticket::new(self.line());
+        let mut raws = Vec::with_capacity(ops.len());
+        poll_fn(|cx| {
+            if ticket.is_new() {
+                self.ask(&mut ticket, ops.iter().map(AsRef::as_ref), (at, deadline), cx.waker());
+                return Poll::Pending;
+            }
+            ticket.poll(cx, |raw| raws.push(raw))
+        })
+        .await;
+        let mut refused = Ok(());
+        for (op, raw) in ops.iter().zip(raws) {
+            let reply = raw.and_then(|raw| ticket.line.understood(raw.reply(op)));
+            match &reply {
+                Ok(_) => {}
+                Err(error @ Error::Server(_)) => refused = Err(error.clone()),
+                Err(error) => return Err(error.clone()),
+            }
+            replies.push(reply);
+        }
+        refused
+    }
+
+    /// In, and since when: mostly at once.
+    async fn enter(&self, began: Instant) -> Result<(SemaphorePermit<'_>, Instant), Error> {
+        match self.gate.try_enter() {
+            Some(permit) => Ok((permit, began)),
+            None => Ok((self.gate.enter().await?, Instant::now())),
+        }
+    }
+
+    fn line(&self) -> &Arc<Line> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
-        let line = &self.lines[n % self.lines.len()];
-        let mut places = Places::new();
+        &self.lines[n % self.lines.len()]
+    }
+
+    /// Puts ops into the queue; `waker` is told when the last of them has its end.
+    fn ask<'a>(
+        &self,
+        ticket: &mut Ticket<'_>,
+        ops: impl IntoIterator<Item = &'a Op>,
+        (at, deadline): (Instant, Instant),
+        waker: &Waker,
+    ) {
+        let line = ticket.line;
         let mut state = line.state();
-        for key in keys {
+        for op in ops {
             state.opaque = state.opaque.wrapping_add(1);
             let opaque = state.opaque;
             let place = state.places.insert(Place::Waiting(None));
-            encode(key, opaque, &mut state.out);
-            state.queue.push_back(Asked { place: Some(place), key: key.clone(), opaque, at, deadline });
-            places.push(place);
+            codec::encode(op, opaque, &mut state.out);
+            let key = op.key().clone();
+            state.queue.push_back(Asked { place: Some(place), key, opaque, at, deadline });
+            ticket.places.push(place);
+        }
+        if let Some(last) = ticket.places.last() {
+            state.places[*last] = Place::Waiting(Some(waker.clone()));
         }
         if state.earliest.is_none_or(|earliest| deadline < earliest) {
             state.earliest = Some(deadline);
@@ -168,7 +204,6 @@ impl Pipelines {
         }
         drop(state);
         line.task.wake();
-        Ticket { line, places }
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
@@ -209,36 +244,46 @@ impl Drop for Pipelines {
     }
 }
 
-type Places = smallvec::SmallVec<[usize; 2]>;
-
-/// The places of one op's requests; given back when it is dropped.
+/// The places of some requests that were asked together; given back when it is dropped.
 struct Ticket<'a> {
-    line: &'a Line,
-    places: Places,
+    line: &'a Arc<Line>,
+    places: SmallVec<[usize; 2]>,
 }
 
-impl Ticket<'_> {
-    /// The reply to request `n`.
-    fn poll_next(&self, cx: &mut Context<'_>, n: usize) -> Poll<Result<Raw, Error>> {
+impl<'a> Ticket<'a> {
+    fn new(line: &'a Arc<Line>) -> Self {
+        Self { line, places: SmallVec::new() }
+    }
+
+    /// Nothing was asked yet.
+    fn is_new(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Gives the ends of all requests in order, once the last has its: ends come in order, or all at once.
+    fn poll(&mut self, cx: &mut Context<'_>, mut each: impl FnMut(Result<Raw, Error>)) -> Poll<()> {
         let mut state = self.line.state();
-        match &mut state.places[self.places[n]] {
-            Place::Waiting(waker) => {
-                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
+        if let Some(Place::Waiting(waker)) = self.places.last().map(|last| &mut state.places[*last]) {
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
             }
-            done => match std::mem::replace(done, Place::Abandoned) {
-                Place::Done(result) => Poll::Ready(result),
-                // Polled again after its end; no caller does.
-                _ => Poll::Ready(Err(Error::Closed)),
-            },
+            return Poll::Pending;
         }
+        for place in self.places.drain(..) {
+            match state.places.try_remove(place) {
+                Some(Place::Done(result)) => each(result),
+                _ => each(Err(Error::Closed)),
+            }
+        }
+        Poll::Ready(())
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
+        if self.places.is_empty() {
+            return;
+        }
         let mut state = self.line.state();
         for &place in &self.places {
             if matches!(state.places.get(place), Some(Place::Waiting(_))) {
@@ -254,6 +299,15 @@ impl Drop for Ticket<'_> {
 impl Line {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on what a reply means; one that the op cannot have closes the connection.
+    fn understood(&self, reply: Result<Reply, Error>) -> Result<Reply, Error> {
+        if matches!(reply, Err(Error::Protocol(_))) {
+            self.state().condemned = Some(CloseReason::Protocol);
+            self.task.wake();
+        }
+        reply
     }
 
     /// There is a connection. Its first request asks how the server sends a miss, if nobody knows.
@@ -306,29 +360,21 @@ impl State {
 /// Ends the ops whose time is over; one timer a connection.
 struct Reaper<'a> {
     line: &'a Line,
-    /// The timer and its time. A new one is made once a timeout at most, not once an op.
-    armed: Option<(Instant, Timer)>,
+    timer: Timer,
 }
-
-type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<'a> Reaper<'a> {
     fn new(line: &'a Line) -> Self {
-        Self { line, armed: None }
+        Self { line, timer: Timer::default() }
     }
 
     /// To be polled whenever an op has been asked; is never ready.
     fn poll(&mut self, cx: &mut Context<'_>) {
         loop {
             let Some(earliest) = self.line.state().earliest else { return };
-            let timer = match &mut self.armed {
-                Some((at, timer)) if *at == earliest => timer,
-                armed => &mut armed.insert((earliest, Box::pin(sleep_until(earliest)))).1,
-            };
-            if timer.as_mut().poll(cx).is_pending() {
+            if self.timer.poll(cx, earliest).is_pending() {
                 return;
             }
-            self.armed = None;
             self.line.expire(Instant::now());
         }
     }

@@ -19,16 +19,18 @@ const BYTEWISE_MAX: usize = 256;
 /// A request whose reply is awaited.
 struct Asked {
     op: Op,
-    /// As one key of a multi-get.
-    many: bool,
     opaque: u32,
+}
+
+/// Does the server echo its misses?
+fn is_strict(asked: &[Asked]) -> bool {
+    asked.len() % 2 == 1
 }
 
 /// What the caller of one request gets.
 #[derive(Debug, PartialEq)]
 enum Got {
     Reply(Reply),
-    Read(Option<Bytes>),
     Refused(String),
 }
 
@@ -115,7 +117,7 @@ fn ask(input: &mut Cursor<'_>, opaque: u32) -> Asked {
         9 => Op::Touch(key, ttl),
         _ => Op::Get(key),
     };
-    Asked { op, many: kind == 1, opaque }
+    Asked { op, opaque }
 }
 
 /// 250 bytes.
@@ -125,8 +127,7 @@ const LONGEST: &str = "012345678901234567890123456789012345678901234567890123456
 
 /// Reads a stream that comes in `pieces`.
 fn read(asked: &[Asked], value_max: usize, pieces: &[&[u8]]) -> Trace {
-    // A server that echoes its misses, and one that does not.
-    let rules = Rules { value_max, strict: asked.len() % 2 == 1 };
+    let rules = Rules { value_max, strict: is_strict(asked) };
     let stream = pieces.concat();
     let (mut input, mut searched) = (BytesMut::new(), 0);
     // Bytes that have come, that were taken, and that must have come before the next reply can be whole.
@@ -221,13 +222,9 @@ fn whole(asked: &Asked, raw: Raw, bytes: &[u8], value_max: usize) -> Got {
     }
     assert!(!["HD", "VA"].contains(&code) || keys > 0 && opaques > 0, "no echo: {shown}");
 
-    let got = match asked.many {
-        true => raw.read().map_or_else(|error| Got::Refused(format!("{error:?}")), Got::Read),
-        false => raw.reply(&asked.op).map_or_else(|error| Got::Refused(format!("{error:?}")), Got::Reply),
-    };
+    let got = raw.reply(&asked.op).map_or_else(|error| Got::Refused(format!("{error:?}")), Got::Reply);
     let says = match &got {
         Got::Refused(_) => true,
-        Got::Read(read) => read.as_deref() == value && ["VA", "EN"].contains(&code),
         Got::Reply(reply) => fits(&asked.op, reply, code, &flags, value),
     };
     assert!(says, "{got:?} of {shown}");
@@ -269,7 +266,7 @@ fn fits(op: &Op, reply: &Reply, code: &str, flags: &[&str], value: Option<&[u8]>
 /// Makes the replies to `asked`, and what must be read from them unless they are damaged or change their places.
 fn make(asked: &[Asked], value_max: usize, input: &mut Cursor<'_>) -> (Vec<u8>, Option<Vec<Got>>) {
     let (mut replies, expected): (Vec<Vec<u8>>, Vec<Got>) =
-        asked.iter().map(|asked| make_one(asked, value_max, input)).unzip();
+        asked.iter().map(|one| make_one(one, value_max, is_strict(asked), input)).unzip();
     let turned = input.pick(asked.len());
     replies.rotate_left(turned);
     let mut stream = replies.concat();
@@ -280,7 +277,7 @@ fn make(asked: &[Asked], value_max: usize, input: &mut Cursor<'_>) -> (Vec<u8>, 
     (stream, (turned == 0 && damages == 0).then_some(expected))
 }
 
-fn make_one(asked: &Asked, value_max: usize, input: &mut Cursor<'_>) -> (Vec<u8>, Got) {
+fn make_one(asked: &Asked, value_max: usize, strict: bool, input: &mut Cursor<'_>) -> (Vec<u8>, Got) {
     let (key, opaque) = (asked.op.key(), asked.opaque);
     let shape = input.pick(6);
     let echoes = match input.pick(3) {
@@ -289,7 +286,7 @@ fn make_one(asked: &Asked, value_max: usize, input: &mut Cursor<'_>) -> (Vec<u8>
         _ => format!(" h1 k{key} l5 O{opaque} k{key}"),
     };
     let bare = input.pick(2) == 1;
-    let unless_bare = if bare { "" } else { &echoes };
+    let unless_bare = if bare && !strict { "" } else { &echoes };
     let line = |code: &str, flags: &str| format!("{code}{flags}\r\n").into_bytes();
     let refused = |text: &str| Got::Refused(format!("{:?}", Error::Server(text.into())));
     if shape == 5 {
@@ -297,15 +294,13 @@ fn make_one(asked: &Asked, value_max: usize, input: &mut Cursor<'_>) -> (Vec<u8>
     }
     let none = shape == 1;
     let reply = match &asked.op {
-        Op::Get(_) if none => {
-            return (line("EN", unless_bare), if asked.many { Got::Read(None) } else { miss() });
+        Op::Get(_) | Op::Lease { .. } if none => {
+            return (line("EN", unless_bare), Got::Reply(Reply::Miss));
         }
-        Op::Lease { .. } if none => return (line("EN", unless_bare), miss()),
         Op::Get(_) => {
             let value = value(value_max, input);
             let bytes = with_value(&value, &echoes);
-            let got = if asked.many { Got::Read(Some(value)) } else { Got::Reply(Reply::Value(value)) };
-            return (bytes, got);
+            return (bytes, Got::Reply(Reply::Value(value)));
         }
         Op::Lease { .. } => {
             let value = value(value_max, input);
@@ -336,10 +331,6 @@ fn make_one(asked: &Asked, value_max: usize, input: &mut Cursor<'_>) -> (Vec<u8>
     };
     let flags = if reply.0 == "HD" { &echoes } else { unless_bare };
     (line(reply.0, flags), Got::Reply(reply.1))
-}
-
-fn miss() -> Got {
-    Got::Reply(Reply::Miss)
 }
 
 fn with_value(value: &[u8], flags: &str) -> Vec<u8> {

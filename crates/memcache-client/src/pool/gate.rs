@@ -26,10 +26,15 @@ impl Gate {
 
     /// In at once, or after a wait of at most `wait_max`.
     pub(crate) async fn enter(&self) -> Result<SemaphorePermit<'_>, Error> {
-        match self.slots.try_acquire() {
-            Ok(permit) => Ok(permit),
-            Err(_) => self.wait().await,
+        match self.try_enter() {
+            Some(permit) => Ok(permit),
+            None => self.wait().await,
         }
+    }
+
+    /// In at once, or not.
+    pub(crate) fn try_enter(&self) -> Option<SemaphorePermit<'_>> {
+        self.slots.try_acquire().ok()
     }
 
     async fn wait(&self) -> Result<SemaphorePermit<'_>, Error> {

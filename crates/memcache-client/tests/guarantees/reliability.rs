@@ -167,13 +167,13 @@ fn rc15_no_key_can_carry_a_second_command() {
         for at in 0..3 {
             let mut text = *b"abc";
             text[at] = byte;
-            refused += u32::from(Key::new(text.to_vec()).is_err());
+            refused += u32::from(Key::new(text).is_err());
         }
     }
     let printable = 0x7e - 0x21 + 1;
     assert_eq!(refused, 3 * (256 - printable));
     for bad in ["", "a b", "a\r\nflush_all", "ключ", "k\0", &"k".repeat(251)] {
-        assert!(Key::new(bad.to_owned()).is_err(), "{bad:?}");
+        assert!(Key::new(bad).is_err(), "{bad:?}");
     }
     figure(
         "R-C15",

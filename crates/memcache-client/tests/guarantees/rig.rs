@@ -153,7 +153,7 @@ pub fn keys_on(client: &Client, server: usize, count: usize) -> Vec<Key> {
 }
 
 pub fn key(text: &str) -> Key {
-    Key::new(text.to_owned()).unwrap()
+    Key::new(text).unwrap()
 }
 
 /// A value that says whose it is.
