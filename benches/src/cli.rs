@@ -225,6 +225,12 @@ async fn pipelined(figures: &mut Figures, options: &Options, addr: SocketAddr) -
     let reads = Plan { mix: Mix::Reads, ..mixed.clone() };
     let entries = [
         ("raw tokio, meta, 16 deep", Who::RawMeta, &mixed, "raw tokio, meta, 16 deep"),
+        (
+            "client, batches of 16, verified and recorded",
+            Who::ClientBatches,
+            &mixed,
+            "raw tokio, meta, 16 deep",
+        ),
         ("client, 16 deep, verified and recorded", Who::ClientPipelined, &mixed, "raw tokio, meta, 16 deep"),
         ("reads: raw tokio, meta, 16 deep", Who::RawMeta, &reads, "reads: raw tokio, meta, 16 deep"),
         (

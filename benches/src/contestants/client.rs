@@ -68,6 +68,19 @@ impl Shared {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next op of a worker; a value is made for each set.
+    fn op(&self, draw: &mut Draw) -> Op {
+        let choice = draw.op();
+        let key = self.keyspace.key(choice.key);
+        if choice.is_set {
+            let version = self.version.fetch_add(1, Ordering::Relaxed);
+            let value = values::encode(key.as_bytes(), version, self.value_size);
+            Op::Set { key, value, ttl: None }
+        } else {
+            Op::Get(key)
+        }
+    }
+
     fn with_latency(&self, sample: Sample) -> Sample {
         let latency = self.recorder().latency_of(OpKind::Get);
         let quantiles = (latency.value_at_quantile(0.5), latency.value_at_quantile(0.99));
@@ -132,16 +145,9 @@ async fn bare(seat: Seat, shared: Arc<Shared>, mut draw: Draw) -> Result<()> {
 
 async fn verified(seat: Seat, shared: Arc<Shared>, mut draw: Draw) -> Result<()> {
     while seat.goes_on() {
-        let choice = draw.op();
         let intended = Instant::now();
-        let key = shared.keyspace.key(choice.key);
-        let (kind, op) = if choice.is_set {
-            let version = shared.version.fetch_add(1, Ordering::Relaxed);
-            let value = values::encode(key.as_bytes(), version, shared.value_size);
-            (OpKind::Set, Op::Set { key: key.clone(), value, ttl: None })
-        } else {
-            (OpKind::Get, Op::Get(key.clone()))
-        };
+        let op = shared.op(&mut draw);
+        let (kind, key) = (kind(&op), op.key().clone());
         let started = Instant::now();
         let done = shared.client.execute(op).await;
         let ended = Instant::now();
@@ -162,6 +168,54 @@ async fn verified(seat: Seat, shared: Arc<Shared>, mut draw: Draw) -> Result<()>
         });
         drop(recorder);
         count(&seat, outcome);
+    }
+    Ok(())
+}
+
+fn kind(op: &Op) -> OpKind {
+    if matches!(op, Op::Set { .. }) { OpKind::Set } else { OpKind::Get }
+}
+
+/// Runs batches of `plan.depth` ops, one in flight for each of the plan's connections.
+pub async fn run_batches(keyspace: Arc<Keyspace>, plan: &Plan) -> Result<Sample> {
+    let shared = Shared::new(config(plan), keyspace, plan)?;
+    let mut crew = Crew::default();
+    for worker in 0..plan.connections {
+        let (seat, shared) = (crew.seat(), Arc::clone(&shared));
+        let draw = Draw::new(&shared.keyspace, plan.mix, worker);
+        crew.spawn(batches(seat, shared, draw, plan.depth));
+    }
+    let sample = crew.measure(plan).await?;
+    Ok(shared.with_latency(sample))
+}
+
+async fn batches(seat: Seat, shared: Arc<Shared>, mut draw: Draw, size: usize) -> Result<()> {
+    while seat.goes_on() {
+        let intended = Instant::now();
+        let ops: Vec<Op> = (0..size).map(|_| shared.op(&mut draw)).collect();
+        let started = Instant::now();
+        let done = shared.client.execute_many(&ops).await;
+        let ended = Instant::now();
+        for (op, end) in ops.iter().zip(&done.ops) {
+            if let Ok(Reply::Value(value)) = &end.result {
+                verify(op.key(), value)?;
+            }
+        }
+        let mut recorder = shared.recorder();
+        for attempt in &done.attempts {
+            recorder.attempted(attempt.server, class(attempt.outcome));
+        }
+        for (op, end) in ops.iter().zip(&done.ops) {
+            let outcome = end.outcome();
+            recorder.ended(Ended {
+                kind: kind(op),
+                home: end.home,
+                outcome: class(outcome),
+                latency_us: micros(ended - intended),
+                service_us: micros(ended - started),
+            });
+            count(&seat, outcome);
+        }
     }
     Ok(())
 }

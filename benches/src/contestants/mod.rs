@@ -28,6 +28,8 @@ pub enum Who {
     ClientBare,
     /// Our client's multi-get; every reply verified and recorded.
     ClientMultiGet,
+    /// Our client's batches of gets and sets; every reply verified and recorded.
+    ClientBatches,
     /// Our client with requests pipelined; every reply verified and recorded.
     ClientPipelined,
     /// The crate `memcache-async`.
@@ -59,6 +61,7 @@ pub async fn run(job: &Job) -> Result<Sample> {
         Who::Client => client::run(client::Care::Verified, keyspace, plan).await,
         Who::ClientBare => client::run(client::Care::Bare, keyspace, plan).await,
         Who::ClientMultiGet => client::run_multi_get(keyspace, plan).await,
+        Who::ClientBatches => client::run_batches(keyspace, plan).await,
         Who::ClientPipelined => client::run_pipelined(keyspace, plan).await,
         Who::MemcacheAsync => memcache_async::run(keyspace, plan).await,
         Who::AsyncMemcached => async_memcached::run(keyspace, plan).await,

@@ -55,8 +55,8 @@
 //!   echo both with its misses is held to it.
 //! - Misses, the caller's own mistakes and cancels, and waits in our own queue never count against a server.
 
-pub mod breaker;
 mod batch;
+pub mod breaker;
 mod client;
 mod config;
 mod connect;

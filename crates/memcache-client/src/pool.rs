@@ -215,7 +215,8 @@ impl Slot<'_> {
         }
     }
 
-    fn take_idle(&mut self, now: Instant, closed: &mut Closed) -> bool {
+    /// Takes the youngest idle connection that is still good.
+    pub(crate) fn take_idle(&mut self, now: Instant, closed: &mut Closed) -> bool {
         loop {
             let Some(mut parked) = self.pool.idle().pop() else { return false };
             let idle_for = now.saturating_duration_since(parked.since);

@@ -1,6 +1,7 @@
 //! One server: breaker, connections, exchange - the way of one attempt.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -204,7 +205,8 @@ impl Server {
         times: &Times,
     ) {
         let now = times.ended.unwrap_or_else(Instant::now);
-        let servers_time = times.at_server.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let servers_time =
+            times.at_server.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let slow = permit.slow_above().is_some_and(|threshold| servers_time > threshold);
         let answered = if slow { Verdict::Slow } else { Verdict::Success };
         let (verdict, outcome) = match result {
@@ -243,29 +245,26 @@ impl Server {
         deadline: Instant,
         times: &mut Times,
     ) -> Result<Answer, Error> {
-        let connected = timeout_at(deadline, self.connected(pool, began, &mut times.at_server)).await;
-        let mut slot = connected.unwrap_or_else(|_| Err(Error::Timeout(deadline - began)))?;
-        let Some((connection, timer)) = slot.use_until(deadline) else { return Err(Error::Closed) };
-        let exchange = async {
-            match request {
-                Request::One(op) => connection.execute(op).await.map(Answer::One),
-                Request::Many(ops, replies) => {
-                    connection.execute_many(ops, replies).await.map(|()| Answer::Many)
-                }
-            }
-        };
-        let Some(result) = timer.limit(deadline, exchange).await else {
+        let mut closed = Closed::new();
+        times.at_server = Some(began);
+        let mut slot = pool.try_acquire();
+        let ready = slot.as_mut().is_some_and(|slot| slot.take_idle(began, &mut closed));
+        if !ready {
+            // In a box: what is seldom waited for takes no room in the future of every op.
+            let connected = self.connected(pool, slot.take(), began, &mut times.at_server);
+            let connected = Box::pin(timeout_at(deadline, connected)).await;
+            slot = Some(connected.unwrap_or_else(|_| Err(Error::Timeout(deadline - began)))?);
+        }
+        let exchanged = exchange(slot.as_mut(), request, deadline).await;
+        let (Some(result), Some(slot)) = (exchanged, slot) else {
             // The slot closes it.
             self.site.observer.closed(self.site.index, CloseReason::Timeout);
             return Err(Error::Timeout(deadline - began));
         };
         let now = *times.ended.insert(Instant::now());
-        let mut closed = Closed::new();
         match &result {
             // A server error is a whole reply; for what the driver does not have, nothing was sent.
-            Ok(_) | Err(Error::Server(_) | Error::Unsupported { .. }) => {
-                closed.extend(slot.finish(now))
-            }
+            Ok(_) | Err(Error::Server(_) | Error::Unsupported { .. }) => closed.extend(slot.finish(now)),
             Err(Error::Protocol(_)) => slot.close(CloseReason::Protocol, &mut closed),
             Err(Error::TooManyConnections) => {
                 pool.no_room();
@@ -277,14 +276,15 @@ impl Server {
         result
     }
 
-    /// A slot with a connection.
+    /// `slot`, or the next one, with a connection.
     async fn connected<'a>(
         &self,
         pool: &'a Pool,
+        slot: Option<Slot<'a>>,
         began: Instant,
         at_server: &mut Option<Instant>,
     ) -> Result<Slot<'a>, Error> {
-        let (mut slot, now) = match pool.try_acquire() {
+        let (mut slot, now) = match slot {
             Some(slot) => (slot, began),
             None => (pool.acquire().await?, Instant::now()),
         };
@@ -389,6 +389,24 @@ impl Server {
     pub(crate) fn retire(&self) -> bool {
         !self.retired.swap(true, Ordering::AcqRel)
     }
+}
+
+/// The end of a request on the slot's connection; `None`: none by `deadline`.
+async fn exchange(
+    slot: Option<&mut Slot<'_>>,
+    request: Request<'_>,
+    deadline: Instant,
+) -> Option<Result<Answer, Error>> {
+    let (connection, timer) = slot?.use_until(deadline)?;
+    let exchange = pin!(async {
+        match request {
+            Request::One(op) => connection.execute(op).await.map(Answer::One),
+            Request::Many(ops, replies) => {
+                Box::pin(connection.execute_many(ops, replies)).await.map(|()| Answer::Many)
+            }
+        }
+    });
+    timer.limit(deadline, exchange).await
 }
 
 /// From a trip until the breaker has closed, or its server is gone.

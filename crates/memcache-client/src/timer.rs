@@ -2,7 +2,7 @@
 //! earlier op is kept, and moved only when it rings.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
@@ -37,9 +37,12 @@ impl Timer {
         }
     }
 
-    /// The output of `future`; `None`: it has none at `deadline`, and is dropped.
-    pub(crate) async fn limit<F: Future>(&mut self, deadline: Instant, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
+    /// The output of `future`; `None`: it has none at `deadline`.
+    pub(crate) async fn limit<F: Future>(
+        &mut self,
+        deadline: Instant,
+        mut future: Pin<&mut F>,
+    ) -> Option<F::Output> {
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => self.poll(cx, deadline).map(|()| None),
@@ -51,6 +54,7 @@ impl Timer {
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use std::future::{pending, ready};
+    use std::pin::pin;
     use std::time::Duration;
 
     use super::*;
@@ -60,15 +64,13 @@ mod tests {
         let (mut timer, began) = (Timer::default(), Instant::now());
         for ms in [50, 60, 40, 40, 1_000, 0, 7] {
             let begin = Instant::now();
-            assert_eq!(timer.limit(begin + Duration::from_millis(3_000), ready(ms)).await, Some(ms));
+            assert_eq!(timer.limit(begin + Duration::from_millis(3_000), pin!(ready(ms))).await, Some(ms));
             // Armed, and left for later or for never.
-            let soon = tokio::time::timeout(
-                Duration::from_millis(5),
-                timer.limit(begin + Duration::from_millis(30), pending::<()>()),
-            );
-            assert!(soon.await.is_err());
+            let never = pin!(pending::<()>());
+            let soon = timer.limit(begin + Duration::from_millis(30), never);
+            assert!(tokio::time::timeout(Duration::from_millis(5), soon).await.is_err());
             let deadline = Instant::now() + Duration::from_millis(ms);
-            assert_eq!(timer.limit(deadline, pending::<()>()).await, None);
+            assert_eq!(timer.limit(deadline, pin!(pending::<()>())).await, None);
             assert_eq!(Instant::now(), deadline, "{ms} ms");
         }
         assert_eq!(began.elapsed(), Duration::from_millis(1_197 + 7 * 5));

@@ -47,7 +47,8 @@ impl MetaConnection {
 
     async fn settle(&mut self, first: Option<(Key, u32)>) -> Result<(), Error> {
         let Some((key, opaque)) = first else { return Ok(()) };
-        match self.receive(&key, opaque).await {
+        // In a box: once in a server's life, and no room in the future of every op.
+        match Box::pin(self.receive(&key, opaque)).await {
             // Refused is not answered: the next connection asks again.
             Ok(_) | Err(Error::Server(_)) => Ok(()),
             Err(error) => Err(error),
