@@ -41,6 +41,9 @@ pub struct Soak {
     /// Seed of the load
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// More flags of loadgen, after `--`: another mix, or pipelined connections
+    #[arg(last = true, value_name = "FLAGS")]
+    loadgen: Vec<String>,
 }
 
 /// One fault: toxics of one proxy, or the proxy switched off.
@@ -152,8 +155,9 @@ pub async fn run(soak: Soak) -> Result<String> {
         "--metrics-port",
         "127.0.0.1:0",
     ];
+    let args: Vec<&str> = args.into_iter().chain(soak.loadgen.iter().map(String::as_str)).collect();
     let mut loadgen = Running::start("loadgen", &args, dir.path())?;
-    loadgen.line_with("metrics on").await.context("loadgen")?;
+    loadgen.line_with("metrics on").await.context("loadgen; are its flags right?")?;
     let pid = loadgen.child.id().context("loadgen has ended")?;
     // Its log is long and nobody's.
     let mut log = loadgen.log;
