@@ -1,4 +1,4 @@
-//! The one place that reads the wall clock, and the alignment of two monotonic clocks.
+//! The one place that reads the wall clock, the alignment of two monotonic clocks, and the time that neither of them has seen.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +33,46 @@ impl RunClock {
     }
 }
 
+/// How long this machine has been suspended since its start: time that a monotonic clock does not count. 0 where the
+/// system has no clock that does.
+pub fn suspended() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::time::{ClockId, Timespec, clock_gettime};
+        let since_start = |clock| {
+            let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
+            Duration::new(tv_sec.try_into().unwrap_or(0), tv_nsec.try_into().unwrap_or(0))
+        };
+        let monotonic = since_start(ClockId::Monotonic);
+        since_start(ClockId::Boottime).saturating_sub(monotonic)
+    }
+    #[cfg(not(target_os = "linux"))]
+    Duration::ZERO
+}
+
+/// Notices that the machine was suspended.
+#[derive(Debug, Clone, Copy)]
+pub struct SuspendWatch {
+    before: Duration,
+}
+
+impl SuspendWatch {
+    /// Shorter ones do no more than a stall does.
+    pub const MIN: Duration = Duration::from_secs(1);
+
+    /// From now on; `suspended` is what [`suspended`] says.
+    pub fn new(suspended: Duration) -> Self {
+        Self { before: suspended }
+    }
+
+    /// For how long, if it was for at least [`SuspendWatch::MIN`] since this was last asked.
+    pub fn slept(&mut self, suspended: Duration) -> Option<Duration> {
+        let slept = suspended.saturating_sub(self.before);
+        self.before = suspended;
+        (slept >= Self::MIN).then_some(slept)
+    }
+}
+
 /// Maps another process's monotonic microseconds onto ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alignment {
@@ -62,6 +102,17 @@ impl Alignment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suspended_machine_is_noticed_once() {
+        let awake = suspended();
+        assert!(suspended().saturating_sub(awake) < SuspendWatch::MIN);
+        let mut watch = SuspendWatch::new(awake);
+        assert_eq!(watch.slept(awake + Duration::from_millis(999)), None);
+        assert_eq!(watch.slept(awake + Duration::from_millis(4_999)), Some(Duration::from_secs(4)));
+        assert_eq!(watch.slept(awake + Duration::from_millis(4_999)), None);
+        assert_eq!(watch.slept(Duration::ZERO), None);
+    }
 
     #[test]
     fn the_midpoint_maps_and_half_the_round_trip_is_the_doubt() {

@@ -25,6 +25,9 @@ pub struct Host {
     /// Processor time that a hypervisor took from this machine, over all processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steal_us: Option<u64>,
+    /// Time in which this machine was suspended; no other time of the stream counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended_us: Option<u64>,
     /// TCP segments that this machine sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_retransmits: Option<u64>,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use observation::clock::{Alignment, RunClock};
+use observation::clock::{Alignment, RunClock, SuspendWatch, suspended};
 use observation::ndjson::Decoder;
 use observation::{Gap, Hello, Record};
 use tokio::sync::mpsc;
@@ -152,6 +152,7 @@ async fn read(
 ) -> Option<String> {
     let hello = Record::Hello(Box::new(connection.hello));
     sender.send(Observed { at_us: clock.now_us(), record: hello }).await.ok()?;
+    let mut watch = SuspendWatch::new(suspended());
     loop {
         while let Some(next) = connection.decoder.next_record::<Record>() {
             let record = match next {
@@ -165,7 +166,12 @@ async fn read(
             let at_us = connection.alignment.to_ours(theirs);
             sender.send(Observed { at_us, record }).await.ok()?;
         }
-        match timeout(SILENCE, connection.response.chunk()).await {
+        let chunk = timeout(SILENCE, connection.response.chunk()).await;
+        if let Some(slept) = watch.slept(suspended()) {
+            // The other clock may have gone on: they are to be compared again.
+            return Some(format!("this machine was suspended for {:.1} s", slept.as_secs_f64()));
+        }
+        match chunk {
             Ok(Ok(Some(chunk))) => connection.decoder.push(&chunk),
             Ok(Ok(None)) => return Some("the stream ended".to_owned()),
             Ok(Err(error)) => return Some(root(&error)),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use observation::journal::{Entry, Source};
 use observation::{
     BreakerSettings, BreakerState, Canary, ClientInfo, End, EndStatus, Event, EventKind, Fault, FaultState,
-    Gap, Hello, Histogram, LoadKind, LoadSettings, OnOpen, Phase, PhaseKind, Record, RoutingSettings, Run,
-    RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
+    Gap, Hello, Histogram, Host, LoadKind, LoadSettings, OnOpen, Phase, PhaseKind, Record, RoutingSettings,
+    Run, RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
 };
 
 use super::*;
@@ -46,6 +46,7 @@ struct Scene {
     trip_elsewhere: bool,
     server: Option<&'static str>,
     gap: bool,
+    suspended_ms: u64,
     end: Option<EndStatus>,
     clean: bool,
 }
@@ -68,6 +69,7 @@ fn hung() -> Scene {
         trip_elsewhere: false,
         server: Some("a"),
         gap: false,
+        suspended_ms: 0,
         end: Some(EndStatus::Completed),
         clean: true,
     }
@@ -187,6 +189,8 @@ impl Scene {
             let gap = Gap { from_us: FAULT_ON, to_us: FAULT_ON + 2_000_000, reason: "lost".to_owned() };
             add(FAULT_ON, Source::Runner, Record::Gap(gap));
         }
+        let host = Host { suspended_us: Some(self.suspended_ms * 1_000), ..Host::default() };
+        add(FAULT_ON + 1, Source::Client, Record::Host(host));
         if let Some(status) = self.end {
             let end = End { at_us: END, status, reason: None, clean: self.clean };
             add(END, Source::Runner, Record::End(end));
@@ -355,6 +359,8 @@ fn what_was_not_seen_to_its_end_is_never_a_pass() {
     expect(Scene { end: Some(EndStatus::Stopped), ..hung() }, Result::Inconclusive, "completed");
     expect(Scene { end: Some(EndStatus::Failed), ..hung() }, Result::Inconclusive, "completed");
     expect(Scene { gap: true, ..hung() }, Result::Inconclusive, "observed");
+    expect(Scene { suspended_ms: 1_000, ..hung() }, Result::Inconclusive, "observed");
+    assert_eq!(judge(&Scene { suspended_ms: 999, ..hung() }.journal()).result, Result::Pass);
     expect(Scene { clean: false, ..hung() }, Result::Inconclusive, "clean");
     let mut cut = hung().journal();
     cut.truncated = true;

@@ -1,6 +1,7 @@
 //! A journal, put in order.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use observation::journal::{Journal, Source};
 use observation::{
@@ -21,6 +22,8 @@ pub(crate) struct Timeline<'a> {
     pub(crate) canaries: Vec<&'a Canary>,
     pub(crate) doses: Vec<&'a Dose>,
     pub(crate) gaps: Vec<&'a Gap>,
+    /// How long the client's machine was suspended.
+    pub(crate) suspended: Duration,
     pub(crate) notes: Vec<String>,
     pub(crate) end: Option<&'a End>,
     pub(crate) truncated: bool,
@@ -137,6 +140,9 @@ impl<'a> Timeline<'a> {
             (Record::Fault(fault), _) => self.fault(fault),
             (Record::Canary(canary), _) => self.canaries.push(canary),
             (Record::Dose(dose), _) => self.doses.push(dose),
+            (Record::Host(host), _) => {
+                self.suspended += Duration::from_micros(host.suspended_us.unwrap_or(0));
+            }
             (Record::Gap(gap), Source::Runner) => self.gaps.push(gap),
             (Record::Gap(gap), Source::Client) => self.gaps.push(gap),
             (Record::Note(note), _) => self.notes.push(format!("{}: {}", note.code, note.text)),

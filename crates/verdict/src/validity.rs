@@ -1,5 +1,6 @@
 //! Can this run say anything about the client? Each witness is a criterion that must pass first.
 
+use observation::clock::SuspendWatch;
 use observation::{EndStatus, FaultState};
 
 use crate::measure::{Measures, median};
@@ -89,7 +90,14 @@ fn observed(timeline: &Timeline<'_>) -> Criterion {
     let (result, measured) = match &timeline.hello {
         None => (Result::Inconclusive, "the client never said who it is".to_owned()),
         Some(_) if restarted => (Result::Inconclusive, "the client under test was restarted".to_owned()),
-        Some(_) if lost > 0 => (Result::Inconclusive, format!("{} ms are missing", lost / 1000)),
+        Some(_) if timeline.suspended >= SuspendWatch::MIN => {
+            let slept = timeline.suspended.as_secs_f64();
+            (Result::Inconclusive, format!("the client's machine was suspended for {slept:.1} s"))
+        }
+        Some(_) if lost > 0 => {
+            let why = timeline.gaps.first().map_or("", |gap| gap.reason.as_str());
+            (Result::Inconclusive, format!("{} ms are missing: {why}", lost / 1000))
+        }
         Some(_) => (Result::Pass, format!("{} ticks", timeline.ticks.len())),
     };
     criterion("observed", "The client was seen all the time", result, "no gap in the observations", measured)

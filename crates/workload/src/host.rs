@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use observation::clock::suspended;
 use observation::hub::Hub;
 use observation::{Host, Record, Stall};
 use prometheus::{Counter, CounterVec, IntCounter, Opts, Registry};
@@ -22,17 +23,19 @@ struct Sample {
     stalls: [Option<Stall>; RESOURCES.len()],
     own_cpu_us: Option<u64>,
     steal_us: Option<u64>,
+    suspended_us: Option<u64>,
     tcp_retransmits: Option<u64>,
     listen_overflows: Option<u64>,
 }
 
 impl Sample {
-    fn read(proc: &Path) -> Self {
+    fn read(proc: &Path, suspended: Duration) -> Self {
         let text = |name: &str| std::fs::read_to_string(proc.join(name)).ok();
         Self {
             stalls: RESOURCES.map(|resource| stall(&text(&format!("pressure/{resource}"))?)),
             own_cpu_us: text("self/stat").and_then(|text| own_cpu_us(&text)),
             steal_us: text("stat").and_then(|text| steal_us(&text)),
+            suspended_us: suspended.as_micros().try_into().ok(),
             tcp_retransmits: text("net/snmp").and_then(|text| column(&text, "Tcp:", "RetransSegs")),
             listen_overflows: text("net/netstat")
                 .and_then(|text| column(&text, "TcpExt:", "ListenOverflows")),
@@ -57,6 +60,7 @@ impl Sample {
             memory: stall(2),
             own_cpu_us: count(self.own_cpu_us, before.own_cpu_us),
             steal_us: count(self.steal_us, before.steal_us),
+            suspended_us: count(self.suspended_us, before.suspended_us),
             tcp_retransmits: count(self.tcp_retransmits, before.tcp_retransmits),
             listen_overflows: count(self.listen_overflows, before.listen_overflows),
         }
@@ -101,6 +105,7 @@ fn column(text: &str, section: &str, name: &str) -> Option<u64> {
 struct HostMetrics {
     stalls: CounterVec,
     steal: Counter,
+    suspended: Counter,
     tcp_retransmits: IntCounter,
     listen_overflows: IntCounter,
 }
@@ -117,6 +122,10 @@ impl HostMetrics {
                 "loadgen_host_steal_seconds_total",
                 "Processor time that a hypervisor took from the generator's machine.",
             )?,
+            suspended: Counter::new(
+                "loadgen_host_suspended_seconds_total",
+                "Time in which the generator's machine was suspended.",
+            )?,
             tcp_retransmits: IntCounter::new(
                 "loadgen_host_tcp_retransmits_total",
                 "TCP segments that the generator's machine sent again.",
@@ -131,6 +140,7 @@ impl HostMetrics {
         }
         registry.register(Box::new(metrics.stalls.clone()))?;
         registry.register(Box::new(metrics.steal.clone()))?;
+        registry.register(Box::new(metrics.suspended.clone()))?;
         registry.register(Box::new(metrics.tcp_retransmits.clone()))?;
         registry.register(Box::new(metrics.listen_overflows.clone()))?;
         Ok(metrics)
@@ -147,6 +157,7 @@ impl HostMetrics {
             self.add_stall(resource, stall.unwrap_or_default());
         }
         self.steal.inc_by(host.steal_us.unwrap_or(0) as f64 / 1e6);
+        self.suspended.inc_by(host.suspended_us.unwrap_or(0) as f64 / 1e6);
         self.tcp_retransmits.inc_by(host.tcp_retransmits.unwrap_or(0));
         self.listen_overflows.inc_by(host.listen_overflows.unwrap_or(0));
     }
@@ -176,7 +187,8 @@ impl HostWatch {
                 _ = timer.tick() => {}
             }
             let proc = self.proc.clone();
-            let Ok(sample) = tokio::task::spawn_blocking(move || Sample::read(&proc)).await else { return };
+            let read = tokio::task::spawn_blocking(move || Sample::read(&proc, suspended()));
+            let Ok(sample) = read.await else { return };
             let now = Instant::now();
             if let Some((then, before)) = before.replace((now, sample)) {
                 let mut host = sample.since(&before);
@@ -218,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_the_machine_tells_is_taken_as_differences() {
-        let sample = |n| Sample::read(machine(n).path());
+        let sample = |n| Sample::read(machine(n).path(), Duration::from_secs(n));
         let tick = ticks_as_us(1);
         let host = sample(5).since(&sample(2));
         let expected = Host {
@@ -227,6 +239,7 @@ mod tests {
             memory: None,
             own_cpu_us: Some(6 * tick),
             steal_us: Some(3 * tick),
+            suspended_us: Some(3_000_000),
             tcp_retransmits: Some(3),
             listen_overflows: Some(9),
             ..Host::default()
@@ -234,8 +247,10 @@ mod tests {
         assert_eq!(host, expected);
         // A counter that went back (a container moved) is no negative number.
         assert_eq!(sample(2).since(&sample(5)).tcp_retransmits, Some(0));
-        let silent = Sample::read(Path::new("/nonexistent"));
-        assert_eq!((silent, silent.since(&sample(1))), (Sample::default(), Host::default()));
+        let silent = Sample::read(Path::new("/nonexistent"), Duration::ZERO);
+        let nothing = Host { suspended_us: Some(0), ..Host::default() };
+        assert_eq!(silent, Sample { suspended_us: Some(0), ..Sample::default() });
+        assert_eq!(silent.since(&sample(1)), nothing);
     }
 
     #[tokio::test]
@@ -254,7 +269,9 @@ mod tests {
         stop.cancel();
         running.await.unwrap();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        for name in ["stall_seconds", "steal_seconds", "tcp_retransmits", "listen_overflows"] {
+        for name in
+            ["stall_seconds", "steal_seconds", "suspended_seconds", "tcp_retransmits", "listen_overflows"]
+        {
             assert!(text.contains(&format!("\nloadgen_host_{name}_total")), "{text}");
         }
         assert!(text.contains(r#"resource="memory",share="full""#), "{text}");
