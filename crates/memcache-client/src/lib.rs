@@ -27,6 +27,7 @@
 //! - [`Config::routing`]: the next server, a stand-in ([`Routing::gutter`]), or an error at once.
 //! - [`Config::retries`], [`Config::hedge`]: second attempts, each within a budget.
 //! - [`Config::dial`]: TLS (feature `tls`), a login, a network of one's own ([`Connector`]).
+//! - [`Client::execute_many`], [`Client::multi_get`]: many ops in one go, an end for each.
 //! - [`Client::get_or_load`]: one load a key, over all processes, by memcached's leases.
 //! - [`Client::set_servers`]: another list of servers, while ops run.
 //!

@@ -1,11 +1,17 @@
 //! What scenariod exports of its runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use observation::PhaseKind;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use toxiproxy::wire::Toxic;
+
+/// Scenarios with series of their own, in the order in which they came; all later ones share those of [`OTHER`]. A process
+/// that is given thousands of scenario files keeps below 2 000 series all the same.
+const SCENARIOS_MAX: usize = 150;
+/// Label of the scenarios beyond [`SCENARIOS_MAX`].
+const OTHER: &str = "other";
 
 /// Handles; clones share them.
 #[derive(Debug, Clone)]
@@ -16,6 +22,8 @@ pub struct Metrics {
     active: IntGauge,
     toxic_active: IntGaugeVec,
     toxic_value: GaugeVec,
+    /// Scenarios that have series.
+    scenarios: Arc<Mutex<HashSet<String>>>,
     /// What is there, by proxy and toxic name: series must go when their toxic goes.
     toxics: Arc<Mutex<HashMap<(String, String), Toxic>>>,
 }
@@ -56,6 +64,7 @@ impl Metrics {
                  is a share.",
                 &["server", "type", "param"],
             )?,
+            scenarios: Arc::default(),
             toxics: Arc::default(),
         };
         registry.register(Box::new(metrics.phase.clone()))?;
@@ -67,8 +76,18 @@ impl Metrics {
         Ok(metrics)
     }
 
+    fn label<'a>(&self, scenario: &'a str) -> &'a str {
+        let mut known = self.scenarios.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(scenario) || known.len() < SCENARIOS_MAX && known.insert(scenario.to_owned()) {
+            scenario
+        } else {
+            OTHER
+        }
+    }
+
     /// Exports a scenario as idle, before it first runs.
     pub fn announce(&self, scenario: &str) {
+        let scenario = self.label(scenario);
         self.phase.with_label_values(&[scenario]).set(PhaseKind::Idle.gauge());
         for status in ["pass", "fail", "inconclusive", "invalid", "error"] {
             self.runs.with_label_values(&[scenario, status]);
@@ -77,18 +96,18 @@ impl Metrics {
 
     /// A phase began.
     pub fn phase(&self, scenario: &str, phase: PhaseKind) {
-        self.phase.with_label_values(&[scenario]).set(phase.gauge());
+        self.phase.with_label_values(&[self.label(scenario)]).set(phase.gauge());
         self.active.set(i64::from(phase != PhaseKind::Idle));
     }
 
     /// A phase ended.
     pub fn phase_took(&self, scenario: &str, phase: PhaseKind, seconds: f64) {
-        self.phase_duration.with_label_values(&[scenario, phase.name()]).set(seconds);
+        self.phase_duration.with_label_values(&[self.label(scenario), phase.name()]).set(seconds);
     }
 
     /// A run ended with that verdict.
     pub fn run_ended(&self, scenario: &str, status: &str) {
-        self.runs.with_label_values(&[scenario, status]).inc();
+        self.runs.with_label_values(&[self.label(scenario), status]).inc();
     }
 
     /// The API has confirmed a toxic.
@@ -122,4 +141,44 @@ impl Metrics {
 fn params(toxic: &Toxic) -> Vec<(String, f64)> {
     let attributes = toxic.attributes.iter().map(|(name, value)| (name.clone(), *value as f64));
     attributes.chain([("toxicity".to_owned(), toxic.toxicity)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(registry: &Registry) -> usize {
+        registry.gather().iter().map(|family| family.get_metric().len()).sum()
+    }
+
+    #[test]
+    fn a_thousand_scenarios_and_a_hundred_servers_stay_below_two_thousand_series() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let run = |scenario: &str, proxy: &str| {
+            metrics.announce(scenario);
+            let toxic = Toxic {
+                name: format!("scenariod-{scenario}"),
+                kind: "latency".to_owned(),
+                stream: "downstream".to_owned(),
+                toxicity: 1.0,
+                attributes: [("latency".to_owned(), 5)].into(),
+            };
+            metrics.toxic_added(proxy, &toxic);
+            for phase in [PhaseKind::Stabilization, PhaseKind::Testing, PhaseKind::Recovery, PhaseKind::Idle]
+            {
+                metrics.phase(scenario, phase);
+                metrics.phase_took(scenario, phase, 1.0);
+            }
+            metrics.toxic_removed(proxy, &toxic.name);
+            metrics.run_ended(scenario, "pass");
+        };
+        (0..1_000).for_each(|n| run(&format!("s{n}"), &format!("memcached{}", n % 100)));
+        let after_a_thousand = series(&registry);
+        assert!(after_a_thousand < 2_000, "{after_a_thousand}");
+        (1_000..3_000).for_each(|n| run(&format!("s{n}"), &format!("memcached{}", n % 100)));
+        assert_eq!(series(&registry), after_a_thousand);
+        assert_eq!(metrics.runs.with_label_values(&["s7", "pass"]).get(), 1);
+        assert_eq!(metrics.runs.with_label_values(&[OTHER, "pass"]).get(), 3_000 - SCENARIOS_MAX as u64);
+    }
 }

@@ -1,6 +1,8 @@
 //! What loadgen exports of its load. Everything is brought up to date once a tick, from the same numbers that go
 //! into the observation stream; nothing is done per op.
 
+#[cfg(test)]
+mod cardinality;
 mod histogram;
 
 use std::collections::VecDeque;

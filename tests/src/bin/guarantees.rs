@@ -31,10 +31,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("R-L3", "`workload`: `recorder::tests::latencies_out_of_range_are_kept_at_the_edge`"),
     (
         "R-L4",
-        "`tests/metrics_docs.rs`: closed labels only; a test of 1 000 scenarios and 100 servers is still to come",
+        "`workload`: `metrics::cardinality` (100 servers); `scenario`: `metrics::tests` (1 000 scenarios)",
     ),
-    ("R-L5", "`bench soak` (20 minutes; 72 hours were not run)"),
-    ("R-L6", "`clippy.toml` bans the wall clock for durations; a suspended machine is not detected yet"),
+    ("R-L5", "`bench soak` (20 minutes and more; 72 hours were not run)"),
+    (
+        "R-L6",
+        "`clippy.toml` bans the wall clock for durations; a suspended machine: `observation::clock` and `verdict` tests",
+    ),
     ("R-L7", "`observation`: a restart of the source makes a run inconclusive (`verdict` tests)"),
     ("R-L8", "`workload`: `op_log` tests on a full device"),
 ];
