@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use memcache_client::{
-    BreakerConfig, Bytes, Client, Config, Driver, Error, Key, Mode, Op, Outcome, PoolConfig, ProtocolError,
-    Reply, ServerAddr, Silent,
+    BreakerConfig, Bytes, Client, Config, Driver, Error, Key, Mode, OnOpen, Op, Outcome, PoolConfig,
+    ProtocolError, Reply, Routing, ServerAddr, Silent,
 };
 use memcached_fake::{FakeMemcached, real::RealMemcached};
 use rand::{RngExt, SeedableRng};
@@ -133,6 +133,40 @@ async fn a_batch_of_any_size_goes_through() {
                 let wanted = if n < keys.len() { Reply::Value(value(n)) } else { Reply::Stored };
                 assert!(end.result.unwrap() == wanted, "op {n} of {addr}, {mode:?}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_its_turn_no_longer_than_its_op_has_left() {
+    let ms = Duration::from_millis;
+    let addr = liar(|_| Duration::from_secs(60), |_| Vec::new()).await;
+    for mode in [Mode::Pooled, Mode::Pipelined { connections: 1, depth: 1 }] {
+        let config = Config {
+            mode,
+            op_timeout: ms(100),
+            total_timeout: ms(120),
+            retries: 1,
+            retry_budget: 1.0,
+            routing: Routing { on_open: OnOpen::FailFast, ..Routing::default() },
+            // Longer than what a retry has left.
+            pool: PoolConfig { max: 1, max_wait_share: 1.0, ..PoolConfig::default() },
+            ..config()
+        };
+        let client = client(&[addr], config);
+        // Whoever comes while the first one waits for its answer is before its retry in the queue.
+        let (client, k) = (&client, key("k"));
+        let ops = (0..8).map(|n| {
+            let k = k.clone();
+            async move {
+                tokio::time::sleep(n * ms(30)).await;
+                let began = Instant::now();
+                let error = client.get(&k).await.unwrap_err();
+                (began.elapsed(), error)
+            }
+        });
+        for (took, error) in futures::future::join_all(ops).await {
+            assert!(took < ms(170), "{mode:?}: {error} after {took:?}");
         }
     }
 }

@@ -18,8 +18,10 @@ use crate::op::{Op, Reply};
 use crate::server::Replies;
 use crate::stream::Stream;
 
-/// Bytes asked for in one read.
-const READ_CHUNK: usize = 4 * 1024;
+/// Bytes asked for in one read: few at first, so that many connections are small, and more once a read was filled.
+const READ_MIN: usize = 512;
+/// At most, unless a value is longer.
+const READ_MAX: usize = 16 * 1024;
 /// A buffer that a large value has grown beyond this is given back.
 const KEEP_BUFFER: usize = 64 * 1024;
 
@@ -27,6 +29,8 @@ pub(crate) struct MetaConnection {
     stream: Stream,
     input: BytesMut,
     output: BytesMut,
+    /// Bytes to ask for in the next read.
+    read: usize,
     opaque: u32,
     value_max: usize,
     traffic: Arc<Traffic>,
@@ -34,7 +38,8 @@ pub(crate) struct MetaConnection {
 
 impl MetaConnection {
     pub(crate) fn new(stream: Stream, value_max: usize, traffic: Arc<Traffic>) -> Self {
-        Self { stream, input: BytesMut::new(), output: BytesMut::new(), opaque: 0, value_max, traffic }
+        let (input, output) = (BytesMut::new(), BytesMut::new());
+        Self { stream, input, output, read: READ_MIN, opaque: 0, value_max, traffic }
     }
 
     /// Asks how the server sends a miss, if nobody knows. The answer comes before that of the op behind it.
@@ -73,7 +78,7 @@ impl MetaConnection {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(n) => *written += n,
                 Poll::Pending => {
-                    self.input.reserve(READ_CHUNK);
+                    self.input.reserve(READ_MAX);
                     match ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))? {
                         0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                         n => self.traffic.add_read(n),
@@ -85,10 +90,14 @@ impl MetaConnection {
     }
 
     async fn fill(&mut self, missing: usize) -> Result<(), Error> {
-        self.input.reserve(missing.max(READ_CHUNK));
+        self.input.reserve(missing.max(self.read));
+        let room = self.input.capacity() - self.input.len();
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) => Err(lost(io::ErrorKind::UnexpectedEof.into())),
             Ok(n) => {
+                if n == room {
+                    self.read = (2 * self.read).min(READ_MAX);
+                }
                 self.traffic.add_read(n);
                 Ok(())
             }

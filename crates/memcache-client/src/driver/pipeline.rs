@@ -28,7 +28,7 @@ use crate::pool::PoolStats;
 use crate::pool::gate::Gate;
 use crate::server::{Replies, Site};
 use crate::stream::Stream;
-use crate::sync::{AbortHandle, Mutex, MutexGuard, SemaphorePermit, spawn};
+use crate::sync::{AbortHandle, Mutex, MutexGuard, SemaphorePermit, spawn, timeout_at};
 use crate::timer::Timer;
 
 /// Bytes asked for in one read.
@@ -112,7 +112,7 @@ impl Pipelines {
         (began, deadline): (Instant, Instant),
         at_server: &mut Option<Instant>,
     ) -> Result<Reply, Error> {
-        let (_inside, at) = self.enter(began).await?;
+        let (_inside, at) = self.enter((began, deadline)).await?;
         *at_server = Some(at);
         let mut ticket = Ticket::new(self.line());
         let mut reply = Err(Error::Closed);
@@ -135,7 +135,7 @@ impl Pipelines {
         at_server: &mut Option<Instant>,
         replies: &mut Replies,
     ) -> Result<(), Error> {
-        let (_inside, at) = self.enter(began).await?;
+        let (_inside, at) = self.enter((began, deadline)).await?;
         *at_server = Some(at);
         let mut ticket = Ticket::new(self.line());
         let mut raws = Vec::with_capacity(ops.len());
@@ -161,10 +161,17 @@ impl Pipelines {
     }
 
     /// In, and since when: mostly at once.
-    async fn enter(&self, began: Instant) -> Result<(SemaphorePermit<'_>, Instant), Error> {
-        match self.gate.try_enter() {
-            Some(permit) => Ok((permit, began)),
-            None => Ok((self.gate.enter().await?, Instant::now())),
+    async fn enter(
+        &self,
+        (began, deadline): (Instant, Instant),
+    ) -> Result<(SemaphorePermit<'_>, Instant), Error> {
+        if let Some(permit) = self.gate.try_enter() {
+            return Ok((permit, began));
+        }
+        // A retry may have less time left than an op may wait. In a box: most ops need no room for this.
+        match Box::pin(timeout_at(deadline, self.gate.enter())).await {
+            Ok(entered) => Ok((entered?, Instant::now())),
+            Err(_) => Err(Error::Timeout(deadline - began)),
         }
     }
 
