@@ -105,15 +105,29 @@ async fn run_tasks(
     keyspace: Arc<Keyspace>,
     plan: &Plan,
 ) -> Result<Sample> {
+    match care {
+        Care::Bare => run_crew(config, tasks, keyspace, plan, bare).await,
+        Care::Verified => run_crew(config, tasks, keyspace, plan, verified).await,
+    }
+}
+
+/// Lets so many workers do `work`, each with ops of its own.
+async fn run_crew<W>(
+    config: Config,
+    workers: usize,
+    keyspace: Arc<Keyspace>,
+    plan: &Plan,
+    work: impl Fn(Seat, Arc<Shared>, Draw) -> W,
+) -> Result<Sample>
+where
+    W: Future<Output = Result<()>> + Send + 'static,
+{
     let shared = Shared::new(config, keyspace, plan)?;
     let mut crew = Crew::default();
-    for worker in 0..tasks {
-        let (seat, shared) = (crew.seat(), Arc::clone(&shared));
+    for worker in 0..workers {
         let draw = Draw::new(&shared.keyspace, plan.mix, worker);
-        match care {
-            Care::Bare => crew.spawn(bare(seat, shared, draw)),
-            Care::Verified => crew.spawn(verified(seat, shared, draw)),
-        }
+        let seat = crew.seat();
+        crew.spawn(work(seat, Arc::clone(&shared), draw));
     }
     let sample = crew.measure(plan).await?;
     Ok(shared.with_latency(sample))
@@ -178,15 +192,9 @@ fn kind(op: &Op) -> OpKind {
 
 /// Runs batches of `plan.depth` ops, one in flight for each of the plan's connections.
 pub async fn run_batches(keyspace: Arc<Keyspace>, plan: &Plan) -> Result<Sample> {
-    let shared = Shared::new(config(plan), keyspace, plan)?;
-    let mut crew = Crew::default();
-    for worker in 0..plan.connections {
-        let (seat, shared) = (crew.seat(), Arc::clone(&shared));
-        let draw = Draw::new(&shared.keyspace, plan.mix, worker);
-        crew.spawn(batches(seat, shared, draw, plan.depth));
-    }
-    let sample = crew.measure(plan).await?;
-    Ok(shared.with_latency(sample))
+    let depth = plan.depth;
+    let work = move |seat, shared, draw| batches(seat, shared, draw, depth);
+    run_crew(config(plan), plan.connections, keyspace, plan, work).await
 }
 
 async fn batches(seat: Seat, shared: Arc<Shared>, mut draw: Draw, size: usize) -> Result<()> {
@@ -222,15 +230,9 @@ async fn batches(seat: Seat, shared: Arc<Shared>, mut draw: Draw, size: usize) -
 
 /// Runs the multi-get of `plan.depth` keys, one in flight for each of the plan's connections.
 pub async fn run_multi_get(keyspace: Arc<Keyspace>, plan: &Plan) -> Result<Sample> {
-    let shared = Shared::new(config(plan), keyspace, plan)?;
-    let mut crew = Crew::default();
-    for worker in 0..plan.connections {
-        let (seat, shared) = (crew.seat(), Arc::clone(&shared));
-        let draw = Draw::new(&shared.keyspace, plan.mix, worker);
-        crew.spawn(multi_get(seat, shared, draw, plan.depth));
-    }
-    let sample = crew.measure(plan).await?;
-    Ok(shared.with_latency(sample))
+    let depth = plan.depth;
+    let work = move |seat, shared, draw| multi_get(seat, shared, draw, depth);
+    run_crew(config(plan), plan.connections, keyspace, plan, work).await
 }
 
 async fn multi_get(seat: Seat, shared: Arc<Shared>, mut draw: Draw, keys: usize) -> Result<()> {
