@@ -144,8 +144,8 @@ async fn a_retry_waits_for_its_turn_no_longer_than_its_op_has_left() {
     for mode in [Mode::Pooled, Mode::Pipelined { connections: 1, depth: 1 }] {
         let config = Config {
             mode,
-            op_timeout: ms(100),
-            total_timeout: ms(120),
+            op_timeout: ms(400),
+            total_timeout: ms(480),
             retries: 1,
             retry_budget: 1.0,
             routing: Routing { on_open: OnOpen::FailFast, ..Routing::default() },
@@ -159,14 +159,14 @@ async fn a_retry_waits_for_its_turn_no_longer_than_its_op_has_left() {
         let ops = (0..8).map(|n| {
             let k = k.clone();
             async move {
-                tokio::time::sleep(n * ms(30)).await;
+                tokio::time::sleep(n * ms(120)).await;
                 let began = Instant::now();
                 let error = client.get(&k).await.unwrap_err();
                 (began.elapsed(), error)
             }
         });
         for (took, error) in futures::future::join_all(ops).await {
-            assert!(took < ms(170), "{mode:?}: {error} after {took:?}");
+            assert!(took < ms(640), "{mode:?}: {error} after {took:?}");
         }
     }
 }
