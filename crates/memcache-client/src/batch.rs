@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::op::{Attempts, Op, Reply};
 use crate::outcome::Outcome;
-use crate::server::Request;
+use crate::server::{Replies, Request};
 
 /// The end of a batch.
 #[derive(Debug, Clone)]
@@ -136,10 +136,10 @@ impl Client {
                     0 => Cow::Borrowed(&ops[one.op]),
                     _ => Cow::Owned(ops[one.op].with_ttl_max(inner.config.routing.failover_ttl)),
                 });
-                let (asked, mut replies) = (asked.collect::<Vec<_>>(), Vec::with_capacity(group.len()));
+                let (asked, mut replies) = (asked.collect::<Vec<_>>(), Replies::new(group.len()));
                 let request = Request::Many(&asked, &mut replies);
                 let result = topology.servers[server].attempt(request, now, deadline).await;
-                (server, result, replies, group)
+                (server, result, replies.ends, group)
             }));
             let ended = ended.await;
             now = Instant::now();

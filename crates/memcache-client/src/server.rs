@@ -56,7 +56,34 @@ pub(crate) enum Request<'a> {
 }
 
 /// The ends of the first ops of a batch.
-pub(crate) type Replies = Vec<Result<Reply, Error>>;
+pub(crate) struct Replies {
+    pub(crate) ends: Vec<Result<Reply, Error>>,
+    refused: Option<Error>,
+}
+
+impl Replies {
+    /// For so many ops.
+    pub(crate) fn new(ops: usize) -> Self {
+        Self { ends: Vec::with_capacity(ops), refused: None }
+    }
+
+    /// The end of the next op. A refusal is a whole one: what is behind it can be read. Any other error is given back: it
+    /// ends the batch.
+    pub(crate) fn push(&mut self, end: Result<Reply, Error>) -> Result<(), Error> {
+        match &end {
+            Ok(_) => {}
+            Err(error @ (Error::Server(_) | Error::Unsupported { .. })) => self.refused = Some(error.clone()),
+            Err(error) => return Err(error.clone()),
+        }
+        self.ends.push(end);
+        Ok(())
+    }
+
+    /// What the whole says of the server, once all ops have their ends.
+    fn answer(&mut self) -> Result<Answer, Error> {
+        self.refused.take().map_or(Ok(Answer::Many), Err)
+    }
+}
 
 pub(crate) enum Answer {
     One(Reply),
@@ -185,7 +212,8 @@ impl Server {
                 match request {
                     Request::One(op) => shared.execute(op, at, at_server).await.map(Answer::One),
                     Request::Many(ops, replies) => {
-                        shared.execute_many(ops, at, at_server, replies).await.map(|()| Answer::Many)
+                        let ended = shared.execute_many(ops, at, at_server, replies).await;
+                        ended.and_then(|()| replies.answer())
                     }
                 }
             }
@@ -402,7 +430,8 @@ async fn exchange(
         match request {
             Request::One(op) => connection.execute(op).await.map(Answer::One),
             Request::Many(ops, replies) => {
-                Box::pin(connection.execute_many(ops, replies)).await.map(|()| Answer::Many)
+                let ended = Box::pin(connection.execute_many(ops, replies)).await;
+                ended.and_then(|()| replies.answer())
             }
         }
     });

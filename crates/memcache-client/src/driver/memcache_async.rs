@@ -118,17 +118,10 @@ impl Wire for MemcacheAsyncConnection {
 
     async fn execute_many(&mut self, ops: &[Cow<'_, Op>], replies: &mut Replies) -> Result<(), Error> {
         // One by one: the crate's multi-get gives a map without saying which replies were whole.
-        let mut refused = Ok(());
         for op in ops {
-            let result = self.execute(op).await;
-            match &result {
-                Ok(_) => {}
-                Err(error @ (Error::Server(_) | Error::Unsupported { .. })) => refused = Err(error.clone()),
-                Err(error) => return Err(error.clone()),
-            }
-            replies.push(result);
+            replies.push(self.execute(op).await)?;
         }
-        refused
+        Ok(())
     }
 
     fn is_quiet(&mut self) -> bool {

@@ -154,20 +154,12 @@ impl Wire for MetaConnection {
         }
         self.send().await?;
         self.settle(question).await?;
-        let mut refused = Ok(());
         for (index, op) in ops.iter().enumerate() {
-            match self.receive(op.key(), first.wrapping_add(index as u32)).await {
-                Ok(raw) => replies.push(Ok(raw.reply(op)?)),
-                // One op's refusal is a whole reply; the others' replies follow and must be read.
-                Err(error @ Error::Server(_)) => {
-                    replies.push(Err(error.clone()));
-                    refused = Err(error);
-                }
-                Err(error) => return Err(error),
-            }
+            let raw = self.receive(op.key(), first.wrapping_add(index as u32)).await;
+            replies.push(raw.and_then(|raw| raw.reply(op)))?;
         }
         self.shrink();
-        refused
+        Ok(())
     }
 
     fn is_quiet(&mut self) -> bool {

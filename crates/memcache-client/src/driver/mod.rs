@@ -79,8 +79,7 @@ pub(crate) trait Wire: Send {
     /// One op, to the last byte of its reply.
     fn execute(&mut self, op: &Op) -> impl Future<Output = Result<Reply, Error>> + Send;
 
-    /// Several ops; their ends go to `replies` in order, as far as they are known. A server's refusal of one is its own
-    /// end, and that of the whole if nothing worse comes.
+    /// Several ops; their ends go to `replies` in order, as far as they are known.
     fn execute_many(
         &mut self,
         ops: &[Cow<'_, Op>],

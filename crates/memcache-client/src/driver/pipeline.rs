@@ -147,17 +147,10 @@ impl Pipelines {
             ticket.poll(cx, |raw| raws.push(raw))
         })
         .await;
-        let mut refused = Ok(());
         for (op, raw) in ops.iter().zip(raws) {
-            let reply = raw.and_then(|raw| ticket.line.understood(raw.reply(op)));
-            match &reply {
-                Ok(_) => {}
-                Err(error @ Error::Server(_)) => refused = Err(error.clone()),
-                Err(error) => return Err(error.clone()),
-            }
-            replies.push(reply);
+            replies.push(raw.and_then(|raw| ticket.line.understood(raw.reply(op))))?;
         }
-        refused
+        Ok(())
     }
 
     /// In, and since when: mostly at once.
