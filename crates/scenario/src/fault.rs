@@ -78,7 +78,7 @@ pub struct ToxicPlan {
 const WHOLE: i64 = 1 << 30;
 
 fn attributes(pairs: &[(&str, i64)]) -> Attributes {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect()
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -139,8 +139,9 @@ impl Metrics {
 }
 
 fn params(toxic: &Toxic) -> Vec<(String, f64)> {
-    let attributes = toxic.attributes.iter().map(|(name, value)| (name.clone(), *value as f64));
-    attributes.chain([("toxicity".to_owned(), toxic.toxicity)]).collect()
+    let numbers =
+        toxic.attributes.iter().filter_map(|(name, value)| Some((name.clone(), value.number()? as f64)));
+    numbers.chain([("toxicity".to_owned(), toxic.toxicity)]).collect()
 }
 
 #[cfg(test)]
@@ -162,7 +163,7 @@ mod tests {
                 kind: "latency".to_owned(),
                 stream: "downstream".to_owned(),
                 toxicity: 1.0,
-                attributes: [("latency".to_owned(), 5)].into(),
+                attributes: [("latency".to_owned(), 5.into())].into(),
             };
             metrics.toxic_added(proxy, &toxic);
             for phase in [PhaseKind::Stabilization, PhaseKind::Testing, PhaseKind::Recovery, PhaseKind::Idle]

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::toxics::check_attributes;
 use crate::wire::{
-    Attributes, DoseCounters, EXTENSIONS_HEADER, NewProxy, Proxy, ProxyUpdate, Toxic, ToxicUpdate,
+    Attribute, Attributes, DoseCounters, EXTENSIONS_HEADER, NewProxy, Proxy, ProxyUpdate, Toxic, ToxicUpdate,
 };
 
 /// Limit of one call. A stock server's DELETE can hang for 25 s and longer.
@@ -302,8 +302,9 @@ fn check(toxic: &Toxic) -> Result<(), ClientError> {
 }
 
 fn compare(path: &str, asked: &Attributes, toxicity: Option<f64>, echo: &Toxic) -> Result<(), ClientError> {
-    let attributes =
-        asked.iter().all(|(name, value)| echo.attributes.get(name).copied().unwrap_or(0) == *value);
+    let attributes = asked
+        .iter()
+        .all(|(name, value)| echo.attributes.get(name).cloned().unwrap_or(Attribute::Number(0)) == *value);
     // The server keeps 32 bits of it.
     let toxicity_same = toxicity.is_none_or(|toxicity| (toxicity as f32 - echo.toxicity as f32).abs() < 1e-6);
     if attributes && toxicity_same { Ok(()) } else { Err(differs(path, asked, echo)) }

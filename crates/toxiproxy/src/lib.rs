@@ -5,8 +5,9 @@
 
 mod client;
 pub mod server;
+pub mod toxic;
 mod toxics;
 pub mod wire;
 
 pub use client::{Client, ClientError, Version};
-pub use toxics::{ToxicKind, check_attributes, kinds};
+pub use toxics::{check_attributes, kinds};

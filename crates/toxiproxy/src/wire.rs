@@ -1,11 +1,62 @@
 //! What goes over the API. Decoding ignores unknown fields.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Attributes of a toxic: whole numbers by name; absent is 0.
-pub type Attributes = BTreeMap<String, i64>;
+/// Attributes of a toxic by name; absent is the parameter's default, mostly 0.
+pub type Attributes = BTreeMap<String, Attribute>;
+
+/// A value of an attribute. Stock toxics know whole numbers only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Attribute {
+    /// A whole number.
+    Number(i64),
+    /// A text; only extensions have some.
+    Text(Cow<'static, str>),
+}
+
+impl Attribute {
+    /// The number, if it is one.
+    pub fn number(&self) -> Option<i64> {
+        match self {
+            Attribute::Number(number) => Some(*number),
+            Attribute::Text(_) => None,
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Attribute::Number(_) => None,
+            Attribute::Text(text) => Some(text),
+        }
+    }
+}
+
+impl From<i64> for Attribute {
+    fn from(number: i64) -> Self {
+        Attribute::Number(number)
+    }
+}
+
+impl From<&str> for Attribute {
+    fn from(text: &str) -> Self {
+        Attribute::Text(Cow::Owned(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attribute::Number(number) => number.fmt(f),
+            Attribute::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
 
 /// A proxy as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,4 +178,4 @@ pub struct DoseCounters {
 pub const EXTENSIONS_HEADER: &str = "toxiproxy-extensions";
 
 /// Its value.
-pub const EXTENSIONS: &str = "loss, dose";
+pub const EXTENSIONS: &str = "loss, blackhole_size, dose";

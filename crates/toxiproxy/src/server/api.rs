@@ -15,7 +15,6 @@ use super::body::{self, Fields};
 use super::pipe::Spec;
 use super::proxy::{Proxy, ProxyError};
 use super::store::{CreateError, Store};
-use crate::toxics;
 use crate::wire::{self, EXTENSIONS, EXTENSIONS_HEADER, NewProxy, Stream};
 
 /// Version of the stock server whose API this is.
@@ -39,6 +38,11 @@ fn refuse(status: StatusCode, text: impl Into<String>) -> Refusal {
 
 fn bad_body(detail: impl std::fmt::Display) -> Refusal {
     refuse(StatusCode::BAD_REQUEST, format!("bad request body: {detail}"))
+}
+
+/// Of an extension: a stock kind takes everything.
+fn bad_attributes(why: String) -> Refusal {
+    refuse(StatusCode::BAD_REQUEST, format!("bad attributes: {why}"))
 }
 
 fn missing(field: &str) -> Refusal {
@@ -199,7 +203,7 @@ async fn run(store: &Store, route: Route<'_>, method: &Method, bytes: &[u8]) -> 
             Ok(success(StatusCode::OK, &proxy.show().await))
         }
         (Route::Toxics(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.toxics().await)),
-        (Route::Toxics(name), _) => add_toxic(&*proxy(name).await?, bytes).await,
+        (Route::Toxics(name), _) => add_toxic(store, &*proxy(name).await?, bytes).await,
         (Route::Toxic(name, toxic), "GET") => {
             let found = proxy(name).await?.toxics().await.into_iter().find(|shown| shown.name == toxic);
             Ok(success(StatusCode::OK, &found.ok_or_else(no_toxic)?))
@@ -269,7 +273,7 @@ fn populate_failed(refusal: Refusal, made: &[wire::Proxy]) -> Reply {
     reply(refusal.status, JSON, body.to_string())
 }
 
-async fn add_toxic(proxy: &Proxy, bytes: &[u8]) -> Result<Reply, Refusal> {
+async fn add_toxic(store: &Store, proxy: &Proxy, bytes: &[u8]) -> Result<Reply, Refusal> {
     let fields = body::value(bytes).and_then(body::fields).map_err(bad_body)?;
     let given = || {
         Ok::<_, body::Bad>((
@@ -283,9 +287,12 @@ async fn add_toxic(proxy: &Proxy, bytes: &[u8]) -> Result<Reply, Refusal> {
     let stream = Stream::parse(&stream_text).ok_or_else(|| {
         refuse(StatusCode::BAD_REQUEST, "stream was invalid, can be either upstream or downstream")
     })?;
-    let kind = toxics::kind(&kind).ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "invalid toxic type"))?;
+    let kind = store.kind(&kind).ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "invalid toxic type"))?;
     let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("{}_{stream_text}", kind.name));
-    let attributes = kind.complete(&fields.attributes().map_err(bad_body)?);
+    let attributes = kind.complete(&fields.attributes(kind.params).map_err(bad_body)?);
+    if kind.extension {
+        kind.check_all(&attributes).map_err(bad_attributes)?;
+    }
     let spec = Spec { name: name.clone(), kind, toxicity, attributes };
     if !proxy.add_toxic(stream, stream_text, spec).await {
         return Err(refuse(StatusCode::CONFLICT, "toxic already exists"));
@@ -295,18 +302,20 @@ async fn add_toxic(proxy: &Proxy, bytes: &[u8]) -> Result<Reply, Refusal> {
 }
 
 async fn update_toxic(proxy: &Proxy, name: &str, bytes: &[u8]) -> Result<Reply, Refusal> {
-    if !proxy.toxics().await.iter().any(|toxic| toxic.name == name) {
-        return Err(no_toxic());
-    }
+    let spec = proxy.spec(name).await.ok_or_else(no_toxic)?;
     let fields = body::value(bytes).and_then(body::fields).map_err(bad_body)?;
     // Everything is read before anything is changed: a bad field changes nothing.
     let (attributes, toxicity) = fields
-        .attributes()
+        .attributes(spec.kind.params)
         .and_then(|attributes| Ok((attributes, fields.number("toxicity")?)))
         .map_err(bad_body)?;
+    if spec.kind.extension {
+        let mut all = spec.attributes;
+        all.extend(attributes.clone());
+        spec.kind.check_all(&all).map_err(bad_attributes)?;
+    }
     let updated = proxy.update_toxic(name, |spec| {
-        let known = attributes.into_iter().filter(|(name, _)| spec.kind.attributes.contains(&name.as_str()));
-        spec.attributes.extend(known);
+        spec.attributes.extend(attributes);
         spec.toxicity = toxicity.unwrap_or(spec.toxicity);
     });
     Ok(success(StatusCode::OK, &updated.await.ok_or_else(no_toxic)?))

@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::wire::{Attributes, ProxyUpdate};
+use crate::toxic::Param;
+use crate::wire::{Attribute, Attributes, ProxyUpdate};
 
 /// Text behind `bad request body: `.
 pub(super) type Bad = String;
@@ -45,6 +46,18 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+fn attribute(param: &Param, value: &Value) -> Result<Attribute, Bad> {
+    let wanted = match (&param.default, value) {
+        (Attribute::Number(_), value) => match value.as_i64() {
+            Some(number) => return Ok(number.into()),
+            None => "a 64-bit whole number",
+        },
+        (Attribute::Text(_), Value::String(text)) => return Ok(text.as_str().into()),
+        (Attribute::Text(_), _) => "a string",
+    };
+    Err(format!("cannot use {value} as {}, which is {wanted}", param.name))
+}
+
 impl Fields {
     fn wrong<T>(&self, name: &str, wanted: &str) -> Result<T, Bad> {
         let found = self.0.get(name).map_or("nothing", kind);
@@ -79,18 +92,16 @@ impl Fields {
         }
     }
 
-    /// Whole numbers without a point or exponent, by lower-case name.
-    pub(super) fn attributes(&self) -> Result<Attributes, Bad> {
+    /// Those of `params` that are given: texts, and whole numbers without a point or exponent.
+    pub(super) fn attributes(&self, params: &[Param]) -> Result<Attributes, Bad> {
         match self.0.get("attributes") {
             None => Ok(Attributes::new()),
             Some(Value::Object(map)) => {
-                let known = map.iter().filter(|(_, value)| !value.is_null());
-                known
-                    .map(|(name, value)| match value.as_i64() {
-                        Some(number) => Ok((name.to_lowercase(), number)),
-                        None => Err(format!("cannot use {value} as {name}, which is a 64-bit whole number")),
-                    })
-                    .collect()
+                let given = map.iter().filter(|(_, value)| !value.is_null()).filter_map(|(name, value)| {
+                    let param = params.iter().find(|param| param.name.eq_ignore_ascii_case(name))?;
+                    Some((param, value))
+                });
+                given.map(|(param, value)| Ok((param.name.to_owned(), attribute(param, value)?))).collect()
             }
             Some(_) => self.wrong("attributes", "an object"),
         }

@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 
 use store::Store;
 
+use crate::toxic::ToxicKind;
+
 /// Settings of a server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -32,6 +34,8 @@ pub struct ServerConfig {
     pub addr: SocketAddr,
     /// Seed of the dice; `None`: a random one.
     pub seed: Option<u64>,
+    /// Kinds of toxics beside the built-in ones.
+    pub extensions: &'static [ToxicKind],
     /// API connections at the same time.
     pub connections: usize,
     /// Time for the head of a request, as with the stock server's read limit.
@@ -45,6 +49,7 @@ impl Default for ServerConfig {
         Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8474)),
             seed: None,
+            extensions: &[],
             connections: 256,
             head: Duration::from_secs(15),
             grace: Duration::from_secs(1),
@@ -89,7 +94,8 @@ impl Server {
 
     /// Serves until `shutdown`; then closes all proxies and their connections.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let store = Arc::new(Store::new(self.config.seed.unwrap_or_else(rand::random)));
+        let store =
+            Arc::new(Store::new(self.config.seed.unwrap_or_else(rand::random), self.config.extensions));
         let slots = Arc::new(Semaphore::new(self.config.connections));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tokio::pin!(shutdown);

@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use super::dose::Dose;
-use crate::toxics::{Behaviour, Chunk, Pop, ToxicKind};
+use crate::toxic::{Behaviour, Build, Chunk, Pop, ToxicKind};
 use crate::wire::Attributes;
 
 /// Bytes that wait to be written at most before the source is no longer read.
@@ -231,7 +231,8 @@ impl Pipe {
     }
 
     fn append(&mut self, spec: Spec) {
-        let behaviour = spec.kind.build(&spec.attributes, ChaCha8Rng::from_rng(&mut self.rng));
+        let Build::Link(build) = spec.kind.build else { return };
+        let behaviour = build(&spec.attributes, ChaCha8Rng::from_rng(&mut self.rng));
         let active = self.draw(spec.toxicity);
         self.stages.push(Stage { spec, behaviour, active, got_end: false, passed_end: false });
     }

@@ -159,6 +159,12 @@ impl Proxy {
         (resolved != state.listen && listen != state.listen) || upstream != state.upstream
     }
 
+    /// The toxic of that name.
+    pub(super) async fn spec(&self, name: &str) -> Option<Spec> {
+        let state = self.state.lock().await;
+        state.toxics.iter().map(|(_, _, spec)| spec).find(|spec| spec.name == name).cloned()
+    }
+
     pub(super) async fn toxics(&self) -> Vec<wire::Toxic> {
         self.state.lock().await.shown()
     }

@@ -7,10 +7,13 @@ use futures::future::join_all;
 use tokio::sync::Mutex;
 
 use super::proxy::{Proxy, ProxyError};
+use crate::toxic::ToxicKind;
+use crate::toxics;
 use crate::wire::{self, NewProxy};
 
 pub(super) struct Store {
     seed: u64,
+    extensions: &'static [ToxicKind],
     proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
 }
 
@@ -21,8 +24,13 @@ pub(super) enum CreateError {
 }
 
 impl Store {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { seed, proxies: Mutex::new(BTreeMap::new()) }
+    pub(super) fn new(seed: u64, extensions: &'static [ToxicKind]) -> Self {
+        Self { seed, extensions, proxies: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The kind of that name, built in or not.
+    pub(super) fn kind(&self, name: &str) -> Option<&'static ToxicKind> {
+        toxics::kind(name).or_else(|| self.extensions.iter().find(|kind| kind.name == name))
     }
 
     pub(super) async fn get(&self, name: &str) -> Option<Arc<Proxy>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::{Behaviour, Chunk, Pop, ToxicKind, any, positive};
+use crate::toxic::{Behaviour, Build, Chunk, Param, Pop, ToxicKind, any, number};
 use crate::wire::Attributes;
 
 /// A large chunk is cut into what passes in this time.
@@ -14,10 +14,10 @@ const STEP: Duration = Duration::from_millis(100);
 
 pub(super) const KIND: ToxicKind = ToxicKind {
     name: "bandwidth",
-    attributes: &["rate"],
+    params: &[Param::number("rate")],
     extension: false,
     check: any,
-    build: |attributes: &Attributes, _: ChaCha8Rng| Box::new(Bandwidth::new(attributes)),
+    build: Build::Link(|attributes: &Attributes, _: ChaCha8Rng| Box::new(Bandwidth::new(attributes))),
 };
 
 struct Bandwidth {
@@ -34,7 +34,7 @@ struct Bandwidth {
 
 impl Bandwidth {
     fn new(attributes: &Attributes) -> Self {
-        let rate = positive(attributes, "rate");
+        let rate = number(attributes, "rate");
         Self { rate, held: VecDeque::new(), piece_leaves: None, whole: false, ended: false }
     }
 
@@ -96,7 +96,7 @@ impl Behaviour for Bandwidth {
     }
 
     fn update(&mut self, attributes: &Attributes, _: Instant) {
-        self.rate = positive(attributes, "rate");
+        self.rate = number(attributes, "rate");
         self.whole = !self.held.is_empty();
         self.piece_leaves = None;
     }

@@ -8,7 +8,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::{Behaviour, Chunk, Pop, Queue, ToxicKind, any, millis};
+use super::Queue;
+use crate::toxic::{Behaviour, Build, Chunk, Param, Pop, ToxicKind, any, millis};
 use crate::wire::Attributes;
 
 /// Chunks held at most; then the source is not read, as with the stock server.
@@ -16,10 +17,10 @@ const CHUNKS_MAX: usize = 1024;
 
 pub(super) const KIND: ToxicKind = ToxicKind {
     name: "latency",
-    attributes: &["latency", "jitter"],
+    params: &[Param::number("latency"), Param::number("jitter")],
     extension: false,
     check: any,
-    build: |attributes, rng| Box::new(Latency::new(attributes, rng)),
+    build: Build::Link(|attributes, rng| Box::new(Latency::new(attributes, rng))),
 };
 
 struct Latency {

@@ -5,22 +5,22 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::{Behaviour, Chunk, Pop, ToxicKind, any, positive};
+use crate::toxic::{Behaviour, Build, Chunk, Param, Pop, ToxicKind, any, number};
 use crate::wire::Attributes;
 
 pub(super) const KIND: ToxicKind = ToxicKind {
     name: "limit_data",
-    attributes: &["bytes"],
+    params: &[Param::number("bytes")],
     extension: false,
     check: any,
-    build: |attributes: &Attributes, _: ChaCha8Rng| {
+    build: Build::Link(|attributes: &Attributes, _: ChaCha8Rng| {
         Box::new(LimitData {
-            limit: positive(attributes, "bytes"),
+            limit: number(attributes, "bytes"),
             taken: 0,
             passing: VecDeque::new(),
             state: State::Open,
         })
-    },
+    }),
 };
 
 struct LimitData {
@@ -72,7 +72,7 @@ impl Behaviour for LimitData {
     }
 
     fn update(&mut self, attributes: &Attributes, _: Instant) {
-        self.limit = positive(attributes, "bytes");
+        self.limit = number(attributes, "bytes");
     }
 
     fn release(&mut self) -> VecDeque<Chunk> {
@@ -82,11 +82,11 @@ impl Behaviour for LimitData {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{attributes, chunk, rng};
+    use super::super::tests::{attributes, build, chunk};
     use super::*;
 
     fn passed(limit: i64, chunks: &[usize]) -> (usize, bool) {
-        let mut toxic = (KIND.build)(&attributes(&[("bytes", limit)]), rng());
+        let mut toxic = build(&KIND, &attributes(&[("bytes", limit)]));
         let now = Instant::now();
         let mut bytes = 0;
         for length in chunks {
@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_raised_limit_lets_the_difference_pass() {
-        let mut toxic = (KIND.build)(&attributes(&[("bytes", 10)]), rng());
+        let mut toxic = build(&KIND, &attributes(&[("bytes", 10)]));
         let now = Instant::now();
         toxic.push(chunk(&[1; 8]), now);
         toxic.update(&attributes(&[("bytes", 12)]), now);

@@ -13,7 +13,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::{Behaviour, Chunk, Pop, Queue, ToxicKind, positive};
+use super::Queue;
+use crate::toxic::{Behaviour, Build, Chunk, Param, Pop, ToxicKind, number};
 use crate::wire::Attributes;
 
 /// First retransmission on an idle Linux connection, ms.
@@ -33,13 +34,13 @@ const PPM: u64 = 1_000_000;
 
 pub(super) const KIND: ToxicKind = ToxicKind {
     name: "loss",
-    attributes: &["loss_ppm", "rto_ms", "burst"],
+    params: &[Param::number("loss_ppm"), Param::number("rto_ms"), Param::number("burst")],
     extension: true,
-    check: |attributes| match positive(attributes, "loss_ppm") {
+    check: |attributes| match number(attributes, "loss_ppm") {
         0..=PPM => Ok(()),
         _ => Err("loss loss_ppm is a share in parts per million: at most 1000000".to_owned()),
     },
-    build: |attributes, rng| Box::new(Loss::new(attributes, rng)),
+    build: Build::Link(|attributes, rng| Box::new(Loss::new(attributes, rng))),
 };
 
 struct Loss {
@@ -72,13 +73,13 @@ impl Loss {
     }
 
     fn set(&mut self, attributes: &Attributes) {
-        self.share = positive(attributes, "loss_ppm").min(PPM) as f64 / PPM as f64;
-        let rto = match positive(attributes, "rto_ms") {
+        self.share = number(attributes, "loss_ppm").min(PPM) as f64 / PPM as f64;
+        let rto = match number(attributes, "rto_ms") {
             0 => RTO_MS,
             ms => ms.min(60_000),
         };
         self.rto = Duration::from_millis(rto);
-        self.burst = positive(attributes, "burst").clamp(1, 1_000_000) as f64;
+        self.burst = number(attributes, "burst").clamp(1, 1_000_000) as f64;
     }
 
     /// Is this send lost?

@@ -5,15 +5,16 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::{Behaviour, Chunk, Pop, Queue, ToxicKind, any};
+use super::Queue;
+use crate::toxic::{Behaviour, Build, Chunk, Pop, ToxicKind, any};
 use crate::wire::Attributes;
 
 pub(super) const KIND: ToxicKind = ToxicKind {
     name: "noop",
-    attributes: &[],
+    params: &[],
     extension: false,
     check: any,
-    build: |_: &Attributes, _: ChaCha8Rng| Box::new(Noop::default()),
+    build: Build::Link(|_: &Attributes, _: ChaCha8Rng| Box::new(Noop::default())),
 };
 
 #[derive(Default)]

@@ -7,17 +7,17 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::{Behaviour, Chunk, Pop, ToxicKind, any, millis};
+use crate::toxic::{Behaviour, Build, Chunk, Param, Pop, ToxicKind, any, millis};
 use crate::wire::Attributes;
 
 pub(super) const KIND: ToxicKind = ToxicKind {
     name: NAME,
-    attributes: &["timeout"],
+    params: &[Param::number("timeout")],
     extension: false,
     check: any,
-    build: |attributes: &Attributes, _: ChaCha8Rng| {
+    build: Build::Link(|attributes: &Attributes, _: ChaCha8Rng| {
         Box::new(ResetPeer { timeout: millis(attributes, "timeout"), closes: None })
-    },
+    }),
 };
 
 /// The proxy looks for this kind when it opens a connection.

@@ -8,16 +8,15 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::{Behaviour, Chunk, Pop, ToxicKind, positive};
+use crate::toxic::{Behaviour, Build, Chunk, Param, Pop, ToxicKind, number};
 use crate::wire::Attributes;
 
 pub(super) const KIND: ToxicKind = ToxicKind {
     name: "slicer",
-    attributes: &["average_size", "size_variation", "delay"],
+    params: &[Param::number("average_size"), Param::number("size_variation"), Param::number("delay")],
     extension: false,
     check: |attributes| {
-        let (average, variation) =
-            (positive(attributes, "average_size"), positive(attributes, "size_variation"));
+        let (average, variation) = (number(attributes, "average_size"), number(attributes, "size_variation"));
         if average == 0 {
             Err("slicer average_size must be at least 1".to_owned())
         } else if variation >= average && variation > 0 {
@@ -26,7 +25,7 @@ pub(super) const KIND: ToxicKind = ToxicKind {
             Ok(())
         }
     },
-    build: |attributes, rng| Box::new(Slicer::new(attributes, rng)),
+    build: Build::Link(|attributes, rng| Box::new(Slicer::new(attributes, rng))),
 };
 
 struct Slicer {
@@ -58,10 +57,10 @@ impl Slicer {
     }
 
     fn set(&mut self, attributes: &Attributes) {
-        let size = |name| usize::try_from(positive(attributes, name)).unwrap_or(usize::MAX);
+        let size = |name| usize::try_from(number(attributes, name)).unwrap_or(usize::MAX);
         self.average = size("average_size");
         self.variation = size("size_variation").min(self.average.saturating_sub(1));
-        self.delay = Duration::from_micros(positive(attributes, "delay").min(DELAY_MAX_US));
+        self.delay = Duration::from_micros(number(attributes, "delay").min(DELAY_MAX_US));
     }
 
     /// Halves, off-centre by up to the variation, until each piece is small enough; in order.

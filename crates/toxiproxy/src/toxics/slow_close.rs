@@ -6,17 +6,17 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::{Behaviour, Chunk, Pop, ToxicKind, any, millis};
+use crate::toxic::{Behaviour, Build, Chunk, Param, Pop, ToxicKind, any, millis};
 use crate::wire::Attributes;
 
 pub(super) const KIND: ToxicKind = ToxicKind {
     name: "slow_close",
-    attributes: &["delay"],
+    params: &[Param::number("delay")],
     extension: false,
     check: any,
-    build: |attributes: &Attributes, _: ChaCha8Rng| {
+    build: Build::Link(|attributes: &Attributes, _: ChaCha8Rng| {
         Box::new(SlowClose { delay: millis(attributes, "delay"), passing: VecDeque::new(), ends: None })
-    },
+    }),
 };
 
 struct SlowClose {
@@ -58,12 +58,12 @@ impl Behaviour for SlowClose {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{attributes, chunk, rng};
+    use super::super::tests::{attributes, build, chunk};
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn only_the_end_is_delayed() {
-        let mut toxic = (KIND.build)(&attributes(&[("delay", 300)]), rng());
+        let mut toxic = build(&KIND, &attributes(&[("delay", 300)]));
         let now = Instant::now();
         assert!(!toxic.push(chunk(b"x"), now));
         toxic.end(now);

@@ -7,7 +7,7 @@ use crate::toxics;
 
 fn spec(name: &str, kind: &str, toxicity: f64, attributes: &[(&str, i64)]) -> Spec {
     let kind = toxics::kind(kind).unwrap();
-    let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
     Spec { name: name.to_owned(), kind, toxicity, attributes: kind.complete(&attributes) }
 }
 

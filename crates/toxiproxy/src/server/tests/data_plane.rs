@@ -71,7 +71,7 @@ macro_rules! on_both {
 
 fn toxic(kind: &str, stream: &str, attributes: &[(&str, i64)]) -> Toxic {
     let attributes: Attributes =
-        attributes.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
     Toxic {
         name: "t".to_owned(),
         kind: kind.to_owned(),
@@ -104,7 +104,7 @@ on_both!(latency_comes_and_goes_on_an_open_connection, async |client: Client| {
     add(&client, "latency", "downstream", &[("latency", 400)]).await;
     let slow = ping(&mut stream, LONG).await.unwrap();
     assert!((Duration::from_millis(395)..Duration::from_millis(700)).contains(&slow), "{slow:?}");
-    let update = ToxicUpdate { attributes: [("latency".to_owned(), 0)].into(), toxicity: None };
+    let update = ToxicUpdate { attributes: [("latency".to_owned(), 0.into())].into(), toxicity: None };
     client.update_toxic("p", "t", &update).await.unwrap();
     assert!(ping(&mut stream, LONG).await.unwrap() < SHORT);
     client.remove_toxic("p", "t").await.unwrap();
