@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 /// Workspace crates that each member may depend on. What is not listed is forbidden.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("alarm", &[]),
     ("memcache-client", &[]),
     ("memcached-fake", &[]),
-    ("toxiproxy", &[]),
+    ("toxiproxy", &["alarm"]),
     ("observation", &[]),
     ("telemetry", &[]),
-    ("workload", &["memcache-client", "observation"]),
+    ("workload", &["alarm", "memcache-client", "observation"]),
     ("scenario", &["toxiproxy", "observation"]),
     ("verdict", &["observation"]),
     ("report", &["verdict", "observation"]),

@@ -152,12 +152,18 @@ pub struct Dose {
     pub target: String,
     /// Links open at the end.
     pub links: u64,
-    /// Links that a toxic touched.
+    /// Links that a toxic touched within the bucket.
     pub links_touched: u64,
     /// Chunks that passed or were held.
     pub chunks: u64,
     /// Chunks that a toxic touched.
     pub chunks_touched: u64,
+    /// Bytes that came in.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Bytes that a toxic touched.
+    #[serde(default)]
+    pub bytes_touched: u64,
 }
 
 /// Something a reader of the report should know.

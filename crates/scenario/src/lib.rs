@@ -3,6 +3,7 @@
 pub mod backend;
 mod canary;
 pub mod catalogue;
+mod dose;
 mod fault;
 pub mod metrics;
 pub mod model;

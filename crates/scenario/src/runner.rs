@@ -7,11 +7,11 @@ use futures::FutureExt;
 use observation::clock::{self, RunClock};
 use observation::journal::JournalError;
 use observation::{
-    Dose, End, EndStatus, Fault, FaultState, Note, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION,
+    End, EndStatus, Fault, FaultState, Note, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use toxiproxy::ClientError;
@@ -19,6 +19,7 @@ use toxiproxy::wire::{NewProxy, Proxy};
 
 use crate::backend::{Applied, Backend, Given, OWNER, Undo};
 use crate::canary;
+use crate::dose;
 use crate::fault::Meaning;
 use crate::metrics::Metrics;
 use crate::model::{Phases, Scenario};
@@ -28,8 +29,6 @@ use crate::status::{Status, Window};
 
 /// A stream that has been silent for longer than this ends the run: what is not seen cannot be judged.
 const BLIND_MAX: Duration = Duration::from_secs(10);
-/// Period of the dose records.
-const DOSE_PERIOD: Duration = Duration::from_millis(100);
 /// The lease of a fault outlasts its phase by this.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
 /// Tries for a folder name that is not taken.
@@ -280,7 +279,7 @@ impl Running<'_> {
             let targets: Vec<String> =
                 self.environment.proxies.iter().map(|proxy| proxy.name.clone()).collect();
             let backend = self.environment.backend.clone();
-            tasks.spawn(dose(backend, targets, self.clock, self.journal.clone(), done.clone()));
+            tasks.spawn(dose::keep(backend, targets, self.clock, self.journal.clone(), done.clone()));
         }
         let status = self.environment.status.clone();
         tasks.spawn(follow(stream, self.journal.clone(), status, done.clone(), blind.clone()));
@@ -466,44 +465,6 @@ fn dialable(listen: &str) -> String {
     match listen.rsplit_once(':') {
         Some(("[::]" | "0.0.0.0" | "", port)) => format!("127.0.0.1:{port}"),
         _ => listen.to_owned(),
-    }
-}
-
-/// Writes what toxics touched, per bucket.
-async fn dose(
-    backend: Backend,
-    targets: Vec<String>,
-    clock: RunClock,
-    journal: Journal,
-    done: CancellationToken,
-) {
-    let mut timer = tokio::time::interval(DOSE_PERIOD);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut before = None;
-    loop {
-        tokio::select! {
-            () = done.cancelled() => return,
-            _ = timer.tick() => {}
-        }
-        // A call that fails is a bucket that is missing, and the next one is longer.
-        let Ok(counters) = backend.client().dose().await else { continue };
-        let now_us = clock.now_us();
-        if let Some((then_us, old)) = before.replace((now_us, counters.clone())) {
-            let old: std::collections::BTreeMap<String, toxiproxy::wire::DoseCounters> = old;
-            for target in &targets {
-                let (Some(new), Some(old)) = (counters.get(target), old.get(target)) else { continue };
-                let dose = Dose {
-                    at_us: now_us,
-                    period_us: now_us - then_us,
-                    target: target.clone(),
-                    links: new.links,
-                    links_touched: new.links_touched.saturating_sub(old.links_touched),
-                    chunks: new.chunks.saturating_sub(old.chunks),
-                    chunks_touched: new.chunks_touched.saturating_sub(old.chunks_touched),
-                };
-                journal.append(Record::Dose(dose)).await;
-            }
-        }
     }
 }
 

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::toxics::check_attributes;
 use crate::wire::{
-    Attribute, Attributes, DoseCounters, EXTENSIONS_HEADER, NewProxy, Proxy, ProxyUpdate, Toxic, ToxicUpdate,
+    Attribute, Attributes, DoseBuckets, EXTENSIONS_HEADER, NewProxy, Proxy, ProxyDose, ProxyUpdate, Toxic,
+    ToxicUpdate,
 };
 
 /// Limit of one call. A stock server's DELETE can hang for 25 s and longer.
@@ -211,8 +212,13 @@ impl Client {
     }
 
     /// What toxics have touched, by proxy; only our server knows.
-    pub async fn dose(&self) -> Result<BTreeMap<String, DoseCounters>, ClientError> {
+    pub async fn dose(&self) -> Result<BTreeMap<String, ProxyDose>, ClientError> {
         self.json(Method::GET, "/dose", None::<&()>).await
+    }
+
+    /// What toxics have touched in each 100 ms that ended after `after_us` of the server's clock; only our server knows.
+    pub async fn dose_buckets(&self, after_us: u64) -> Result<DoseBuckets, ClientError> {
+        self.json(Method::GET, &format!("/dose/buckets?after_us={after_us}"), None::<&()>).await
     }
 
     async fn json<T: DeserializeOwned>(

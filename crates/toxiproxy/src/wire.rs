@@ -172,6 +172,75 @@ pub struct DoseCounters {
     pub bytes: u64,
     /// Bytes touched.
     pub bytes_touched: u64,
+    /// Bytes written to the destination.
+    #[serde(default)]
+    pub bytes_sent: u64,
+}
+
+/// [`DoseCounters`] of a proxy, and of each of its directions. The answer of `GET /dose`, by proxy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyDose {
+    /// Both directions together.
+    #[serde(flatten)]
+    pub total: DoseCounters,
+    /// `upstream` and `downstream`.
+    #[serde(default)]
+    pub streams: BTreeMap<String, DoseCounters>,
+}
+
+/// What came in on one link, and what toxics touched of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkCounters {
+    /// Chunks read.
+    pub chunks: u64,
+    /// Chunks touched.
+    pub chunks_touched: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes touched.
+    pub bytes_touched: u64,
+}
+
+/// One open link. The answer of `GET /dose/links`, by proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkDose {
+    /// Number of its connection, in the order of accepting.
+    pub connection: u64,
+    /// `upstream` or `downstream`.
+    pub stream: String,
+    /// Its counters.
+    #[serde(flatten)]
+    pub counters: LinkCounters,
+}
+
+/// The last minute in buckets of 100 ms. The answer of `GET /dose/buckets?after_us=N`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoseBuckets {
+    /// The server's clock when it answered, from its start.
+    pub now_us: u64,
+    /// By proxy, those that ended after `after_us`, oldest first.
+    pub proxies: BTreeMap<String, Vec<DoseBucket>>,
+}
+
+/// What toxics of one proxy touched within one bucket of time. An extension of our server, `GET /dose/buckets`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoseBucket {
+    /// End of the bucket, by the server's clock.
+    pub at_us: u64,
+    /// Its length.
+    pub period_us: u64,
+    /// Links open at the end.
+    pub links: u64,
+    /// Links that a toxic touched within it.
+    pub links_touched: u64,
+    /// Chunks read.
+    pub chunks: u64,
+    /// Chunks touched.
+    pub chunks_touched: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes touched.
+    pub bytes_touched: u64,
 }
 
 /// Extensions that our server announces in the header of `/version`.

@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::alarm::Alarm;
 use crate::arrivals::Profile;
 use crate::arrivals::pacer::{Pace, Pacer, Step, TOO_LATE};
 use crate::load::{self, LoadConfig, OVERLOAD_LAG_US, OVERLOAD_SHARE};
 use crate::recorder::Recorder;
 use crate::summary::StartLag;
+use alarm::Alarm;
 
 /// What the generator made of its schedule.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use alarm::Alarm;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use memcache_client::Client;
@@ -15,7 +16,6 @@ use smallvec::{SmallVec, smallvec};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::alarm::Alarm;
 use crate::arrivals::pacer::{Pace, Pacer, Step};
 use crate::events::{BadRead, EventSink};
 use crate::flight::Ring;

@@ -4,7 +4,6 @@
 //! [`Load::start`] runs the drivers (`driver`), all of the same loop; `arrivals`, `mix`, `keys`, `sizes`,
 //! `ttl` and `values` say what they do; [`recorder`] counts; every 100 ms the counts go into the observation stream and the metrics.
 
-mod alarm;
 pub mod arrivals;
 mod check;
 mod control;

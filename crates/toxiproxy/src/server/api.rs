@@ -12,8 +12,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::body::{self, Fields};
+use super::listen::ListenError;
 use super::pipe::Spec;
-use super::proxy::{Proxy, ProxyError};
+use super::proxy::Proxy;
 use super::store::{CreateError, Store};
 use crate::wire::{self, EXTENSIONS, EXTENSIONS_HEADER, NewProxy, Stream};
 
@@ -57,8 +58,8 @@ fn no_toxic() -> Refusal {
     refuse(StatusCode::NOT_FOUND, "toxic not found")
 }
 
-impl From<ProxyError> for Refusal {
-    fn from(error: ProxyError) -> Self {
+impl From<ListenError> for Refusal {
+    fn from(error: ListenError) -> Self {
         refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
@@ -92,11 +93,12 @@ pub(super) async fn answer(store: &Store, request: Request<Incoming>) -> Reply {
     }
     let browser =
         request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
+    let query = request.uri().query().unwrap_or_default().to_owned();
     let mut reply = if browser {
         reply(StatusCode::FORBIDDEN, TEXT, "User agent not allowed\n".to_owned())
     } else {
         match read(request).await {
-            Ok(bytes) => run(store, route, &method, &bytes).await.unwrap_or_else(Refusal::reply),
+            Ok(bytes) => run(store, route, &method, &query, &bytes).await.unwrap_or_else(Refusal::reply),
             Err(refusal) => refusal.reply(),
         }
     };
@@ -126,6 +128,8 @@ enum Route<'a> {
     Populate,
     Reset,
     Dose,
+    DoseLinks,
+    DoseBuckets,
     Proxy(&'a str),
     Toxics(&'a str),
     Toxic(&'a str, &'a str),
@@ -139,6 +143,8 @@ impl<'a> Route<'a> {
             ["populate"] => Route::Populate,
             ["reset"] => Route::Reset,
             ["dose"] => Route::Dose,
+            ["dose", "links"] => Route::DoseLinks,
+            ["dose", "buckets"] => Route::DoseBuckets,
             ["proxies", proxy] if !proxy.is_empty() => Route::Proxy(proxy),
             ["proxies", proxy, "toxics"] if !proxy.is_empty() => Route::Toxics(proxy),
             ["proxies", proxy, "toxics", toxic] if !proxy.is_empty() && !toxic.is_empty() => {
@@ -150,7 +156,7 @@ impl<'a> Route<'a> {
 
     fn takes(self, method: &Method) -> bool {
         let methods: &[Method] = match self {
-            Route::Version | Route::Dose => &[Method::GET],
+            Route::Version | Route::Dose | Route::DoseLinks | Route::DoseBuckets => &[Method::GET],
             Route::Populate | Route::Reset => &[Method::POST],
             Route::Proxies | Route::Toxics(_) => &[Method::GET, Method::POST],
             Route::Proxy(_) | Route::Toxic(..) => &[Method::GET, Method::POST, Method::PATCH, Method::DELETE],
@@ -159,19 +165,22 @@ impl<'a> Route<'a> {
     }
 }
 
-async fn run(store: &Store, route: Route<'_>, method: &Method, bytes: &[u8]) -> Result<Reply, Refusal> {
+async fn run(
+    store: &Store,
+    route: Route<'_>,
+    method: &Method,
+    query: &str,
+    bytes: &[u8],
+) -> Result<Reply, Refusal> {
     let proxy = async |name: &str| store.get(name).await.ok_or_else(no_proxy);
     match (route, method.as_str()) {
         (Route::Version, _) => {
             let text = format!("{{\"version\": \"{VERSION}\"}}\n");
             Ok(reply(StatusCode::OK, "application/json;charset=utf-8", text))
         }
-        (Route::Dose, _) => {
-            let all = store.all().await;
-            let dose: serde_json::Map<String, Value> =
-                all.iter().map(|proxy| (proxy.name.clone(), json!(proxy.dose()))).collect();
-            Ok(success(StatusCode::OK, &dose))
-        }
+        (Route::Dose, _) => Ok(success(StatusCode::OK, &store.dose().await)),
+        (Route::DoseLinks, _) => Ok(success(StatusCode::OK, &store.dose_links().await)),
+        (Route::DoseBuckets, _) => Ok(success(StatusCode::OK, &store.dose_buckets(after_us(query)?).await)),
         (Route::Reset, _) => {
             store.reset().await?;
             Ok(empty())
@@ -183,12 +192,12 @@ async fn run(store: &Store, route: Route<'_>, method: &Method, bytes: &[u8]) -> 
         (Route::Proxies, "GET") => {
             let mut shown = serde_json::Map::new();
             for proxy in store.all().await {
-                shown.insert(proxy.name.clone(), json!(proxy.show().await));
+                shown.insert(proxy.name.clone(), json!(proxy.show()));
             }
             Ok(success(StatusCode::OK, &shown))
         }
         (Route::Proxies, _) => create(store, bytes).await,
-        (Route::Proxy(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.show().await)),
+        (Route::Proxy(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.show())),
         (Route::Proxy(name), "DELETE") => {
             if store.delete(name).await {
                 Ok(empty())
@@ -200,22 +209,32 @@ async fn run(store: &Store, route: Route<'_>, method: &Method, bytes: &[u8]) -> 
             let proxy = proxy(name).await?;
             let update = body::value(bytes).and_then(body::fields).and_then(|fields| fields.proxy_update());
             proxy.update(update.map_err(bad_body)?).await?;
-            Ok(success(StatusCode::OK, &proxy.show().await))
+            Ok(success(StatusCode::OK, &proxy.show()))
         }
-        (Route::Toxics(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.toxics().await)),
-        (Route::Toxics(name), _) => add_toxic(store, &*proxy(name).await?, bytes).await,
+        (Route::Toxics(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.toxics())),
+        (Route::Toxics(name), _) => add_toxic(store, &*proxy(name).await?, bytes),
         (Route::Toxic(name, toxic), "GET") => {
-            let found = proxy(name).await?.toxics().await.into_iter().find(|shown| shown.name == toxic);
+            let found = proxy(name).await?.toxics().into_iter().find(|shown| shown.name == toxic);
             Ok(success(StatusCode::OK, &found.ok_or_else(no_toxic)?))
         }
         (Route::Toxic(name, toxic), "DELETE") => {
-            if proxy(name).await?.remove_toxic(toxic).await {
+            if proxy(name).await?.remove_toxic(toxic) {
                 Ok(empty())
             } else {
                 Err(no_toxic())
             }
         }
-        (Route::Toxic(name, toxic), _) => update_toxic(&*proxy(name).await?, toxic, bytes).await,
+        (Route::Toxic(name, toxic), _) => update_toxic(&*proxy(name).await?, toxic, bytes),
+    }
+}
+
+/// The one query that is not ignored, of an extension.
+fn after_us(query: &str) -> Result<u64, Refusal> {
+    match query.split('&').find_map(|pair| pair.strip_prefix("after_us=")) {
+        None => Ok(0),
+        Some(text) => text.parse().map_err(|_| {
+            refuse(StatusCode::BAD_REQUEST, format!("after_us is {text:?}; write whole microseconds"))
+        }),
     }
 }
 
@@ -238,9 +257,9 @@ async fn create(store: &Store, bytes: &[u8]) -> Result<Reply, Refusal> {
         return Err(missing("upstream"));
     }
     match store.create(new).await {
-        Ok(proxy) => Ok(success(StatusCode::CREATED, &proxy.show().await)),
+        Ok(proxy) => Ok(success(StatusCode::CREATED, &proxy.show())),
         Err(CreateError::Exists) => Err(refuse(StatusCode::CONFLICT, "proxy already exists")),
-        Err(CreateError::Proxy(error)) => Err(error.into()),
+        Err(CreateError::Listen(error)) => Err(error.into()),
     }
 }
 
@@ -273,7 +292,7 @@ fn populate_failed(refusal: Refusal, made: &[wire::Proxy]) -> Reply {
     reply(refusal.status, JSON, body.to_string())
 }
 
-async fn add_toxic(store: &Store, proxy: &Proxy, bytes: &[u8]) -> Result<Reply, Refusal> {
+fn add_toxic(store: &Store, proxy: &Proxy, bytes: &[u8]) -> Result<Reply, Refusal> {
     let fields = body::value(bytes).and_then(body::fields).map_err(bad_body)?;
     let given = || {
         Ok::<_, body::Bad>((
@@ -293,16 +312,14 @@ async fn add_toxic(store: &Store, proxy: &Proxy, bytes: &[u8]) -> Result<Reply, 
     if kind.extension {
         kind.check_all(&attributes).map_err(bad_attributes)?;
     }
-    let spec = Spec { name: name.clone(), kind, toxicity, attributes };
-    if !proxy.add_toxic(stream, stream_text, spec).await {
-        return Err(refuse(StatusCode::CONFLICT, "toxic already exists"));
-    }
-    let shown = proxy.toxics().await.into_iter().find(|toxic| toxic.name == name);
-    Ok(success(StatusCode::OK, &shown.ok_or_else(no_toxic)?))
+    let spec = Spec { name, kind, toxicity, attributes };
+    let shown = proxy.add_toxic(stream, stream_text, spec);
+    let shown = shown.ok_or_else(|| refuse(StatusCode::CONFLICT, "toxic already exists"))?;
+    Ok(success(StatusCode::OK, &shown))
 }
 
-async fn update_toxic(proxy: &Proxy, name: &str, bytes: &[u8]) -> Result<Reply, Refusal> {
-    let spec = proxy.spec(name).await.ok_or_else(no_toxic)?;
+fn update_toxic(proxy: &Proxy, name: &str, bytes: &[u8]) -> Result<Reply, Refusal> {
+    let spec = proxy.spec(name).ok_or_else(no_toxic)?;
     let fields = body::value(bytes).and_then(body::fields).map_err(bad_body)?;
     // Everything is read before anything is changed: a bad field changes nothing.
     let (attributes, toxicity) = fields
@@ -310,7 +327,7 @@ async fn update_toxic(proxy: &Proxy, name: &str, bytes: &[u8]) -> Result<Reply, 
         .and_then(|attributes| Ok((attributes, fields.number("toxicity")?)))
         .map_err(bad_body)?;
     if spec.kind.extension {
-        let mut all = spec.attributes;
+        let mut all = spec.attributes.clone();
         all.extend(attributes.clone());
         spec.kind.check_all(&all).map_err(bad_attributes)?;
     }
@@ -318,7 +335,7 @@ async fn update_toxic(proxy: &Proxy, name: &str, bytes: &[u8]) -> Result<Reply, 
         spec.attributes.extend(attributes);
         spec.toxicity = toxicity.unwrap_or(spec.toxicity);
     });
-    Ok(success(StatusCode::OK, &updated.await.ok_or_else(no_toxic)?))
+    Ok(success(StatusCode::OK, &updated.ok_or_else(no_toxic)?))
 }
 
 fn success(status: StatusCode, body: &impl Serialize) -> Reply {

@@ -1,14 +1,17 @@
 //! The embedded server: Toxiproxy's API (`api`) over a set of proxies (`store`), each with its connections (`proxy`),
-//! each of those with two links (`link`) through chains of toxics (`pipe`). Nothing is global: several servers can run in
+//! each of those with two links through chains of toxics (`connection`, `pipe`). Nothing is global: several servers can run in
 //! one process.
 
 mod api;
 mod body;
+mod connection;
+mod dice;
 mod dose;
-mod link;
+mod listen;
 mod pipe;
 mod proxy;
 mod store;
+mod timer;
 
 use std::convert::Infallible;
 use std::io;
@@ -97,6 +100,10 @@ impl Server {
         let store =
             Arc::new(Store::new(self.config.seed.unwrap_or_else(rand::random), self.config.extensions));
         let slots = Arc::new(Semaphore::new(self.config.connections));
+        let buckets = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move { store.keep_buckets().await }
+        });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tokio::pin!(shutdown);
         loop {
@@ -121,6 +128,7 @@ impl Server {
             }
         }
         drop(self.listener);
+        buckets.abort();
         stop.cancel();
         tasks.close();
         if tokio::time::timeout(self.config.grace, tasks.wait()).await.is_err() {

@@ -1,23 +1,22 @@
 //! One direction of one connection, without its sockets: a chain of stages that chunks, and finally the end, go through.
 //!
 //! ```text
-//!  push ─▶ [toxic 1] ─▶ [toxic 2] ─▶ … ─▶ output ─▶ (written by the link)
+//!  push ─▶ [toxic 1] ─▶ [toxic 2] ─▶ … ─▶ output ─▶ (written by the connection)
 //! ```
 //!
-//! A stage's dice are rolled when it starts: when the connection opens, when the toxic is added or updated, and for the
+//! A stage's dice are thrown when it starts: when the connection opens, when the toxic is added or updated, and for the
 //! toxic directly before one that is added or removed. A stage that its dice spare passes everything untouched.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
-use super::dose::Dose;
+use super::dice::Dice;
+use super::dose::{Dose, LinkDose};
 use crate::toxic::{Behaviour, Build, Chunk, Pop, ToxicKind};
-use crate::wire::Attributes;
+use crate::wire::{Attributes, LinkCounters};
 
 /// Bytes that wait to be written at most before the source is no longer read.
 const OUTPUT_MAX: usize = 64 * 1024;
@@ -31,18 +30,12 @@ pub(super) struct Spec {
     pub(super) attributes: Attributes,
 }
 
-/// A change of the chain of an open link.
-#[derive(Debug, Clone)]
-pub(super) enum Change {
-    Add(Spec),
-    Update(Spec),
-    Remove(String),
-}
-
 struct Stage {
-    spec: Spec,
+    spec: Arc<Spec>,
     behaviour: Box<dyn Behaviour>,
     active: bool,
+    /// Removed, but it still owes something.
+    leaving: bool,
     /// The end has come in, and has gone out.
     got_end: bool,
     passed_end: bool,
@@ -68,30 +61,27 @@ pub(super) struct Pipe {
     closed: bool,
     /// A removed toxic had already begun to end the connection.
     doomed_at: Option<Instant>,
-    rng: ChaCha8Rng,
+    dice: Dice,
     dose: Arc<Dose>,
-    touched: bool,
+    link: LinkDose,
+    tail: [u8; 2],
 }
 
 impl Pipe {
-    pub(super) fn new(specs: &[Spec], rng: ChaCha8Rng, dose: Arc<Dose>) -> Self {
-        dose.link_opened();
-        let mut pipe = Self {
-            stages: Vec::with_capacity(specs.len()),
+    pub(super) fn new(dice: Dice, dose: Arc<Dose>, link: LinkDose) -> Self {
+        Self {
+            stages: Vec::new(),
             output: VecDeque::new(),
             output_bytes: 0,
             input_ended: false,
             ended: false,
             closed: false,
             doomed_at: None,
-            rng,
+            dice,
             dose,
-            touched: false,
-        };
-        for spec in specs {
-            pipe.append(spec.clone());
+            link,
+            tail: [0; 2],
         }
-        pipe
     }
 
     /// Would a chunk come out at once and untouched?
@@ -99,13 +89,39 @@ impl Pipe {
         self.output.is_empty() && !self.stages.iter().any(|stage| stage.active)
     }
 
+    /// Has it nothing to do but to pass on what comes in?
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_transparent() && !self.input_ended && !self.closed && self.doomed_at.is_none()
+    }
+
     /// Should the source be read?
     pub(super) fn wants_input(&self) -> bool {
         !self.input_ended && self.has_room(0)
     }
 
-    pub(super) fn count_read(&self, bytes: usize) {
-        self.dose.read(bytes);
+    /// What has come in and was touched.
+    pub(super) fn counters(&self) -> LinkCounters {
+        self.link.counters()
+    }
+
+    /// The last two bytes that have come in.
+    pub(super) fn tail(&self) -> [u8; 2] {
+        self.tail
+    }
+
+    /// Notes a chunk as it was read.
+    pub(super) fn count_read(&mut self, bytes: &[u8]) {
+        self.link.read(&self.dose, bytes.len());
+        match bytes {
+            [.., a, b] => self.tail = [*a, *b],
+            [b] => self.tail = [self.tail[1], *b],
+            [] => {}
+        }
+    }
+
+    /// Notes that bytes were written past the output.
+    pub(super) fn count_sent(&self, bytes: usize) {
+        self.link.sent(&self.dose, bytes);
     }
 
     pub(super) fn push(&mut self, bytes: Bytes, now: Instant) {
@@ -118,12 +134,13 @@ impl Pipe {
     }
 
     /// Bytes to write, in order.
-    pub(super) fn output(&mut self) -> Option<&Bytes> {
+    pub(super) fn output(&self) -> Option<&Bytes> {
         self.output.front()
     }
 
     /// That many bytes of the first chunk were written.
     pub(super) fn written(&mut self, n: usize) {
+        self.count_sent(n);
         self.output_bytes -= n;
         if let Some(mut chunk) = self.output.pop_front()
             && n < chunk.len()
@@ -144,6 +161,7 @@ impl Pipe {
                 progress |= self.pump_stage(index, now, &mut wake);
             }
         }
+        self.forget_drained(now);
         if self.closed || self.doomed_at.is_some_and(|at| at <= now) {
             State::Closed
         } else if self.ended && self.output.is_empty() {
@@ -182,68 +200,79 @@ impl Pipe {
         progress
     }
 
-    /// Applies a change of the chain.
-    pub(super) fn apply(&mut self, change: Change, now: Instant) {
-        match change {
-            Change::Add(spec) => {
-                if let Some(before) = self.stages.len().checked_sub(1) {
-                    self.roll(before, now);
-                }
-                self.append(spec);
-                // The end is in the output already: nothing is left for the new stage.
-                let last = self.stages.len() - 1;
-                if self.ended {
-                    self.stages[last].got_end = true;
-                    self.stages[last].passed_end = true;
-                }
-            }
-            Change::Update(spec) => {
-                if let Some(index) = self.position(&spec.name) {
-                    let stage = &mut self.stages[index];
-                    stage.behaviour.update(&spec.attributes, now);
-                    stage.spec = spec;
-                    self.roll(index, now);
-                }
-            }
-            Change::Remove(name) => {
-                if let Some(index) = self.position(&name) {
-                    self.remove(index, now);
-                }
-            }
+    /// Adds a stage behind the others; the one directly before it starts anew.
+    pub(super) fn add(&mut self, spec: Arc<Spec>, behaviour: Box<dyn Behaviour>, active: bool, now: Instant) {
+        if let Some(before) = self.before(self.stages.len()) {
+            self.roll(before, now);
+        }
+        self.append(spec, behaviour, active);
+    }
+
+    /// As [`Self::add`], for a chain that is just being made.
+    pub(super) fn append(&mut self, spec: Arc<Spec>, behaviour: Box<dyn Behaviour>, active: bool) {
+        // The end is in the output already: nothing is left for the new stage.
+        let (got_end, passed_end) = (self.ended, self.ended);
+        self.stages.push(Stage { spec, behaviour, active, leaving: false, got_end, passed_end });
+    }
+
+    pub(super) fn dice(&mut self) -> &mut Dice {
+        &mut self.dice
+    }
+
+    pub(super) fn update(&mut self, spec: &Arc<Spec>, now: Instant) {
+        if let Some(index) = self.position(&spec.name) {
+            let stage = &mut self.stages[index];
+            stage.behaviour.update(&spec.attributes, now);
+            stage.spec = Arc::clone(spec);
+            self.roll(index, now);
         }
     }
 
-    fn remove(&mut self, index: usize, now: Instant) {
+    pub(super) fn remove(&mut self, name: &str, now: Instant) {
+        let Some(index) = self.position(name) else { return };
         self.release(index, now);
-        let stage = self.stages.remove(index);
-        if stage.active {
-            self.doomed_at = self.doomed_at.or(stage.behaviour.doomed_at());
+        if self.stages[index].active && !self.stages[index].behaviour.drained() {
+            self.stages[index].leaving = true;
+        } else {
+            let stage = self.stages.remove(index);
+            if stage.active {
+                self.doomed_at = self.doomed_at.or(stage.behaviour.doomed_at());
+            }
+            // What its dice had spared is closed too: that is what the stock server does.
+            self.closed |= stage.behaviour.closes_on_removal();
         }
-        // What its dice had spared is closed too: that is what the stock server does.
-        self.closed |= stage.behaviour.closes_on_removal();
-        if let Some(before) = index.checked_sub(1) {
+        if let Some(before) = self.before(index) {
             self.roll(before, now);
         }
     }
 
+    /// Takes out removed stages that owe nothing any more.
+    fn forget_drained(&mut self, now: Instant) {
+        while let Some(index) =
+            self.stages.iter().position(|stage| stage.leaving && stage.behaviour.drained())
+        {
+            self.release(index, now);
+            self.stages.remove(index);
+        }
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
-        self.stages.iter().position(|stage| stage.spec.name == name)
+        self.stages.iter().position(|stage| stage.spec.name == name && !stage.leaving)
     }
 
-    fn append(&mut self, spec: Spec) {
-        let Build::Link(build) = spec.kind.build else { return };
-        let behaviour = build(&spec.attributes, ChaCha8Rng::from_rng(&mut self.rng));
-        let active = self.draw(spec.toxicity);
-        self.stages.push(Stage { spec, behaviour, active, got_end: false, passed_end: false });
+    /// The stage directly before that place.
+    fn before(&self, index: usize) -> Option<usize> {
+        (0..index).rev().find(|index| !self.stages[*index].leaving)
     }
 
-    fn draw(&mut self, toxicity: f64) -> bool {
-        self.rng.random::<f64>() < toxicity
-    }
-
-    /// Rolls a stage's dice anew. One that has begun to end the connection cannot be spared any more.
+    /// Throws a stage's dice anew. One that has begun to end the connection cannot be spared any more.
     fn roll(&mut self, index: usize, now: Instant) {
-        let active = self.draw(self.stages[index].spec.toxicity);
+        let stage = &self.stages[index];
+        if matches!(stage.spec.kind.build, Build::Connection(_)) {
+            return;
+        }
+        let toxicity = stage.spec.toxicity;
+        let active = self.dice.throw(toxicity);
         if self.stages[index].behaviour.doomed_at().is_some() && self.stages[index].active {
             return;
         }
@@ -262,7 +291,7 @@ impl Pipe {
             self.deliver(index + 1, chunk, now);
         }
         let stage = &mut self.stages[index];
-        if stage.got_end && !stage.passed_end {
+        if stage.got_end && !stage.passed_end && stage.behaviour.drained() {
             stage.passed_end = true;
             self.deliver_end(index + 1, now);
         }
@@ -289,7 +318,7 @@ impl Pipe {
         };
         let bytes = chunk.bytes.len();
         if self.stages[index].behaviour.push(chunk, now) {
-            self.dose.touched(bytes, !std::mem::replace(&mut self.touched, true));
+            self.link.touch(&self.dose, bytes);
         }
     }
 
@@ -306,7 +335,7 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.dose.link_closed();
+        self.link.close(&self.dose);
     }
 }
 

@@ -1,65 +1,60 @@
 //! One proxy: listener, connections, and the toxics that act on all of them.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use socket2::{Domain, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connection::{Change, Connection};
 use super::dose::Dose;
-use super::link::{self, CHANGES_MAX, Request};
-use super::pipe::{Change, Pipe, Spec};
+use super::listen::{self, ListenError};
+use super::pipe::Spec;
+use super::timer::Timer;
 use crate::toxics::RESET_PEER;
-use crate::wire::{self, DoseCounters, Stream};
+use crate::wire::{self, LinkDose, ProxyDose, Stream};
 
 /// Limit of a dial; the stock server has none and blocks its accept loop meanwhile.
 const DIAL: Duration = Duration::from_secs(30);
-/// Limit for all links to take a change. They do not block, so only a machine in distress needs it.
-const CHANGE: Duration = Duration::from_secs(5);
-/// Queue of connections that are not accepted yet.
-const BACKLOG: i32 = 1024;
+/// As Go's default.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Pause after an accept that failed, most likely for want of descriptors: accepting again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Why a proxy cannot do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ProxyError {
-    /// The listen text is no address.
-    #[error("{0}")]
-    BadListen(String),
-    /// The address cannot be bound.
-    #[error("listen tcp {addr}: bind: {error}")]
-    Bind {
-        /// Which.
-        addr: String,
-        /// What the system said, in the stock server's words.
-        error: String,
-    },
+/// What all proxies of a server have in common.
+pub(super) struct Shared {
+    pub(super) seed: u64,
+    pub(super) timer: Timer,
 }
 
 pub(super) struct Proxy {
     pub(super) name: String,
-    seed: u64,
-    dose: Arc<Dose>,
+    pub(super) dose: Arc<Dose>,
+    shared: Arc<Shared>,
     connections: AtomicU64,
+    /// Held while it is started, stopped or updated: one at a time.
+    running: tokio::sync::Mutex<Option<Running>>,
     state: Mutex<ProxyState>,
 }
 
 struct ProxyState {
     listen: String,
     upstream: String,
-    running: Option<Running>,
-    toxics: Vec<(Stream, String, Spec)>,
-    links: HashMap<u64, [mpsc::Sender<Request>; 2]>,
+    enabled: bool,
+    toxics: Vec<Toxic>,
+    open: HashMap<u64, Arc<Connection>>,
+}
+
+struct Toxic {
+    stream: Stream,
+    /// As it was written.
+    stream_text: String,
+    spec: Arc<Spec>,
 }
 
 struct Running {
@@ -68,161 +63,177 @@ struct Running {
 }
 
 impl Proxy {
-    pub(super) fn new(name: String, listen: String, upstream: String, seed: u64) -> Arc<Self> {
-        let state = ProxyState { listen, upstream, running: None, toxics: Vec::new(), links: HashMap::new() };
+    pub(super) fn new(name: String, listen: String, upstream: String, shared: Arc<Shared>) -> Arc<Self> {
+        let state = ProxyState { listen, upstream, enabled: false, toxics: Vec::new(), open: HashMap::new() };
         Arc::new(Self {
             name,
-            seed,
             dose: Arc::default(),
+            shared,
             connections: AtomicU64::new(0),
+            running: tokio::sync::Mutex::new(None),
             state: Mutex::new(state),
         })
     }
 
-    pub(super) fn dose(&self) -> DoseCounters {
-        self.dose.read_out()
+    /// Never held across an await.
+    fn state(&self) -> MutexGuard<'_, ProxyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn show(&self) -> wire::Proxy {
-        let state = self.state.lock().await;
+    pub(super) fn show(&self) -> wire::Proxy {
+        let state = self.state();
         wire::Proxy {
             name: self.name.clone(),
             listen: state.listen.clone(),
             upstream: state.upstream.clone(),
-            enabled: state.running.is_some(),
+            enabled: state.enabled,
             toxics: state.shown(),
         }
     }
 
-    /// Starts to listen; nothing happens when it does already.
-    pub(super) async fn start(self: &Arc<Self>) -> Result<(), ProxyError> {
-        let mut state = self.state.lock().await;
-        self.start_locked(&mut state).await
+    /// What toxics have touched, in all and by direction.
+    pub(super) fn dose(&self) -> ProxyDose {
+        let streams = self.dose.by_stream();
+        let named = Stream::ALL.map(|stream| (stream.name().to_owned(), streams[stream as usize]));
+        ProxyDose { total: self.dose.read_out(), streams: named.into() }
     }
 
-    async fn start_locked(self: &Arc<Self>, state: &mut ProxyState) -> Result<(), ProxyError> {
-        if state.running.is_some() {
+    /// What toxics have touched on each open link, by connection.
+    pub(super) fn links(&self) -> Vec<LinkDose> {
+        let mut open: Vec<_> = self.state().open.iter().map(|(n, one)| (*n, Arc::clone(one))).collect();
+        open.sort_unstable_by_key(|(number, _)| *number);
+        let of = |(connection, open): &(u64, Arc<Connection>)| {
+            let (connection, counters) = (*connection, open.counters());
+            Stream::ALL.map(|stream| LinkDose {
+                connection,
+                stream: stream.name().to_owned(),
+                counters: counters[stream as usize],
+            })
+        };
+        open.iter().flat_map(of).collect()
+    }
+
+    /// Starts to listen; nothing happens when it does already.
+    pub(super) async fn start(self: &Arc<Self>) -> Result<(), ListenError> {
+        self.start_locked(&mut *self.running.lock().await).await
+    }
+
+    async fn start_locked(self: &Arc<Self>, running: &mut Option<Running>) -> Result<(), ListenError> {
+        if running.is_some() {
             return Ok(());
         }
-        let (listener, addr) = bind(&state.listen).await?;
-        state.listen = addr.to_string();
+        let text = self.state().listen.clone();
+        let (listener, addr) = listen::bind(&text).await?;
+        {
+            let mut state = self.state();
+            state.listen = addr.to_string();
+            state.enabled = true;
+        }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let proxy = Arc::clone(self);
-        tasks.spawn(proxy.accept(listener, stop.clone(), tasks.clone()));
-        state.running = Some(Running { stop, tasks });
+        tasks.spawn(Arc::clone(self).accept(listener, stop.clone(), tasks.clone()));
+        *running = Some(Running { stop, tasks });
         Ok(())
     }
 
     /// Stops listening, then closes all connections, and waits for them.
     pub(super) async fn stop(&self) {
-        let mut state = self.state.lock().await;
-        let running = state.running.take();
-        state.links.clear();
-        drop(state);
-        if let Some(Running { stop, tasks }) = running {
-            stop.cancel();
-            tasks.close();
-            tasks.wait().await;
-        }
+        self.stop_locked(&mut *self.running.lock().await).await;
+    }
+
+    async fn stop_locked(&self, running: &mut Option<Running>) {
+        let Some(Running { stop, tasks }) = running.take() else { return };
+        stop.cancel();
+        tasks.close();
+        let open = {
+            let mut state = self.state();
+            state.enabled = false;
+            std::mem::take(&mut state.open)
+        };
+        open.values().for_each(|connection| connection.close());
+        tasks.wait().await;
     }
 
     /// Takes over new settings; `None` keeps a value. A change of address or upstream drops all connections.
-    pub(super) async fn update(self: &Arc<Self>, update: wire::ProxyUpdate) -> Result<(), ProxyError> {
+    pub(super) async fn update(self: &Arc<Self>, update: wire::ProxyUpdate) -> Result<(), ListenError> {
+        let mut running = self.running.lock().await;
         let (listen, upstream, enabled) = {
-            let state = self.state.lock().await;
-            let enabled = update.enabled.unwrap_or(state.running.is_some());
-            (state.listen.clone(), state.upstream.clone(), enabled)
+            let state = self.state();
+            (state.listen.clone(), state.upstream.clone(), update.enabled.unwrap_or(state.enabled))
         };
         let new_listen = update.listen.unwrap_or_else(|| listen.clone());
-        let moved = new_listen != listen && resolve(&new_listen).await?.to_string() != listen;
+        let moved = new_listen != listen && listen::resolve(&new_listen).await?.to_string() != listen;
         let new_upstream = update.upstream.unwrap_or_else(|| upstream.clone());
         if moved || new_upstream != upstream {
-            self.stop().await;
-            let mut state = self.state.lock().await;
+            self.stop_locked(&mut running).await;
+            let mut state = self.state();
             if moved {
                 state.listen = new_listen;
             }
             state.upstream = new_upstream;
         }
         if enabled {
-            return self.start().await;
+            return self.start_locked(&mut running).await;
         }
-        self.stop().await;
+        self.stop_locked(&mut running).await;
         Ok(())
     }
 
     /// Would these settings change it?
     pub(super) async fn differs(&self, listen: &str, upstream: &str) -> bool {
-        let resolved = resolve(listen).await.map_or_else(|_| listen.to_owned(), |addr| addr.to_string());
-        let state = self.state.lock().await;
+        let resolved =
+            listen::resolve(listen).await.map_or_else(|_| listen.to_owned(), |addr| addr.to_string());
+        let state = self.state();
         // Compared as resolved: the stock server takes every wildcard for a change.
         (resolved != state.listen && listen != state.listen) || upstream != state.upstream
     }
 
+    pub(super) fn toxics(&self) -> Vec<wire::Toxic> {
+        self.state().shown()
+    }
+
     /// The toxic of that name.
-    pub(super) async fn spec(&self, name: &str) -> Option<Spec> {
-        let state = self.state.lock().await;
-        state.toxics.iter().map(|(_, _, spec)| spec).find(|spec| spec.name == name).cloned()
+    pub(super) fn spec(&self, name: &str) -> Option<Arc<Spec>> {
+        let state = self.state();
+        state.position(name).map(|index| Arc::clone(&state.toxics[index].spec))
     }
 
-    pub(super) async fn toxics(&self) -> Vec<wire::Toxic> {
-        self.state.lock().await.shown()
-    }
-
-    /// Adds a toxic; `false` when the name is taken. `stream_text` is shown as it was written.
-    pub(super) async fn add_toxic(&self, stream: Stream, stream_text: String, spec: Spec) -> bool {
-        let mut state = self.state.lock().await;
-        if state.toxics.iter().any(|(_, _, other)| other.name == spec.name) {
-            return false;
+    /// Adds a toxic; `None` when the name is taken. `stream_text` is shown as it was written.
+    pub(super) fn add_toxic(&self, stream: Stream, stream_text: String, spec: Spec) -> Option<wire::Toxic> {
+        let mut state = self.state();
+        if state.position(&spec.name).is_some() {
+            return None;
         }
-        state.toxics.push((stream, stream_text, spec.clone()));
-        self.change(&mut state, stream, Change::Add(spec)).await;
-        true
+        let spec = Arc::new(spec);
+        state.change(&Change::Add(stream, Arc::clone(&spec)));
+        state.toxics.push(Toxic { stream, stream_text, spec });
+        Some(state.show(state.toxics.len() - 1))
     }
 
     /// Changes a toxic by `with`; `None` when there is none of that name.
-    pub(super) async fn update_toxic(&self, name: &str, with: impl FnOnce(&mut Spec)) -> Option<wire::Toxic> {
-        let mut state = self.state.lock().await;
-        let index = state.toxics.iter().position(|(_, _, spec)| spec.name == name)?;
-        let (stream, _, spec) = &mut state.toxics[index];
-        with(spec);
-        let (stream, spec) = (*stream, spec.clone());
-        self.change(&mut state, stream, Change::Update(spec)).await;
+    pub(super) fn update_toxic(&self, name: &str, with: impl FnOnce(&mut Spec)) -> Option<wire::Toxic> {
+        let mut state = self.state();
+        let index = state.position(name)?;
+        let mut spec = (*state.toxics[index].spec).clone();
+        with(&mut spec);
+        state.toxics[index].spec = Arc::new(spec);
+        let change = Change::Update(Arc::clone(&state.toxics[index].spec));
+        state.change(&change);
         Some(state.show(index))
     }
 
     /// Removes a toxic; `false` when there is none of that name.
-    pub(super) async fn remove_toxic(&self, name: &str) -> bool {
-        let mut state = self.state.lock().await;
-        let Some(index) = state.toxics.iter().position(|(_, _, spec)| spec.name == name) else {
-            return false;
-        };
-        let (stream, _, spec) = state.toxics.remove(index);
-        self.change(&mut state, stream, Change::Remove(spec.name)).await;
+    pub(super) fn remove_toxic(&self, name: &str) -> bool {
+        let mut state = self.state();
+        let Some(index) = state.position(name) else { return false };
+        state.toxics.remove(index);
+        state.change(&Change::Remove(name.to_owned()));
         true
     }
 
     /// Removes all toxics.
-    pub(super) async fn clear_toxics(&self) {
-        for toxic in self.toxics().await {
-            self.remove_toxic(&toxic.name).await;
-        }
-    }
-
-    /// Has every open link of `stream` take the change, in parallel, and waits until they have.
-    async fn change(&self, state: &mut ProxyState, stream: Stream, change: Change) {
-        let taken = state.links.values().map(|links| {
-            let (change, link) = (change.clone(), links[stream as usize].clone());
-            async move {
-                let (done, taken) = oneshot::channel();
-                // Errors mean that the link has just ended.
-                if link.send((change, done)).await.is_ok() {
-                    let _ = taken.await;
-                }
-            }
-        });
-        if timeout(CHANGE, join_all(taken)).await.is_err() {
-            tracing::error!(proxy = self.name, "some links did not take a change within {CHANGE:?}");
+    pub(super) fn clear_toxics(&self) {
+        for toxic in self.toxics() {
+            self.remove_toxic(&toxic.name);
         }
     }
 
@@ -234,151 +245,97 @@ impl Proxy {
             };
             match accepted {
                 Ok((client, _)) => {
-                    let (proxy, stop) = (Arc::clone(&self), stop.clone());
-                    tasks.spawn(async move {
-                        tokio::select! {
-                            () = stop.cancelled() => {}
-                            () = proxy.connection(client) => {}
-                        }
-                    });
+                    // In the order of accepting, so that the same seed means the same dice.
+                    let number = self.connections.fetch_add(1, Ordering::Relaxed);
+                    tasks.spawn(Arc::clone(&self).connection(number, client, stop.clone()));
                 }
                 Err(error) => {
-                    // Out of descriptors, most likely: accepting again at once would spin.
                     tracing::warn!(proxy = self.name, %error, "accept");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    async fn connection(&self, client: TcpStream) {
-        let upstream = self.state.lock().await.upstream.clone();
-        let server = match timeout(DIAL, TcpStream::connect(&upstream)).await {
-            Ok(Ok(server)) => server,
-            Ok(Err(error)) => return tracing::debug!(proxy = self.name, upstream, %error, "dial"),
-            Err(_) => return tracing::debug!(proxy = self.name, upstream, "dial: no answer within {DIAL:?}"),
-        };
+    async fn connection(self: Arc<Self>, number: u64, mut client: TcpStream, stop: CancellationToken) {
+        // Boxed: it is large, and gone when bytes flow.
+        let dialled = Box::pin(async {
+            tokio::select! {
+                () = stop.cancelled() => None,
+                dialled = self.dial() => dialled,
+            }
+        });
+        let Some(mut server) = dialled.await else { return };
+        drop(stop);
         for socket in [&client, &server] {
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY");
+            let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE);
+            let set = socket.set_nodelay(true).and(SockRef::from(socket).set_tcp_keepalive(&keep_alive));
+            if let Err(error) = set {
+                tracing::debug!(%error, "socket options");
             }
         }
-        let (client, server) = (Arc::new(client), Arc::new(server));
-        let number = self.connections.fetch_add(1, Ordering::Relaxed);
-        let [up, down] = Stream::ALL.map(|_| mpsc::channel::<Request>(CHANGES_MAX));
-        let (mut up_changes, mut down_changes) = (up.1, down.1);
-        let (up_pipe, down_pipe) = {
-            // Under the lock, so that no change falls between building a chain and being told of changes.
-            let mut state = self.state.lock().await;
-            if state.running.is_none() {
-                return;
-            }
-            if state.toxics.iter().any(|(_, _, spec)| spec.kind.name == RESET_PEER) {
-                for socket in [&client, &server] {
-                    // From now on every close of this connection is a reset.
-                    if let Err(error) = SockRef::from(&**socket).set_linger(Some(Duration::ZERO)) {
-                        tracing::debug!(%error, "SO_LINGER");
-                    }
-                }
-            }
-            state.links.insert(number, [up.0, down.0]);
-            let pipe =
-                |stream| Pipe::new(&state.chain(stream), self.rng(number, stream), Arc::clone(&self.dose));
-            (pipe(Stream::Upstream), pipe(Stream::Downstream))
-        };
-        // Whichever direction ends first ends the connection: there is no half-close.
-        tokio::select! {
-            () = link::run(Arc::clone(&client), Arc::clone(&server), up_pipe, &mut up_changes) => {}
-            () = link::run(Arc::clone(&server), Arc::clone(&client), down_pipe, &mut down_changes) => {}
-        }
-        drop((client, server, up_changes, down_changes));
-        self.state.lock().await.links.remove(&number);
+        let Some(connection) = self.open(number, &client, &server) else { return };
+        connection.run(&mut client, &mut server, &self.shared.timer).await;
+        self.state().open.remove(&number);
     }
 
-    /// The same seed, proxy, connection and direction: the same dice. Any other: independent ones.
-    fn rng(&self, connection: u64, stream: Stream) -> ChaCha8Rng {
-        let name = self.name.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ name.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        rng.set_stream(connection * 2 + stream as u64);
-        rng
+    async fn dial(&self) -> Option<TcpStream> {
+        let upstream = self.state().upstream.clone();
+        match timeout(DIAL, TcpStream::connect(&upstream)).await {
+            Ok(Ok(server)) => return Some(server),
+            Ok(Err(error)) => tracing::debug!(proxy = self.name, upstream, %error, "dial"),
+            Err(_) => tracing::debug!(proxy = self.name, upstream, "dial: no answer within {DIAL:?}"),
+        }
+        None
+    }
+
+    /// Enters a connection in the list; `None` when the proxy has stopped meanwhile.
+    fn open(&self, number: u64, client: &TcpStream, server: &TcpStream) -> Option<Arc<Connection>> {
+        // Under the lock, so that no change falls between building its chains and being told of changes.
+        let mut state = self.state();
+        if !state.enabled {
+            return None;
+        }
+        if state.toxics.iter().any(|toxic| toxic.spec.kind.name == RESET_PEER) {
+            for socket in [client, server] {
+                // From now on every close of this connection is a reset.
+                if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+                    tracing::debug!(%error, "SO_LINGER");
+                }
+            }
+        }
+        let toxics = state.toxics.iter().map(|toxic| (toxic.stream, Arc::clone(&toxic.spec)));
+        let toxics: Vec<_> = toxics.collect();
+        let connection = Connection::new(self.shared.seed, &self.name, number, &toxics, &self.dose);
+        let connection = Arc::new(connection);
+        state.open.insert(number, Arc::clone(&connection));
+        Some(connection)
     }
 }
 
 impl ProxyState {
-    fn chain(&self, stream: Stream) -> Vec<Spec> {
-        self.toxics.iter().filter(|(of, _, _)| *of == stream).map(|(_, _, spec)| spec.clone()).collect()
+    fn position(&self, name: &str) -> Option<usize> {
+        self.toxics.iter().position(|toxic| toxic.spec.name == name)
+    }
+
+    /// Has every open connection take the change.
+    fn change(&self, change: &Change) {
+        self.open.values().for_each(|connection| connection.change(change));
     }
 
     fn shown(&self) -> Vec<wire::Toxic> {
-        let of = |stream| (0..self.toxics.len()).filter(move |index| self.toxics[*index].0 == stream);
+        let of = |stream| (0..self.toxics.len()).filter(move |index| self.toxics[*index].stream == stream);
         of(Stream::Upstream).chain(of(Stream::Downstream)).map(|index| self.show(index)).collect()
     }
 
     fn show(&self, index: usize) -> wire::Toxic {
-        let (_, stream, spec) = &self.toxics[index];
+        let Toxic { stream_text, spec, .. } = &self.toxics[index];
         wire::Toxic {
             name: spec.name.clone(),
             kind: spec.kind.name.to_owned(),
-            stream: stream.clone(),
+            stream: stream_text.clone(),
             toxicity: spec.toxicity,
             attributes: spec.attributes.clone(),
         }
     }
-}
-
-/// The address that a listen text means: IPv4 first for names, `[::]` for all interfaces.
-async fn resolve(listen: &str) -> Result<SocketAddr, ProxyError> {
-    let bad = |text: &str, why: &str| ProxyError::BadListen(format!("address {text}: {why}"));
-    if listen.is_empty() {
-        return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
-    }
-    let (host, port) = listen.rsplit_once(':').ok_or_else(|| bad(listen, "missing port in address"))?;
-    let port: u16 = port.parse().map_err(|_| bad(port, "invalid port"))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() {
-        return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-    }
-    let found: Vec<SocketAddr> = match lookup_host((host, port)).await {
-        Ok(found) => found.collect(),
-        Err(error) => return Err(ProxyError::BadListen(format!("lookup {host}: {error}"))),
-    };
-    let first = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
-    let addr = *first.ok_or_else(|| bad(listen, "no such host"))?;
-    Ok(if addr.ip().is_unspecified() { SocketAddr::from((Ipv6Addr::UNSPECIFIED, addr.port())) } else { addr })
-}
-
-async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), ProxyError> {
-    let addr =
-        resolve(listen).await.map_err(|error| ProxyError::BadListen(format!("listen tcp: {error}")))?;
-    let open = |addr: SocketAddr| -> io::Result<(TcpListener, SocketAddr)> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
-    };
-    let bound = match open(addr) {
-        // A machine without IPv6.
-        Err(error)
-            if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && error.kind() != io::ErrorKind::AddrInUse =>
-        {
-            open(SocketAddr::from(([0, 0, 0, 0], addr.port())))
-        }
-        done => done,
-    };
-    bound.map_err(|error| {
-        let text = match error.kind() {
-            io::ErrorKind::AddrInUse => "address already in use".to_owned(),
-            io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
-        };
-        ProxyError::Bind { addr: addr.to_string(), error: text }
-    })
 }

@@ -2,30 +2,76 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::proxy::{Proxy, ProxyError};
+use super::listen::ListenError;
+use super::proxy::{Proxy, Shared};
+use super::timer::Timer;
 use crate::toxic::ToxicKind;
 use crate::toxics;
-use crate::wire::{self, NewProxy};
+use crate::wire::{self, DoseBuckets, LinkDose, NewProxy, ProxyDose};
 
 pub(super) struct Store {
-    seed: u64,
+    began: Instant,
+    shared: Arc<Shared>,
     extensions: &'static [ToxicKind],
     proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
 }
 
+/// Length of a bucket of the dose.
+const BUCKET: Duration = Duration::from_millis(100);
+
 /// Why a proxy was not created.
 pub(super) enum CreateError {
     Exists,
-    Proxy(ProxyError),
+    Listen(ListenError),
 }
 
 impl Store {
+    /// Must be called within a runtime.
     pub(super) fn new(seed: u64, extensions: &'static [ToxicKind]) -> Self {
-        Self { seed, extensions, proxies: Mutex::new(BTreeMap::new()) }
+        let shared = Arc::new(Shared { seed, timer: Timer::start() });
+        Self { began: Instant::now(), shared, extensions, proxies: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// By proxy.
+    pub(super) async fn dose(&self) -> BTreeMap<String, ProxyDose> {
+        self.proxies.lock().await.iter().map(|(name, proxy)| (name.clone(), proxy.dose())).collect()
+    }
+
+    /// By proxy.
+    pub(super) async fn dose_links(&self) -> BTreeMap<String, Vec<LinkDose>> {
+        self.proxies.lock().await.iter().map(|(name, proxy)| (name.clone(), proxy.links())).collect()
+    }
+
+    pub(super) async fn dose_buckets(&self, after_us: u64) -> DoseBuckets {
+        let proxies = self.proxies.lock().await;
+        let buckets = proxies.iter().map(|(name, proxy)| (name.clone(), proxy.dose.buckets(after_us)));
+        DoseBuckets { now_us: self.now_us(), proxies: buckets.collect() }
+    }
+
+    /// Microseconds since the start.
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Ends a bucket of the dose every 100 ms, for ever.
+    pub(super) async fn keep_buckets(&self) {
+        let mut timer = tokio::time::interval(BUCKET);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut before = self.now_us();
+        loop {
+            timer.tick().await;
+            let now = self.now_us();
+            for proxy in self.all().await {
+                proxy.dose.close_bucket(now, now - before);
+            }
+            before = now;
+        }
     }
 
     /// The kind of that name, built in or not.
@@ -47,13 +93,13 @@ impl Store {
         if proxies.contains_key(&new.name) {
             return Err(CreateError::Exists);
         }
-        let proxy = self.build(new).await.map_err(CreateError::Proxy)?;
+        let proxy = self.build(new).await.map_err(CreateError::Listen)?;
         proxies.insert(proxy.name.clone(), Arc::clone(&proxy));
         Ok(proxy)
     }
 
-    async fn build(&self, new: NewProxy) -> Result<Arc<Proxy>, ProxyError> {
-        let proxy = Proxy::new(new.name, new.listen, new.upstream, self.seed);
+    async fn build(&self, new: NewProxy) -> Result<Arc<Proxy>, ListenError> {
+        let proxy = Proxy::new(new.name, new.listen, new.upstream, Arc::clone(&self.shared));
         if new.enabled {
             proxy.start().await?;
         }
@@ -73,20 +119,20 @@ impl Store {
 
     /// Makes what is missing, replaces what differs, leaves the rest alone. At the first failure stops and gives what was
     /// made before it.
-    pub(super) async fn populate(&self, wanted: Vec<NewProxy>) -> (Vec<wire::Proxy>, Option<ProxyError>) {
+    pub(super) async fn populate(&self, wanted: Vec<NewProxy>) -> (Vec<wire::Proxy>, Option<ListenError>) {
         let mut proxies = self.proxies.lock().await;
         let mut made = Vec::new();
         for new in wanted {
             if let Some(old) = proxies.get(&new.name) {
                 if !old.differs(&new.listen, &new.upstream).await {
-                    made.push(old.show().await);
+                    made.push(old.show());
                     continue;
                 }
                 old.stop().await;
             }
             match self.build(new).await {
                 Ok(proxy) => {
-                    made.push(proxy.show().await);
+                    made.push(proxy.show());
                     proxies.insert(proxy.name.clone(), proxy);
                 }
                 Err(error) => return (made, Some(error)),
@@ -96,10 +142,10 @@ impl Store {
     }
 
     /// Starts every proxy and removes all toxics; a start that fails ends it.
-    pub(super) async fn reset(&self) -> Result<(), ProxyError> {
+    pub(super) async fn reset(&self) -> Result<(), ListenError> {
         for proxy in self.all().await {
             proxy.start().await?;
-            proxy.clear_toxics().await;
+            proxy.clear_toxics();
         }
         Ok(())
     }

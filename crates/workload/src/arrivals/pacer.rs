@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use alarm::Alarm;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Schedule;
-use crate::alarm::Alarm;
 use crate::recorder::{LATE, Recorder};
 
 /// A start that lies further behind than this is dropped: a generator that was stalled (a paused machine) must

@@ -2,18 +2,39 @@
 
 use std::time::Duration;
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
 use super::*;
 use crate::toxics;
+use crate::wire::Stream;
 
-fn spec(name: &str, kind: &str, toxicity: f64, attributes: &[(&str, i64)]) -> Spec {
+fn spec(name: &str, kind: &str, toxicity: f64, attributes: &[(&str, i64)]) -> Arc<Spec> {
     let kind = toxics::kind(kind).unwrap();
     let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
-    Spec { name: name.to_owned(), kind, toxicity, attributes: kind.complete(&attributes) }
+    Arc::new(Spec { name: name.to_owned(), kind, toxicity, attributes: kind.complete(&attributes) })
 }
 
-fn pipe(specs: &[Spec], seed: u64) -> (Pipe, Arc<Dose>) {
+fn pipe(specs: &[Arc<Spec>], seed: u64) -> (Pipe, Arc<Dose>) {
     let dose = Arc::new(Dose::default());
-    (Pipe::new(specs, ChaCha8Rng::seed_from_u64(seed), Arc::clone(&dose)), dose)
+    let dice = Dice::new(seed, "p", 0, Stream::Upstream);
+    let mut pipe = Pipe::new(dice, Arc::clone(&dose), LinkDose::open(&dose, Stream::Upstream));
+    for spec in specs {
+        let (behaviour, active) = start(&mut pipe, spec);
+        pipe.append(Arc::clone(spec), behaviour, active);
+    }
+    (pipe, dose)
+}
+
+fn start(pipe: &mut Pipe, spec: &Spec) -> (Box<dyn Behaviour>, bool) {
+    let Build::Link(build) = spec.kind.build else { unreachable!("no built-in kind") };
+    let own = pipe.dice().fork();
+    (build(&spec.attributes, own), pipe.dice().throw(spec.toxicity))
+}
+
+fn add(pipe: &mut Pipe, spec: Arc<Spec>) {
+    let (behaviour, active) = start(pipe, &spec);
+    pipe.add(spec, behaviour, active, Instant::now());
 }
 
 fn out(pipe: &mut Pipe) -> Vec<u8> {
@@ -70,18 +91,18 @@ async fn nothing_is_lost_or_reordered_while_toxics_come_and_go() {
                 5 if present.len() < 4 => {
                     let (kind, attributes) = harmless[rng.random_range(0..harmless.len())];
                     let name = format!("t{step}");
-                    pipe.apply(Change::Add(spec(&name, kind, rng.random(), attributes)), now);
+                    add(&mut pipe, spec(&name, kind, rng.random(), attributes));
                     present.push(name);
                 }
                 6 if !present.is_empty() => {
                     let name = present.swap_remove(rng.random_range(0..present.len()));
-                    pipe.apply(Change::Remove(name), now);
+                    pipe.remove(&name, now);
                 }
                 7 if !present.is_empty() => {
                     let index = pipe.position(&present[0]).unwrap();
-                    let mut same = pipe.stages[index].spec.clone();
+                    let mut same = (*pipe.stages[index].spec).clone();
                     same.toxicity = rng.random();
-                    pipe.apply(Change::Update(same), now);
+                    pipe.update(&Arc::new(same), now);
                 }
                 _ => tokio::time::advance(Duration::from_millis(rng.random_range(0..30))).await,
             }
@@ -90,7 +111,7 @@ async fn nothing_is_lost_or_reordered_while_toxics_come_and_go() {
         }
         pipe.end_input(Instant::now());
         for name in present {
-            pipe.apply(Change::Remove(name), Instant::now());
+            pipe.remove(&name, Instant::now());
         }
         loop {
             let state = pipe.pump(Instant::now());
@@ -110,7 +131,7 @@ async fn removing_a_timeout_closes_also_what_the_dice_had_spared() {
     for toxicity in [0.0, 1.0] {
         let (mut pipe, _) = pipe(&[spec("t", "timeout", toxicity, &[])], 1);
         assert!(matches!(pipe.pump(Instant::now()), State::Open(_)));
-        pipe.apply(Change::Remove("t".to_owned()), Instant::now());
+        pipe.remove("t", Instant::now());
         assert_eq!(pipe.pump(Instant::now()), State::Closed);
     }
 }
@@ -125,7 +146,7 @@ async fn toxicity_is_the_share_of_links_and_neighbours_are_rolled_anew() {
         let (mut pipe, _) = pipe(&specs, seed);
         let (a, b) = (active(&pipe, 0), active(&pipe, 1));
         before += u32::from(a);
-        pipe.apply(Change::Add(spec("c", "noop", 1.0, &[])), Instant::now());
+        add(&mut pipe, spec("c", "noop", 1.0, &[]));
         changed[0] += u32::from(active(&pipe, 0) != a);
         changed[1] += u32::from(active(&pipe, 1) != b);
     }

@@ -289,7 +289,7 @@ async fn loss_delays_the_share_that_the_law_says_and_the_dose_counts_it() {
     let q = 1.0 - (1.0 - p) * (1.0 - p);
     let error = (q * (1.0 - q) / n).sqrt();
     assert!((f64::from(delayed) / n - q).abs() <= 4.0 * error, "{delayed} of {n}, expected {q}");
-    let dose = running.client.dose().await.unwrap()["p"];
-    let touched = dose.chunks_touched as f64 / dose.chunks as f64;
+    let dose = &running.client.dose().await.unwrap()["p"];
+    let touched = dose.total.chunks_touched as f64 / dose.total.chunks as f64;
     assert!((touched - p).abs() < 0.05, "{dose:?}");
 }

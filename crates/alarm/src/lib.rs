@@ -1,39 +1,39 @@
 //! Wakes a task at an instant, to the microsecond where the system can.
 //!
-//! Tokio's timers count whole milliseconds: half of the starts of an open loop would be 0.6 ms late or more. On Linux
+//! Tokio's timers count whole milliseconds: half of what they wake would be 0.6 ms late or more. On Linux
 //! a timerfd that the reactor watches like a socket wakes within microseconds.
 
 use tokio::time::Instant;
 
 /// A clock to wake by. One alarm serves one task.
 #[derive(Debug)]
-pub(crate) enum Alarm {
+pub enum Alarm {
     /// A timerfd on `CLOCK_MONOTONIC`; it does not follow tokio's paused time.
     #[cfg(target_os = "linux")]
-    Timer(timer::Timer),
+    Timer(Timer),
     /// Tokio's own timers.
     Tokio,
 }
 
 impl Alarm {
     /// The most exact one that there is. Must be called within a runtime with I/O.
-    pub(crate) fn exact() -> Self {
+    pub fn exact() -> Self {
         #[cfg(target_os = "linux")]
         match timer::Timer::new() {
             Ok(timer) => return Alarm::Timer(timer),
-            Err(error) => tracing::warn!(%error, "no timerfd; starts follow a clock of whole milliseconds"),
+            Err(error) => tracing::warn!(%error, "no timerfd; alarms follow a clock of whole milliseconds"),
         }
         Alarm::Tokio
     }
 
     /// Waits until `due`. May be dropped and called again, with the same or another instant.
-    pub(crate) async fn until(&mut self, due: Instant) {
+    pub async fn until(&mut self, due: Instant) {
         #[cfg(target_os = "linux")]
         if let Alarm::Timer(timer) = self {
             match timer.until(due).await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::error!(%error, "the timerfd failed; starts follow a clock of whole milliseconds");
+                    tracing::error!(%error, "the timerfd failed; alarms follow a clock of whole milliseconds");
                     *self = Alarm::Tokio;
                 }
             }
@@ -41,6 +41,9 @@ impl Alarm {
         tokio::time::sleep_until(due).await;
     }
 }
+
+#[cfg(target_os = "linux")]
+pub use timer::Timer;
 
 #[cfg(target_os = "linux")]
 mod timer {
@@ -61,8 +64,9 @@ mod timer {
     /// The clocks are compared this often; the closest pair counts, because a thread may lose its core in between.
     const COMPARISONS: usize = 5;
 
+    /// A timerfd, and how its clock compares with tokio's.
     #[derive(Debug)]
-    pub(crate) struct Timer {
+    pub struct Timer {
         fd: AsyncFd<OwnedFd>,
         armed: Option<Instant>,
         /// The same moment on both clocks.
