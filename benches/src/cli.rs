@@ -13,6 +13,7 @@ use crate::contestants::{self, Job, Who};
 use crate::keyspace::{Keyspace, Mix};
 use crate::machine::Machine;
 use crate::measure::Plan;
+use crate::proxy::{self, carrier, carrier::CARRY};
 use crate::rounds::{self, Entry};
 use crate::server::Memcached;
 use crate::soak::{self, Soak};
@@ -48,6 +49,8 @@ enum Command {
     Syscalls(Options),
     /// The parts of one op without a socket: router, breaker, recorder, values
     Micro(Options),
+    /// Our proxy beside the stock Toxiproxy, a bare copy loop and none
+    Proxy(Options),
     /// Load under rotating faults for long: wrong values, descriptors, memory
     Soak(Soak),
     /// All benchmarks
@@ -60,6 +63,8 @@ enum Command {
     },
     #[command(name = CONTESTANT, hide = true)]
     Contestant { job: String },
+    #[command(name = CARRY, hide = true)]
+    Carry { what: String },
     #[command(name = HOLD, hide = true)]
     Hold { what: String },
 }
@@ -114,6 +119,16 @@ pub async fn run(cli: Cli) -> Result<()> {
             let (holder, addr) = serde_json::from_str(&what).context("what to hold")?;
             say(&serde_json::to_string(&connections::hold(holder, addr).await?)?)
         }
+        Command::Carry { what } => {
+            let (kind, addr) = serde_json::from_str(&what).context("what to carry")?;
+            // It has threads of its own.
+            tokio::task::spawn_blocking(move || carrier::carry(kind, addr)).await?
+        }
+        Command::Proxy(options) => {
+            let (mut figures, memcached) = (begin()?, prefilled(&options).await?);
+            proxies(&mut figures, &options, memcached.addr()).await?;
+            end(&figures, &options)
+        }
         Command::Micro(options) => {
             let mut figures = begin()?;
             micro(&mut figures)?;
@@ -148,6 +163,7 @@ pub async fn run(cli: Cli) -> Result<()> {
             many_connections(&mut figures, &options, addr).await?;
             system_calls(&mut figures, &options, addr).await?;
             micro(&mut figures)?;
+            proxies(&mut figures, &options, addr).await?;
             if write_readme {
                 readme::write(&readme::path(), &figures.markdown)?;
             }
@@ -178,7 +194,8 @@ fn end(figures: &Figures, options: &Options) -> Result<()> {
     say(&figures.markdown)
 }
 
-fn say(text: &str) -> Result<()> {
+/// One line or more on standard output.
+pub fn say(text: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{text}").context("standard output")
 }
 
@@ -268,6 +285,13 @@ async fn many_connections(figures: &mut Figures, options: &Options, addr: Socket
         &connections::table(&held),
         serde_json::to_value(&held)?,
     );
+    Ok(())
+}
+
+async fn proxies(figures: &mut Figures, options: &Options, addr: SocketAddr) -> Result<()> {
+    for (name, title, table, data) in proxy::measure(&plan(options, addr), options.rounds).await? {
+        figures.add(name, &title, &table, data);
+    }
     Ok(())
 }
 

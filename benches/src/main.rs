@@ -10,6 +10,7 @@ mod keyspace;
 mod machine;
 mod measure;
 mod micro;
+mod proxy;
 mod readme;
 mod rounds;
 mod server;

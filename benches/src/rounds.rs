@@ -131,7 +131,7 @@ pub fn table(rows: &[Row]) -> String {
 }
 
 /// Runs one job in a child process.
-async fn in_child(job: &Job) -> Result<Sample> {
+pub async fn in_child(job: &Job) -> Result<Sample> {
     let text = serde_json::to_string(job)?;
     let program = std::env::current_exe().context("this binary")?;
     let mut command = Command::new(program);
