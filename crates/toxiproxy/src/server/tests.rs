@@ -1,6 +1,7 @@
 //! The server on real sockets.
 
 mod data_plane;
+mod loss;
 mod replay;
 
 use std::net::SocketAddr;
