@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::client::{Client, Next, attempted};
+use crate::client::{Client, attempted};
 use crate::error::Error;
 use crate::key::Key;
 use crate::op::{Attempts, Op, Reply};
@@ -152,13 +152,13 @@ impl Client {
                     let result = &mut done[one.op].result;
                     *result = replies.next().unwrap_or_else(|| Err(rest.clone()));
                     let Err(error) = result else { continue };
-                    match inner.after(&ops[one.op], error, &mut one.retries) {
-                        Next::Again if now < deadline => pending.push(one),
-                        Next::Elsewhere if now < deadline && one.place + 1 < topology.tries() => {
-                            one.place += 1;
-                            pending.push(one);
-                        }
-                        _ => {}
+                    if now >= deadline {
+                        continue;
+                    }
+                    let op = &ops[one.op];
+                    if let Some(place) = inner.after(op, error, one.place, topology, &mut one.retries) {
+                        one.place = place;
+                        pending.push(one);
                     }
                 }
             }

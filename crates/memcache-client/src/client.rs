@@ -66,16 +66,6 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// What the failover loop does after a failed attempt.
-pub(crate) enum Next {
-    /// Gives the error to the caller.
-    GiveUp,
-    /// Tries the same server again.
-    Again,
-    /// Tries the next server in the key's order.
-    Elsewhere,
-}
-
 impl Client {
     /// Builds a client; nothing is dialled before the first op.
     pub fn new(
@@ -279,16 +269,15 @@ impl Inner {
                 Err(error) => error,
             };
             now = Instant::now();
-            match self.after(op, &error, &mut retries) {
-                Next::Again if now < deadline => {}
-                Next::Elsewhere if now < deadline && place + 1 < topology.tries() => {
-                    place += 1;
-                    let candidates =
-                        candidates.get_or_insert_with(|| topology.candidates(op.key().as_bytes()));
-                    index = candidates[place];
-                    elsewhere.get_or_insert_with(|| op.with_ttl_max(self.config.routing.failover_ttl));
-                }
-                _ => return Err(error),
+            if now >= deadline {
+                return Err(error);
+            }
+            let Some(next) = self.after(op, &error, place, topology, &mut retries) else { return Err(error) };
+            if next != place {
+                place = next;
+                let candidates = candidates.get_or_insert_with(|| topology.candidates(op.key().as_bytes()));
+                index = candidates[place];
+                elsewhere.get_or_insert_with(|| op.with_ttl_max(self.config.routing.failover_ttl));
             }
         }
     }
@@ -326,32 +315,38 @@ impl Inner {
         }
     }
 
+    /// Where an op is asked after it failed at `place` of its key's order; `None`: nowhere, its caller gets the error.
+    ///
     /// Failover costs nothing when nothing was sent; a retry of something that may have been applied needs an
     /// idempotent op and a token of the budget. A full pool is never passed on: it would push one slow server's load
-    /// onto the others.
-    pub(crate) fn after(&self, op: &Op, error: &Error, retries: &mut u32) -> Next {
+    /// onto the others. A retry goes to the next server if it may and there is one, else to the same again.
+    pub(crate) fn after(
+        &self,
+        op: &Op,
+        error: &Error,
+        place: usize,
+        topology: &Topology,
+        retries: &mut u32,
+    ) -> Option<usize> {
         let failover = self.config.routing.on_open == OnOpen::Failover && op.may_fail_over();
+        let next = (failover && place + 1 < topology.tries()).then_some(place + 1);
         match error {
             Error::BreakerOpen
             | Error::Connect(_)
             | Error::ConnectTimeout(_)
             | Error::TooManyConnections
-            | Error::Closed
-                if failover =>
-            {
-                Next::Elsewhere
-            }
+            | Error::Closed => next,
             Error::Timeout(_) | Error::Reset(_) | Error::Protocol(_)
                 if op.is_idempotent() && *retries > 0 =>
             {
                 *retries -= 1;
                 if !self.retries.withdraw(self.ops.load(Ordering::Relaxed)) {
-                    return Next::GiveUp;
+                    return None;
                 }
                 self.retried.fetch_add(1, Ordering::Relaxed);
-                if failover { Next::Elsewhere } else { Next::Again }
+                Some(next.unwrap_or(place))
             }
-            _ => Next::GiveUp,
+            _ => None,
         }
     }
 }

@@ -172,6 +172,35 @@ async fn a_retry_waits_for_its_turn_no_longer_than_its_op_has_left() {
 }
 
 #[tokio::test]
+async fn a_retry_asks_the_same_server_when_there_is_no_other() {
+    // The first request of each connection is answered too late, or by nonsense.
+    let broken: [fn(&str) -> Vec<u8>; 2] = [|_| Vec::new(), |_| b"NONSENSE\r\n".to_vec()];
+    for broken in broken {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let addr = liar(
+            |_| Duration::ZERO,
+            move |line| match counted.fetch_add(1, Ordering::Relaxed) {
+                0 => broken(line),
+                _ => b"EN\r\n".to_vec(),
+            },
+        )
+        .await;
+        for on_open in [OnOpen::Failover, OnOpen::FailFast] {
+            asked.store(0, Ordering::Relaxed);
+            let routing = Routing { on_open, ..Routing::default() };
+            let (op_timeout, total_timeout) = (Duration::from_millis(300), Duration::from_secs(5));
+            let config =
+                Config { routing, op_timeout, total_timeout, retries: 1, retry_budget: 1.0, ..config() };
+            let client = client(&[addr], config);
+            assert_eq!(client.get(&key("k")).await.unwrap(), None, "{on_open:?}");
+            let batch = client.multi_get(&[key("a"), key("b")]).await;
+            assert!(batch.keys.iter().all(|key| key.result.is_ok()), "{on_open:?}: {batch:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn both_drivers_do_every_op_on_both_servers() {
     for driver in [Driver::Meta, Driver::MemcacheAsync] {
         let config = Config { driver, op_timeout: Duration::from_secs(1), ..config() };
