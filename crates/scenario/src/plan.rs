@@ -50,7 +50,7 @@ pub(crate) async fn plan(
         if let Some(namespace) = &place {
             for server in dialled.iter().flatten() {
                 let arrives = kernel::arrives_here(namespace, &server.addr).await;
-                arrives.map_err(|source| refused(scenario, source))?;
+                arrives.map_err(|why| refused(scenario, why))?;
             }
         }
         let servers = dialled.into_iter().map(|server| server.map(|server| server.name.clone())).collect();
@@ -60,8 +60,8 @@ pub(crate) async fn plan(
     Ok(planned)
 }
 
-fn refused(scenario: &Scenario, source: Refused) -> RunError {
-    RunError::Refused { scenario: scenario.name.clone(), source }
+fn refused(scenario: &Scenario, why: Refused) -> RunError {
+    RunError::Refused { scenario: scenario.name.clone(), why }
 }
 
 fn targets(
@@ -100,7 +100,7 @@ async fn place(
         }
         Ok(namespace)
     };
-    tried.await.map(Some).map_err(|source| refused(scenario, source))
+    tried.await.map(Some).map_err(|why| refused(scenario, why))
 }
 
 /// The client's server behind a proxy: the one that it dials at the proxy's port.

@@ -93,12 +93,12 @@ pub enum RunError {
         why: String,
     },
     /// What it means cannot be given here, and nothing else is given for it.
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}: {why}")]
     Refused {
         /// Which.
         scenario: String,
         /// Why.
-        source: Refused,
+        why: Refused,
     },
 }
 
@@ -119,7 +119,7 @@ pub async fn run(
     let _ended = done.clone().drop_guard();
     let stream = observe::connect(&environment.observe, clock, environment.wait, done.clone()).await?;
     let faults = plan::plan(scenario, environment, &proxies, &stream).await?;
-    let refused = |source| RunError::Refused { scenario: scenario.name.clone(), source };
+    let refused = |why| RunError::Refused { scenario: scenario.name.clone(), why };
     for place in faults.iter().filter_map(|fault| fault.place.as_ref()) {
         left.extend(kernel::sweep(place).await.map_err(|error| refused(Refused::NotPermitted(error)))?);
     }

@@ -79,9 +79,8 @@ impl Namespace {
             }
             _ => Command::new(program),
         };
-        let spoken: Vec<&str> = arguments.iter().copied().filter(|word| !word.starts_with('-')).collect();
         let name = program.file_name().unwrap_or_default().to_string_lossy();
-        let failed = |what: String| CallError { call: format!("{name} {}", spoken.join(" ")), what };
+        let failed = |what: String| CallError { call: format!("{name} {}", arguments.join(" ")), what };
         command.args(arguments).env("LC_ALL", "C").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
