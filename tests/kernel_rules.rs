@@ -246,7 +246,7 @@ async fn where_it_is_not_permitted_one_line_says_what_is_missing_and_nothing_run
         );
         let elsewhere = format!("{SCENARIO}netns = \"no-such-place\"\n");
         let line = refusal(&env, &[], &elsewhere).await;
-        assert!(line.contains("no-such-place"), "{line}");
+        assert!(line.contains("there is no network namespace \"no-such-place\" here"), "{line}");
     } else {
         let line = refusal(&env, &[], SCENARIO).await;
         assert!(line.contains("scenario real: real packet loss "), "{line}");

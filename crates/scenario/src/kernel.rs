@@ -33,6 +33,9 @@ pub enum Refused {
         "real packet loss needs the program `{0}`, which is not here: install {1}, or use `loss`, the proxy's own delay"
     )]
     NoProgram(&'static str, &'static str),
+    /// A scenario names one that is not here.
+    #[error("there is no network namespace {0:?} here (`ip netns list`) for real packet loss")]
+    NoNamespace(String),
     /// The kernel does not let us.
     #[error(
         "real packet loss is not permitted here ({0}): run as root or with CAP_NET_ADMIN, or use `loss`, the proxy's own delay"
@@ -40,7 +43,7 @@ pub enum Refused {
     NotPermitted(CallError),
     /// Packets to there do not arrive here.
     #[error(
-        "real packet loss at {0}: {1} is no address of this host's, and only what arrives here can be lost here: run scenariod where the proxies and the client are, or use `loss`, the proxy's own delay"
+        "real packet loss at {0}: {1} is no address of this host or network namespace, and only what arrives here can be lost here: run scenariod where the proxies and the client are, or use `loss`, the proxy's own delay"
     )]
     Elsewhere(String, String),
     /// No watchdog, no fault.

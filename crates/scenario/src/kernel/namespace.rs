@@ -1,7 +1,7 @@
 //! The system's own programs for packet filters, in one network namespace: `nft`, and `ip` to get into another namespace.
 
 use std::net::{IpAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use super::Refused;
 const CALL_MAX: Duration = Duration::from_secs(5);
 /// Longest answer of a program, bytes; what is longer is cut, and then no JSON.
 const ANSWER_MAX: u64 = 4 * 1024 * 1024;
+/// Where `ip netns add` puts them.
+const NAMED: &str = "/run/netns";
 /// Folders of system programs that are on no ordinary user's `PATH`.
 const SYSTEM: [&str; 2] = ["/usr/sbin", "/sbin"];
 
@@ -42,6 +44,9 @@ impl Namespace {
         let nft = program("nft").ok_or(Refused::NoProgram("nft", "nftables"))?;
         let ip = match name {
             None => None,
+            Some(name) if !Path::new(NAMED).join(name).exists() => {
+                return Err(Refused::NoNamespace(name.to_owned()));
+            }
             Some(_) => Some(program("ip").ok_or(Refused::NoProgram("ip", "iproute2"))?),
         };
         Ok(Self { name: name.map(str::to_owned), nft, ip })
