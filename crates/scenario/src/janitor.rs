@@ -1,7 +1,8 @@
 //! A process that takes faults away when their owner cannot: it was killed, it hangs, or their time is over.
 //!
 //! The owner starts its own program as [`COMMAND`] and talks to it by lines over a pipe. The pipe ends when the owner does, by
-//! whatever death; then everything that is still owned is removed at once. Every line is answered by `ok` or by an error:
+//! whatever death; then everything that is still owned is removed at once. It says `ok` when it listens, and then answers every line by `ok`
+//! or by an error:
 //!
 //! | line | meaning |
 //! |---|---|
@@ -145,6 +146,7 @@ async fn serve<R: Future<Output = Result<(), String>>>(
     mut output: impl AsyncWrite + Unpin,
     remove: impl Fn(Resource) -> R,
 ) -> usize {
+    answer(&mut output, Ok(())).await;
     // One order is answered before the next is read.
     let (send, mut orders) = mpsc::channel(1);
     tokio::spawn(read(input, send));
@@ -269,7 +271,9 @@ impl Janitor {
             let _ = child.wait().await;
             gone.cancel();
         });
-        Ok(Self { orders, answers, lost })
+        let mut janitor = Self { orders, answers, lost };
+        janitor.say("").await?;
+        Ok(janitor)
     }
 
     /// Cancelled when the process has ended.
@@ -294,6 +298,7 @@ impl Janitor {
         ended.map_err(|_| JanitorError(format!("it did not end within {ANSWER_MAX:?}")))
     }
 
+    /// Says a line and waits for its answer; says nothing, and waits for the first one.
     async fn say(&mut self, line: &str) -> Result<(), JanitorError> {
         let mut answer = String::new();
         let talk = async {

@@ -212,14 +212,16 @@ impl KernelLoss {
     /// can be tried again.
     pub async fn remove(&mut self) -> Result<(), KernelError> {
         let mut first_error = None;
-        let mut left = Vec::new();
-        for active in std::mem::take(&mut self.active) {
+        let mut left = 0;
+        // Forgotten only when it is gone: a panic in between must not hide one.
+        while let Some(active) = self.active.get(left) {
             let error = match table::delete(&active.namespace, &active.name).await {
                 Err(error) => {
-                    left.push(active);
+                    left += 1;
                     Some(KernelError::Call(error))
                 }
                 Ok(was_there) => {
+                    let active = self.active.remove(left);
                     let told = self.janitor.gone(&active.resource()).await;
                     let gone = (!was_there).then_some(KernelError::Gone(active.name));
                     gone.or(told.err().map(KernelError::Janitor))
@@ -227,7 +229,6 @@ impl KernelLoss {
             };
             first_error = first_error.or(error);
         }
-        self.active = left;
         first_error.map_or(Ok(()), Err)
     }
 

@@ -1,5 +1,7 @@
 //! Which proxies a scenario's faults act on, what will be given there, and whether that can be given at all.
 
+use std::net::SocketAddr;
+
 use observation::Server;
 use toxiproxy::wire::Proxy;
 
@@ -18,7 +20,13 @@ pub(crate) struct PlannedFault {
     /// The client's names of the servers behind the proxies.
     pub(crate) servers: Vec<Option<String>>,
     /// Where packets are to be lost, if they are.
-    pub(crate) place: Option<Namespace>,
+    pub(crate) place: Option<Place>,
+}
+
+/// A namespace in which the kernel may lose packets, and the addresses of the proxies in it, in their order.
+pub(crate) struct Place {
+    pub(crate) namespace: Namespace,
+    pub(crate) listens: Vec<SocketAddr>,
 }
 
 /// Before the first of several scenarios: what only the kernel can give must be permitted, or none is run.
@@ -47,7 +55,7 @@ pub(crate) async fn plan(
         let chosen = targets(scenario, fault, environment, proxies)?;
         let place = place(scenario, fault, environment, &chosen).await?;
         let dialled: Vec<_> = chosen.iter().map(|proxy| client_server(proxy, stream)).collect();
-        if let Some(namespace) = &place {
+        if let Some(Place { namespace, .. }) = &place {
             for server in dialled.iter().flatten() {
                 let arrives = kernel::arrives_here(namespace, &server.addr).await;
                 arrives.map_err(|why| refused(scenario, why))?;
@@ -78,17 +86,18 @@ fn targets(
     Ok(found.cloned().collect())
 }
 
-/// The namespace in which the kernel is to lose packets, where that is permitted and they arrive.
+/// Where the kernel is to lose packets: where that is permitted, and they arrive.
 async fn place(
     scenario: &Scenario,
     fault: &Fault,
     environment: &Environment,
     targets: &[Proxy],
-) -> Result<Option<Namespace>, RunError> {
+) -> Result<Option<Place>, RunError> {
     let Meaning::LossKernel { netns, .. } = &fault.meaning else { return Ok(None) };
     let tried = async {
         let namespace = Namespace::find(netns.as_deref())?;
         kernel::permitted(&namespace).await?;
+        let mut listens = Vec::new();
         for proxy in targets {
             let listen = kernel::arrives_here(&namespace, &proxy.listen).await?;
             // A wildcard is everywhere: the proxy is where its API is.
@@ -97,8 +106,9 @@ async fn place(
                 let api = api.split_once("://").map_or(api, |(_, rest)| rest);
                 kernel::arrives_here(&namespace, api.trim_end_matches('/')).await?;
             }
+            listens.push(listen);
         }
-        Ok(namespace)
+        Ok(Place { namespace, listens })
     };
     tried.await.map(Some).map_err(|why| refused(scenario, why))
 }

@@ -121,7 +121,9 @@ pub async fn run(
     let faults = plan::plan(scenario, environment, &proxies, &stream).await?;
     let refused = |why| RunError::Refused { scenario: scenario.name.clone(), why };
     for place in faults.iter().filter_map(|fault| fault.place.as_ref()) {
-        left.extend(kernel::sweep(place).await.map_err(|error| refused(Refused::NotPermitted(error)))?);
+        left.extend(
+            kernel::sweep(&place.namespace).await.map_err(|error| refused(Refused::NotPermitted(error)))?,
+        );
     }
     let kernel = match scenario.needs_kernel() {
         true => Some(KernelLoss::start(&environment.program).await.map_err(refused)?),
@@ -337,9 +339,11 @@ impl Running<'_> {
     async fn apply(&mut self) -> Result<(), Broken> {
         let lease = self.phases.testing + LEASE_MARGIN;
         for fault in std::mem::take(&mut self.faults) {
-            for (proxy, server) in fault.proxies.iter().zip(&fault.servers) {
+            for (index, (proxy, server)) in fault.proxies.iter().zip(&fault.servers).enumerate() {
+                let place = fault.place.as_ref();
+                let place = place.and_then(|place| Some((&place.namespace, *place.listens.get(index)?)));
                 for act in fault.given.meaning.acts() {
-                    let (step, id) = self.step(act, proxy, &fault, lease)?;
+                    let (step, id) = self.step(act, place, lease)?;
                     let record = Fault {
                         at_us: self.clock.now_us(),
                         id: id.clone(),
@@ -381,21 +385,16 @@ impl Running<'_> {
     fn step(
         &mut self,
         act: Act,
-        proxy: &Proxy,
-        fault: &PlannedFault,
+        place: Option<(&Namespace, SocketAddr)>,
         lease: Duration,
     ) -> Result<(Step, String), Broken> {
         let deadline = clock::wall_ms() / 1000 + lease.as_secs();
         self.sequence += 1;
         let id = format!("{OWNER}{}.{}.{deadline}", std::process::id(), self.sequence);
-        match (act, &fault.place, &mut self.kernel) {
+        match (act, place, &mut self.kernel) {
             (Act::Toxic(plan), ..) => Ok((Step::Toxic(plan), id)),
             (Act::Disable, ..) => Ok((Step::Disable, id)),
-            (Act::Lose(share), Some(place), Some(kernel)) => {
-                let listen: SocketAddr = proxy
-                    .listen
-                    .parse()
-                    .map_err(|_| Broken::Failed(format!("{} listens on {:?}", proxy.name, proxy.listen)))?;
+            (Act::Lose(share), Some((place, listen)), Some(kernel)) => {
                 let name = kernel.name(listen, deadline);
                 let id = name.to_string();
                 Ok((Step::Lose { place: place.clone(), name, listen, share }, id))

@@ -19,7 +19,7 @@ struct Rig {
 }
 
 /// The first `failing` removals fail.
-fn rig(failing: usize) -> Rig {
+async fn rig(failing: usize) -> Rig {
     let (ours, its) = tokio::io::duplex(4096);
     let (input, output) = split(its);
     let removed = Arc::new(Mutex::new(Vec::new()));
@@ -34,7 +34,11 @@ fn rig(failing: usize) -> Rig {
         async move { if fails { Err("busy".to_owned()) } else { Ok(()) } }
     }));
     let (answers, orders) = split(ours);
-    Rig { orders, answers: BufReader::new(answers), removed, served }
+    let mut answers = BufReader::new(answers);
+    let mut listens = String::new();
+    answers.read_line(&mut listens).await.unwrap();
+    assert_eq!(listens, "ok\n");
+    Rig { orders, answers, removed, served }
 }
 
 impl Rig {
@@ -61,7 +65,7 @@ impl Rig {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_dead_owner_had_is_removed_and_what_it_had_removed_is_not() {
-    let mut rig = rig(0);
+    let mut rig = rig(0).await;
     assert_eq!(rig.say(&format!("own 60000 {ONE}")).await, "ok");
     assert_eq!(rig.say(&format!("own 60000 {TWO}")).await, "ok");
     assert_eq!(rig.say(&format!("gone {ONE}")).await, "ok");
@@ -71,7 +75,7 @@ async fn what_a_dead_owner_had_is_removed_and_what_it_had_removed_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_over_ends_what_a_frozen_owner_has() {
-    let mut rig = rig(0);
+    let mut rig = rig(0).await;
     rig.say(&format!("own 1000 {ONE}")).await;
     rig.say(&format!("own 5000 {TWO}")).await;
     sleep(Duration::from_millis(999)).await;
@@ -83,19 +87,19 @@ async fn a_lease_that_is_over_ends_what_a_frozen_owner_has() {
 
 #[tokio::test(start_paused = true)]
 async fn done_ends_it_and_a_failed_removal_is_tried_again() {
-    let mut rig = rig(3);
+    let mut rig = rig(3).await;
     rig.say(&format!("own 60000 {ONE}")).await;
     assert_eq!(rig.say("done").await, "ok");
     assert_eq!(rig.end().await, (vec![ONE.to_owned()], 0));
 
-    let mut hopeless = self::rig(usize::MAX);
+    let mut hopeless = self::rig(usize::MAX).await;
     hopeless.say(&format!("own 60000 {ONE}")).await;
     assert_eq!(hopeless.end().await, (vec![], 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn orders_that_are_none_are_refused_and_foreign_names_above_all() {
-    let mut rig = rig(0);
+    let mut rig = rig(0).await;
     for order in [
         "own 1000 table - filter",
         "own 1000 table -x scenariod.1.2.3.4.1.6",
@@ -114,7 +118,7 @@ async fn orders_that_are_none_are_refused_and_foreign_names_above_all() {
 
 #[tokio::test(start_paused = true)]
 async fn a_line_without_an_end_is_an_owner_that_died() {
-    let mut rig = rig(0);
+    let mut rig = rig(0).await;
     rig.say(&format!("own 60000 {ONE}")).await;
     rig.orders.write_all(&[b'x'; LINE_MAX as usize]).await.unwrap();
     assert_eq!((&mut rig.served).await.unwrap(), 0);
