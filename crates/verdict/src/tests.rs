@@ -206,8 +206,18 @@ impl Scene {
             for second in 1..=FAULT_S {
                 let at_us = FAULT_ON + second * 1_000_000;
                 let (target, period_us) = ("f".to_owned(), 1_000_000);
-                let dose =
-                    Dose { at_us, period_us, target, links: 0, links_touched: 0, chunks, chunks_touched };
+                let (links, links_touched, bytes, bytes_touched) = (0, 0, 0, 0);
+                let dose = Dose {
+                    at_us,
+                    period_us,
+                    target,
+                    links,
+                    links_touched,
+                    chunks,
+                    chunks_touched,
+                    bytes,
+                    bytes_touched,
+                };
                 add(at_us, Source::Runner, Record::Dose(dose));
             }
         }
