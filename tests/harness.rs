@@ -112,6 +112,11 @@ impl Running {
         Self { child, name }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by name, for example `TERM`.
     pub fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();

@@ -11,6 +11,8 @@ mod architecture;
 mod bad_input;
 mod harness;
 mod integrity;
+mod kernel_loss;
+mod kernel_rules;
 mod lab;
 mod metrics_docs;
 mod scenarios;

@@ -199,7 +199,9 @@ async fn run_scenarios(cli: &Cli, scenarios: &[Scenario], stop: CancellationToke
             metrics: metrics.clone(),
             status,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            program: std::env::current_exe().context("this program's path").map_err(infrastructure)?,
         };
+        scenario::preflight(scenarios, &environment).await?;
         suite(cli, scenarios, &environment, &stop).await
     };
     let ended = suite.await;

@@ -141,14 +141,14 @@ pub struct Canary {
     pub error: Option<String>,
 }
 
-/// What a fault touched within one bucket, as its proxy counted it.
+/// What a fault touched within one bucket, as its proxy or the kernel counted it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dose {
     /// End of the bucket.
     pub at_us: u64,
     /// Length of the bucket.
     pub period_us: u64,
-    /// Proxy name.
+    /// Proxy name; where the kernel counts, the fault's id, and its packets are the chunks.
     pub target: String,
     /// Links open at the end.
     pub links: u64,

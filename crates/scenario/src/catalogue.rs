@@ -20,7 +20,12 @@ const FILES: &[(&str, &str)] = &[
         include_str!("catalogue/multi-failure-2-servers-packet-loss.toml"),
     ),
     ("multi-failure-2-servers-latency", include_str!("catalogue/multi-failure-2-servers-latency.toml")),
+    ("kernel-loss-5-pct", include_str!("catalogue/kernel-loss-5-pct.toml")),
+    ("kernel-loss-10-pct", include_str!("catalogue/kernel-loss-10-pct.toml")),
 ];
+
+/// How the names of scenarios begin that need the kernel.
+const KERNEL: &str = "kernel-";
 
 /// Why scenarios cannot be chosen.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +51,9 @@ pub fn all() -> Result<Vec<Scenario>, ModelError> {
     FILES.iter().map(|(name, text)| Scenario::parse(text, &format!("{name}.toml"))).collect()
 }
 
-/// The scenarios that are meant by names, globs and `all`; alphabetical within a pattern, none twice.
+/// The scenarios that are meant by names, globs and `all`; alphabetical within a pattern, none twice. Those that need the
+/// kernel are not in `all`, because few are permitted to run them and a refusal would end the others too: a name, or a glob
+/// that begins with [`KERNEL`], asks for them.
 pub fn select(patterns: &[String]) -> Result<Vec<Scenario>, SelectError> {
     let mut known = all()?;
     known.sort_by(|a, b| a.name.cmp(&b.name));
@@ -54,9 +61,8 @@ pub fn select(patterns: &[String]) -> Result<Vec<Scenario>, SelectError> {
     for pattern in patterns {
         let is_glob = pattern.contains(['*', '?', '[', '{']);
         let fits = |scenario: &&Scenario| {
-            pattern == "all"
-                || scenario.name == *pattern
-                || (is_glob && glob_match::glob_match(pattern, &scenario.name))
+            let many = pattern == "all" || (is_glob && glob_match::glob_match(pattern, &scenario.name));
+            scenario.name == *pattern || (many && (!scenario.needs_kernel() || pattern.starts_with(KERNEL)))
         };
         let fitting: Vec<&Scenario> = known.iter().filter(fits).collect();
         if fitting.is_empty() {
@@ -98,8 +104,9 @@ mod tests {
         assert_eq!(files, FILES.len());
         for (scenario, (name, _)) in all().unwrap().iter().zip(FILES) {
             assert_eq!(scenario.name, *name);
+            assert_eq!(scenario.needs_kernel(), name.starts_with(KERNEL), "{name}");
         }
-        assert_eq!(FILES.len(), 14);
+        assert_eq!(FILES.len(), 16);
     }
 
     fn names(patterns: &[&str]) -> Vec<String> {
@@ -114,6 +121,9 @@ mod tests {
         assert_eq!(names(&["packet-loss-5-pct"]), ["packet-loss-5-pct"]);
         assert_eq!(names(&["latency-*"]).len(), 6);
         assert_eq!(names(&["multi-*", "packet-loss-2-pct", "all"]).len(), 14);
+        assert_eq!((names(&["*"]).len(), names(&["*-loss-*"]).len()), (14, 6));
+        assert_eq!(names(&["kernel-*"]), ["kernel-loss-10-pct", "kernel-loss-5-pct"]);
+        assert_eq!(names(&["all", "kernel-loss-5-pct"]).len(), 15);
         let unknown = select(&["packet-los-100-pct".to_owned()]).unwrap_err().to_string();
         assert!(unknown.contains("did you mean \"packet-loss-100-pct\"?"), "{unknown}");
         assert!(select(&["x*".to_owned()]).is_err());

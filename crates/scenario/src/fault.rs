@@ -22,6 +22,13 @@ pub enum Meaning {
         /// Mean run of lost packets; 1: independent.
         burst: u32,
     },
+    /// Packets are really lost, both ways, by the kernel's packet filter.
+    LossKernel {
+        /// Share of lost packets per direction.
+        share: f64,
+        /// Network namespace in which client and proxy are; `None`: this process's.
+        netns: Option<String>,
+    },
     /// A share of connections hangs, the others are well.
     Stall {
         /// Share of connections.
@@ -74,6 +81,17 @@ pub struct ToxicPlan {
     pub harmless: Option<Attributes>,
 }
 
+/// One act that applies a part of a fault to one proxy.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// A toxic is added.
+    Toxic(ToxicPlan),
+    /// The proxy is switched off.
+    Disable,
+    /// The kernel loses a share (0-1) of the packets from and to its port.
+    Lose(f64),
+}
+
 /// A size that cuts nothing.
 const WHOLE: i64 = 1 << 30;
 
@@ -95,6 +113,7 @@ impl Meaning {
         match self {
             Meaning::Latency { .. } => "latency",
             Meaning::Loss { .. } => "loss",
+            Meaning::LossKernel { .. } => "loss_kernel",
             Meaning::Stall { .. } => "stall",
             Meaning::Down => "down",
             Meaning::Reset => "reset",
@@ -121,6 +140,11 @@ impl Meaning {
                     percent(*share)
                 )
             }
+            Meaning::LossKernel { share, netns } => {
+                let place = netns.as_ref().map(|netns| format!(", in the network namespace {netns}"));
+                let place = place.unwrap_or_default();
+                format!("real loss of {} of packets each way, by nftables{place}", percent(*share))
+            }
             Meaning::Stall { share } => {
                 format!("connection stall, share {}: these connections hang", percent(*share))
             }
@@ -143,6 +167,7 @@ impl Meaning {
                 vec![("latency_ms", seconds(latency)), ("jitter_ms", seconds(jitter))]
             }
             Meaning::Loss { share, burst } => vec![("loss", *share), ("burst", f64::from(*burst))],
+            Meaning::LossKernel { share, .. } => vec![("loss", *share)],
             Meaning::Stall { share } => vec![("share", *share)],
             Meaning::Down | Meaning::Reset => vec![],
             Meaning::Bandwidth { kb_per_s } => vec![("rate_kb_per_s", *kb_per_s as f64)],
@@ -155,7 +180,16 @@ impl Meaning {
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The toxics that give it; none for `down`, which is a switched-off proxy.
+    /// Everything that is to be done for it.
+    pub fn acts(&self) -> Vec<Act> {
+        match self {
+            Meaning::Down => vec![Act::Disable],
+            Meaning::LossKernel { share, .. } => vec![Act::Lose(*share)],
+            toxic => toxic.toxics().into_iter().map(Act::Toxic).collect(),
+        }
+    }
+
+    /// The toxics that give it; none for `down`, which is a switched-off proxy, and for `loss_kernel`, which is no proxy's.
     pub fn toxics(&self) -> Vec<ToxicPlan> {
         let one = |kind, stream, toxicity, given: &[(&str, i64)], harmless: &[(&str, i64)]| ToxicPlan {
             kind,
@@ -179,7 +213,7 @@ impl Meaning {
             Meaning::Stall { share } => {
                 vec![one("bandwidth", down, *share, &[("rate", 0)], &[])]
             }
-            Meaning::Down => vec![],
+            Meaning::Down | Meaning::LossKernel { .. } => vec![],
             Meaning::Reset => vec![one("reset_peer", down, 1.0, &[("timeout", 0)], &[])],
             Meaning::Bandwidth { kb_per_s } => {
                 vec![one("bandwidth", down, 1.0, &[("rate", whole(*kb_per_s))], &[])]

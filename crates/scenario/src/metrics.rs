@@ -119,6 +119,19 @@ impl Metrics {
         self.toxics().insert((proxy.to_owned(), toxic.name.clone()), toxic.clone());
     }
 
+    /// The kernel loses that share (0-1) of a proxy's packets: shown as if it were a toxic of it.
+    pub(crate) fn kernel_loss_began(&self, proxy: &str, id: &str, share: f64) {
+        let ppm = (share * 1e6).round() as i64;
+        let toxic = Toxic {
+            name: id.to_owned(),
+            kind: "loss_kernel".to_owned(),
+            stream: String::new(),
+            toxicity: 1.0,
+            attributes: [("loss_ppm".to_owned(), ppm.into())].into(),
+        };
+        self.toxic_added(proxy, &toxic);
+    }
+
     /// The API has confirmed that it is gone.
     pub(crate) fn toxic_removed(&self, proxy: &str, name: &str) {
         let Some(toxic) = self.toxics().remove(&(proxy.to_owned(), name.to_owned())) else { return };

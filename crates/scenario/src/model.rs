@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::fault::Meaning;
+use crate::kernel;
 
 /// Largest scenario file.
 pub const FILE_MAX: u64 = 1024 * 1024;
@@ -152,6 +153,7 @@ struct WrittenFault {
     jitter: Option<toml::Spanned<String>>,
     loss: Option<toml::Spanned<String>>,
     burst: Option<toml::Spanned<u32>>,
+    netns: Option<toml::Spanned<String>>,
     share: Option<toml::Spanned<String>>,
     rate: Option<toml::Spanned<String>>,
     average_size: Option<toml::Spanned<u32>>,
@@ -191,6 +193,11 @@ impl Scenario {
         let written: Written = toml::from_str(text)
             .map_err(|error| at(error.span().unwrap_or(0..0), error.message().to_owned()))?;
         Self::mean(written, text).map_err(|Wrong(span, what)| at(span, what))
+    }
+
+    /// Does it need what only the kernel can give, and few are permitted to ask for?
+    pub fn needs_kernel(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.meaning, Meaning::LossKernel { .. }))
     }
 
     fn mean(written: Written, text: &str) -> Result<Self, Wrong> {
@@ -243,6 +250,17 @@ impl WrittenFault {
                 let share = percent("loss", self.need("loss", &self.loss)?)?;
                 let burst = self.burst.as_ref().map_or(1, |burst| *burst.get_ref());
                 (Meaning::Loss { share, burst }, &["loss", "burst"])
+            }
+            "loss_kernel" => {
+                let loss = self.need("loss", &self.loss)?;
+                let share = percent("loss", loss)?;
+                if (share * 1e6).round() < 1.0 {
+                    return Err(wrong(loss, "loss: expected at least 0.0001%, one packet of a million"));
+                }
+                let netns = self.netns.as_ref().map(|name| {
+                    kernel::namespace_name(name.get_ref()).map_err(|why| wrong(name, format!("netns: {why}")))
+                });
+                (Meaning::LossKernel { share, netns: netns.transpose()? }, &["loss", "netns"])
             }
             "stall" => {
                 (Meaning::Stall { share: percent("share", self.need("share", &self.share)?)? }, &["share"])
@@ -309,6 +327,7 @@ impl WrittenFault {
             ("latency", &self.latency),
             ("jitter", &self.jitter),
             ("loss", &self.loss),
+            ("netns", &self.netns),
             ("share", &self.share),
             ("rate", &self.rate),
             ("delay", &self.delay),
@@ -325,8 +344,18 @@ impl WrittenFault {
     }
 }
 
-const TYPES: &[&str] =
-    &["latency", "loss", "stall", "down", "reset", "bandwidth", "slicer", "limit_data", "slow_close"];
+const TYPES: &[&str] = &[
+    "latency",
+    "loss",
+    "loss_kernel",
+    "stall",
+    "down",
+    "reset",
+    "bandwidth",
+    "slicer",
+    "limit_data",
+    "slow_close",
+];
 
 /// Longest duration in a scenario.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -416,6 +445,30 @@ mod tests {
         );
         assert!(error("\"one\"", "\"0\"").contains("line 7, column 10: target: expected at least 1 server"));
         assert!(error("[phases]", "[phases").starts_with("f.toml, line 4, column "));
+    }
+
+    #[test]
+    fn a_kernels_loss_is_a_share_and_perhaps_a_namespace() {
+        let kernel = |more: &str| {
+            let text = GOOD.replace(
+                "type = \"latency\"\nlatency = \"200ms\"\n",
+                &format!("type = \"loss_kernel\"\n{more}"),
+            );
+            Scenario::parse(&text, "f.toml").map_err(|error| error.to_string())
+        };
+        let scenario = kernel("loss = \"5%\"\nnetns = \"blue\"\n").unwrap();
+        assert!(scenario.needs_kernel());
+        let netns = Some("blue".to_owned());
+        assert_eq!(scenario.faults[0].meaning, Meaning::LossKernel { share: 0.05, netns });
+        assert!(kernel("").unwrap_err().contains("a loss_kernel fault needs loss"));
+        assert!(kernel("loss = \"0.00001%\"").unwrap_err().contains("loss: expected at least 0.0001%"));
+        assert!(
+            kernel("loss = \"5%\"\nburst = 3").unwrap_err().contains("a loss_kernel fault takes loss, netns")
+        );
+        for name in ["", "-x", "../x", "a b"] {
+            let error = kernel(&format!("loss = \"5%\"\nnetns = \"{name}\"")).unwrap_err();
+            assert!(error.contains("line 10, column 9: netns: expected 1 to 64 letters"), "{error}");
+        }
     }
 
     #[test]

@@ -10,6 +10,10 @@ use crate::timeline::{FaultLife, Timeline};
 
 /// First retransmission timeout of the loss-like delay, ms.
 const RTO_MS: f64 = 206.0;
+/// The same at most under real loss: losses inflate the estimate of the round trip, measured as 200-400 ms.
+const RTO_MAX_MS: f64 = 400.0;
+/// What a scenario calls loss that the kernel gives.
+pub(crate) const KERNEL_LOSS: &str = "loss_kernel";
 /// A latency within this share of the timeout may or may not be one, on a machine with other work.
 const TIMEOUT_BLUR: f64 = 0.15;
 /// Beyond these probabilities a trip must, or must not, happen.
@@ -71,19 +75,20 @@ impl Expectation {
         let faulted = timeline.faulted();
         let first = timeline.faults.first()?;
         let threshold = slow_threshold(settings);
-        let effect = effect(first, settings.op_timeout_ms as f64, threshold);
         // Servers that are slow together are not ejected by the slow rule.
         let servers = timeline.hello?.servers.len();
-        let effect = if 2 * faulted.len() > servers { Effect { slow: 0.0, ..effect } } else { effect };
+        let together = 2 * faulted.len() > servers;
+        let [mild, harsh] = effects(first, settings.op_timeout_ms as f64, threshold)
+            .map(|effect| if together { Effect { slow: 0.0, ..effect } } else { effect });
         let per_server = measures.baseline_offered * measures.faulted_share / faulted.len().max(1) as f64;
         let seconds = measures.fault_ms / 1e3;
         let load = Load { offered: per_server, seconds, service_ms: measures.baseline_service_ms };
-        let (trip, trips_because) = trip(settings, effect, load, faulted.len());
-        let bound = goodput(settings, effect, load, measures, trip);
+        let (trip, trips_because) = trip_within([mild, harsh], settings, load, faulted.len());
+        let bound = goodput(settings, harsh, load, measures, trip);
         let (recovery_ms, recovery_because) = recovery(settings, load);
         Some(Self {
             trips: faulted.iter().map(|server| (server.clone(), trip)).collect(),
-            time_to_trip_ms: time_to_trip(settings, effect, load, trip),
+            time_to_trip_ms: time_to_trip(settings, mild, load, trip),
             trips_because,
             goodput_retained: bound.retained,
             error_share: bound.error_share,
@@ -108,6 +113,30 @@ struct Load {
 fn slow_threshold(settings: &Settings) -> f64 {
     let rule = settings.breaker.as_ref().and_then(|breaker| breaker.slow);
     rule.map_or(f64::INFINITY, |rule| rule.threshold_ms as f64)
+}
+
+/// The least and the most that a fault may do to one attempt; mostly the same.
+fn effects(fault: &FaultLife, timeout_ms: f64, slow_ms: f64) -> [Effect; 2] {
+    let mild = effect(fault, timeout_ms, slow_ms);
+    if fault.meaning != KERNEL_LOSS {
+        return [mild; 2];
+    }
+    // The law gives the least. At most every first loss takes as long as an inflated estimate of the round trip allows, and
+    // the connection that follows a timeout loses packets of its own handshake.
+    let loss = fault.param("loss").unwrap_or(0.0);
+    let any = 1.0 - (1.0 - loss).powi(2);
+    let inflated = |limit: f64| {
+        if limit < RTO_MAX_MS { any } else { timeout_probability(loss, limit * RTO_MS / RTO_MAX_MS) }
+    };
+    let timeout = inflated(timeout_ms);
+    let slow = if slow_ms.is_finite() { inflated(slow_ms) } else { 0.0 };
+    let harsh = Effect {
+        timeout: (timeout * (1.0 + any)).min(1.0),
+        held_ms: (mild.held_ms * RTO_MAX_MS / RTO_MS).min(timeout_ms),
+        slow,
+        ..mild
+    };
+    [mild, harsh]
 }
 
 fn effect(fault: &FaultLife, timeout_ms: f64, slow_ms: f64) -> Effect {
@@ -172,6 +201,16 @@ impl Load {
     fn reaching(self, settings: &Settings, effect: Effect) -> f64 {
         let occupancy_s = (self.service_ms + effect.held_ms).max(0.01) / 1e3;
         self.offered.min(f64::from(settings.pool_max) / occupancy_s)
+    }
+}
+
+/// Asked for only where the least and the most effect agree.
+fn trip_within(effects: [Effect; 2], settings: &Settings, load: Load, faulted: usize) -> (Trip, String) {
+    let [mild, harsh] = effects.map(|effect| trip(settings, effect, load, faulted));
+    match mild.0 == harsh.0 {
+        true if effects[0] == effects[1] => mild,
+        true => (mild.0, format!("at the least {}; at the most {}", mild.1, harsh.1)),
+        false => (Trip::May, format!("between {} and {}", mild.1, harsh.1)),
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use observation::journal::{Entry, Source};
 use observation::{
-    BreakerSettings, BreakerState, Canary, ClientInfo, End, EndStatus, Event, EventKind, Fault, FaultState,
-    Gap, Hello, Histogram, Host, LoadKind, LoadSettings, OnOpen, Phase, PhaseKind, Record, RoutingSettings,
-    Run, RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
+    BreakerSettings, BreakerState, Canary, ClientInfo, Dose, End, EndStatus, Event, EventKind, Fault,
+    FaultState, Gap, Hello, Histogram, Host, LoadKind, LoadSettings, OnOpen, Phase, PhaseKind, Record,
+    RoutingSettings, Run, RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
 };
 
 use super::*;
@@ -42,6 +42,8 @@ struct Scene {
     failing_after_ms: u64,
     /// Share of canaries that the fault touches.
     canaries_touched: f64,
+    /// Packets that the kernel counted at `a` each second of the fault: seen and lost.
+    kernel_counted: Option<[u64; 2]>,
     wrong_values: u64,
     trip_elsewhere: bool,
     server: Option<&'static str>,
@@ -65,6 +67,7 @@ fn hung() -> Scene {
         baseline_failing: 0.0,
         failing_after_ms: 0,
         canaries_touched: 1.0,
+        kernel_counted: None,
         wrong_values: 0,
         trip_elsewhere: false,
         server: Some("a"),
@@ -83,6 +86,20 @@ fn slow() -> Scene {
         trips_after_ms: None,
         closes_after_ms: None,
         failing: 0.0,
+        ..hung()
+    }
+}
+
+/// 2 % of the packets really lost: too few timeouts in a row for a trip, whatever the round trip's estimate.
+fn lossy() -> Scene {
+    Scene {
+        params: vec![("loss", 0.02)],
+        meaning: "loss_kernel",
+        trips_after_ms: None,
+        closes_after_ms: None,
+        failing: 0.02,
+        canaries_touched: 0.08,
+        kernel_counted: Some([2_000, 40]),
         ..hung()
     }
 }
@@ -184,6 +201,25 @@ impl Scene {
             let at_us = (n + 1) * 100_000;
             add(at_us, Source::Client, Record::Tick(self.tick(at_us)));
             add(at_us, Source::Runner, Record::Canary(self.canary(at_us, n)));
+        }
+        if let Some([chunks, chunks_touched]) = self.kernel_counted {
+            for second in 1..=FAULT_S {
+                let at_us = FAULT_ON + second * 1_000_000;
+                let (target, period_us) = ("f".to_owned(), 1_000_000);
+                let (links, links_touched, bytes, bytes_touched) = (0, 0, 0, 0);
+                let dose = Dose {
+                    at_us,
+                    period_us,
+                    target,
+                    links,
+                    links_touched,
+                    chunks,
+                    chunks_touched,
+                    bytes,
+                    bytes_touched,
+                };
+                add(at_us, Source::Runner, Record::Dose(dose));
+            }
         }
         if self.gap {
             let gap = Gap { from_us: FAULT_ON, to_us: FAULT_ON + 2_000_000, reason: "lost".to_owned() };
@@ -351,6 +387,27 @@ fn a_fault_that_did_not_bite_and_a_path_past_the_proxy_are_invalid() {
     expect(Scene { baseline_failing: 0.05, ..hung() }, Result::Invalid, "baseline");
     let none = Journal { entries: Vec::new(), truncated: false };
     assert_eq!(judge(&none).result, Result::Invalid);
+}
+
+#[test]
+fn the_kernel_proves_its_own_loss_by_what_it_counted() {
+    expect(lossy(), Result::Pass, "");
+    for counted in [None, Some([2_000, 0]), Some([0, 0]), Some([2_000, 20]), Some([2_000, 60])] {
+        expect(Scene { kernel_counted: counted, ..lossy() }, Result::Invalid, "fault-bit");
+    }
+    // A loss that only the proxy delays has no such counters, and none are asked for.
+    expect(Scene { meaning: "loss", kernel_counted: None, ..lossy() }, Result::Pass, "");
+}
+
+#[test]
+fn under_real_loss_a_trip_is_asked_for_only_where_the_least_and_the_most_delay_agree() {
+    let trip = |loss: f64, canaries_touched: f64| {
+        let per_second = [10_000, (10_000.0 * loss) as u64];
+        let params = vec![("loss", loss)];
+        let scene = Scene { params, canaries_touched, kernel_counted: Some(per_second), ..lossy() };
+        scene.judge().expectation.unwrap().trips["a"]
+    };
+    assert_eq!((trip(0.02, 0.08), trip(0.1, 0.3), trip(1.0, 1.0)), (Trip::MustNot, Trip::May, Trip::Must));
 }
 
 #[test]

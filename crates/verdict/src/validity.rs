@@ -3,8 +3,9 @@
 use observation::clock::SuspendWatch;
 use observation::{EndStatus, FaultState};
 
+use crate::expect::KERNEL_LOSS;
 use crate::measure::{Measures, median};
-use crate::timeline::{FaultLife, Timeline};
+use crate::timeline::{FaultLife, Timeline, share};
 use crate::{Criterion, Result};
 
 /// Seconds of baseline at least.
@@ -182,8 +183,9 @@ fn bitten(timeline: &Timeline<'_>, fault: &FaultLife) -> Criterion {
 /// Share of canaries that a fault should touch, where that can be said.
 fn declared(fault: &FaultLife) -> Option<f64> {
     if let Some(loss) = fault.param("loss") {
-        // Request and reply.
-        return Some(1.0 - (1.0 - loss).powi(2));
+        // Request and reply; and as a canary has a connection of its own, which packets open, really lost ones count twice.
+        let packets = if fault.meaning == KERNEL_LOSS { 4 } else { 2 };
+        return Some(1.0 - (1.0 - loss).powi(packets));
     }
     fault
         .param("share")
@@ -247,14 +249,27 @@ fn client(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64, off
     (!asked || failed + slow > 0, text)
 }
 
-/// What the proxy says, where it can.
+/// What the proxy says, where it can; of the kernel's loss the kernel.
 fn dose(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool, String) {
-    let of: Vec<_> = timeline.doses.iter().filter(|dose| dose.target == fault.target).collect();
+    let kernel = fault.meaning == KERNEL_LOSS;
+    let counter = if kernel { &fault.id } else { &fault.target };
+    let of: Vec<_> = timeline.doses.iter().filter(|dose| dose.target == *counter).collect();
+    if of.is_empty() && kernel {
+        return (false, "the kernel's counters were never read".to_owned());
+    }
     if of.is_empty() || fault.meaning == "down" {
         return (true, "no dose counters".to_owned());
     }
     let during = of.iter().filter(|dose| dose.at_us > on && dose.at_us <= off + 200_000);
     let (chunks, touched) =
         during.fold((0, 0), |(chunks, touched), dose| (chunks + dose.chunks, touched + dose.chunks_touched));
-    (touched > 0, format!("the proxy touched {touched} of {chunks} chunks"))
+    if !kernel {
+        return (touched > 0, format!("the proxy touched {touched} of {chunks} chunks"));
+    }
+    let declared = fault.param("loss").unwrap_or(0.0);
+    // Each packet is a die of its own: what is beyond five standard errors is not this loss.
+    let error = (declared * (1.0 - declared) * chunks as f64).sqrt();
+    let near = (touched as f64 - declared * chunks as f64).abs() <= 5.0 * error + 1.0;
+    let share = share(touched, chunks) * 100.0;
+    (touched > 0 && near, format!("the kernel lost {touched} of {chunks} packets, {share:.2} %"))
 }
