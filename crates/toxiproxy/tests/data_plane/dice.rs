@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,8 +23,8 @@ on_both![
     a_seed_repeats_the_dice,
 ];
 
-/// After this long without its echo, a connection counts as stalled. Those that live answer in milliseconds.
-const STALLED: Duration = Duration::from_secs(2);
+/// When nobody has answered for so long, the others count as stalled. Those that live answer in milliseconds.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A connection that counts its rounds: a stalled byte may arrive rounds later.
 struct Client {
@@ -50,8 +52,14 @@ async fn open(proxy: &Proxy<'_>, n: usize) -> Vec<Client> {
 
 /// Numbers of the connections that do not answer this round.
 async fn stalled(clients: &mut [Client]) -> BTreeSet<usize> {
-    let answers = join_all(clients.iter_mut().map(|client| client.answers(STALLED))).await;
-    (0..).zip(answers).filter(|(_, answers)| !answers).map(|(n, _)| n).collect()
+    let mut stalled: BTreeSet<usize> = (0..clients.len()).collect();
+    let answers =
+        clients.iter_mut().enumerate().map(async |(n, client)| client.answers(LONG).await.then_some(n));
+    let mut answers: FuturesUnordered<_> = answers.collect();
+    while let Ok(Some(answered)) = timeout(QUIET, answers.next()).await {
+        stalled.remove(&answered.unwrap());
+    }
+    stalled
 }
 
 /// Five standard deviations around the mean: one honest run in a million lies outside.
@@ -166,7 +174,7 @@ async fn pattern(server: &Server) -> Vec<bool> {
         far.write_all(b"y").await.unwrap();
         pairs.push((client, far));
     }
-    join_all(pairs.iter_mut().map(async |(client, _)| timeout(STALLED, client.read_u8()).await.is_err()))
+    join_all(pairs.iter_mut().map(async |(client, _)| timeout(QUIET * 2, client.read_u8()).await.is_err()))
         .await
 }
 
