@@ -13,5 +13,6 @@ mod harness;
 mod integrity;
 mod lab;
 mod metrics_docs;
+mod published_clients;
 mod scenarios;
 mod tidy;

@@ -1,7 +1,10 @@
 //! Toxicity: rolled per connection and direction when a stage starts, and at no other time.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::servers::{Proxy, Server};
 use crate::sockets::{End, LONG, echo, end_of, read_exactly, upstream, works};
@@ -26,6 +29,37 @@ on_both![
 /// When nobody has answered for so long, the others count as stalled. Those that live answer in milliseconds.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// An echo server that counts, so that a stalled answer is told from a request that has not arrived yet.
+struct Echo {
+    addr: SocketAddr,
+    received: Arc<AtomicU64>,
+    sent: AtomicU64,
+}
+
+impl Echo {
+    async fn start() -> Self {
+        let listener = upstream().await;
+        let addr = listener.local_addr().unwrap();
+        let received = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&received);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
+                let received = Arc::clone(&counter);
+                tokio::spawn(async move {
+                    while let Ok(byte) = stream.read_u8().await {
+                        received.fetch_add(1, Relaxed);
+                        if stream.write_u8(byte).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { addr, received, sent: AtomicU64::new(0) }
+    }
+}
+
 /// A connection that counts its rounds: a stalled byte may arrive rounds later.
 struct Client {
     stream: TcpStream,
@@ -33,12 +67,20 @@ struct Client {
 }
 
 impl Client {
-    /// Does this round's byte come back in time? Older ones before it are ignored.
-    async fn answers(&mut self, patience: Duration) -> bool {
+    async fn ask(&mut self, echo: &Echo) {
         self.round += 1;
         self.stream.write_all(&[self.round]).await.unwrap();
-        let echoed = async { while self.stream.read_u8().await.unwrap() != self.round {} };
-        timeout(patience, echoed).await.is_ok()
+        echo.sent.fetch_add(1, Relaxed);
+    }
+
+    /// This round's byte. Older ones before it are ignored.
+    async fn answer(&mut self) {
+        while self.stream.read_u8().await.unwrap() != self.round {}
+    }
+
+    async fn works(&mut self, echo: &Echo) {
+        self.ask(echo).await;
+        timeout(LONG, self.answer()).await.unwrap();
     }
 }
 
@@ -51,13 +93,23 @@ async fn open(proxy: &Proxy<'_>, n: usize) -> Vec<Client> {
 }
 
 /// Numbers of the connections that do not answer this round.
-async fn stalled(clients: &mut [Client]) -> BTreeSet<usize> {
+async fn stalled(clients: &mut [Client], echo: &Echo) -> BTreeSet<usize> {
+    for client in &mut *clients {
+        client.ask(echo).await;
+    }
+    let deadline = Instant::now() + LONG;
+    while echo.received.load(Relaxed) < echo.sent.load(Relaxed) {
+        assert!(Instant::now() < deadline, "requests do not arrive");
+        sleep(Duration::from_millis(5)).await;
+    }
     let mut stalled: BTreeSet<usize> = (0..clients.len()).collect();
-    let answers =
-        clients.iter_mut().enumerate().map(async |(n, client)| client.answers(LONG).await.then_some(n));
+    let answers = clients.iter_mut().enumerate().map(async |(n, client)| {
+        client.answer().await;
+        n
+    });
     let mut answers: FuturesUnordered<_> = answers.collect();
     while let Ok(Some(answered)) = timeout(QUIET, answers.next()).await {
-        stalled.remove(&answered.unwrap());
+        stalled.remove(&answered);
     }
     stalled
 }
@@ -75,22 +127,21 @@ fn allow_many_files() {
 }
 
 /// The share that hangs, of connections opened before and after the toxic, stays the same ones; all of them after its removal.
-async fn a_tenth_hangs(server: &Server, kind: &str) -> [Vec<Client>; 2] {
+async fn a_tenth_hangs(server: &Server, kind: &str) -> (Echo, [Vec<Client>; 2]) {
     allow_many_files();
-    let proxy = server.proxy(echo().await).await;
+    let echo = Echo::start().await;
+    let proxy = server.proxy(echo.addr).await;
     let mut existing = open(&proxy, 400).await;
-    assert_eq!(stalled(&mut existing).await.len(), 0);
+    join_all(existing.iter_mut().map(|client| client.works(&echo))).await;
     proxy.add_toxic(json!({"name": "t", "type": kind, "stream": "downstream", "toxicity": 0.1})).await;
     let mut new = open(&proxy, 400).await;
-    let (mut hang, mut hang_new) = tokio::join!(stalled(&mut existing), stalled(&mut new));
+    let (mut hang, mut hang_new) = (stalled(&mut existing, &echo).await, stalled(&mut new, &echo).await);
     for (clients, hang) in [(&mut existing, &mut hang), (&mut new, &mut hang_new)] {
         assert!(likely(400, 0.1).contains(&hang.len()), "{} of 400 hang", hang.len());
         for _ in 0..5 {
             // The survivors answer each time, however long the machine takes.
             let alive = clients.iter_mut().enumerate().filter(|(n, _)| !hang.contains(n));
-            assert!(
-                join_all(alive.map(|(_, client)| client.answers(LONG))).await.iter().all(|answers| *answers)
-            );
+            join_all(alive.map(|(_, client)| client.works(&echo))).await;
         }
         for n in hang.iter() {
             let read = clients[*n].stream.try_read(&mut [0]);
@@ -98,20 +149,22 @@ async fn a_tenth_hangs(server: &Server, kind: &str) -> [Vec<Client>; 2] {
         }
     }
     proxy.remove("t").await;
-    [existing, new]
+    (echo, [existing, new])
 }
 
 /// `toxicity_0.1_timeout`
 async fn a_tenth_of_connections_hangs_and_a_removed_timeout_closes_all(server: &Server) {
-    for client in a_tenth_hangs(server, "timeout").await.iter_mut().flatten() {
+    let (_, mut clients) = a_tenth_hangs(server, "timeout").await;
+    for client in clients.iter_mut().flatten() {
         assert_eq!(end_of(&mut client.stream).await, End::Fin);
     }
 }
 
 /// `toxicity_0.1_bandwidth`
 async fn a_tenth_of_connections_hangs_and_a_removed_bandwidth_frees_all(server: &Server) {
-    for client in a_tenth_hangs(server, "bandwidth").await.iter_mut().flatten() {
-        assert!(client.answers(LONG).await);
+    let (echo, mut clients) = a_tenth_hangs(server, "bandwidth").await;
+    for client in clients.iter_mut().flatten() {
+        client.works(&echo).await;
     }
 }
 
@@ -119,12 +172,13 @@ async fn a_tenth_of_connections_hangs_and_a_removed_bandwidth_frees_all(server: 
 async fn dice_are_rolled_again_only_when_a_stage_starts(server: &Server) {
     const N: usize = 200;
     const P: f64 = 0.3;
-    let proxy = server.proxy(echo().await).await;
+    let echo = Echo::start().await;
+    let proxy = server.proxy(echo.addr).await;
     let mut clients = open(&proxy, N).await;
-    assert_eq!(stalled(&mut clients).await.len(), 0);
+    join_all(clients.iter_mut().map(|client| client.works(&echo))).await;
     let behind = |name| json!({"name": name, "type": "noop", "stream": "downstream"});
     proxy.add_toxic(json!({"name": "t", "type": "bandwidth", "stream": "downstream", "toxicity": P})).await;
-    let mut before = stalled(&mut clients).await;
+    let mut before = stalled(&mut clients, &echo).await;
     assert!(likely(N, P).contains(&before.len()), "{} of {N} hang", before.len());
     for (what, rolls) in [
         ("nothing", false),
@@ -147,7 +201,7 @@ async fn dice_are_rolled_again_only_when_a_stage_starts(server: &Server) {
                 proxy.add_toxic(other).await;
             }
         }
-        let now = stalled(&mut clients).await;
+        let now = stalled(&mut clients, &echo).await;
         assert!(likely(N, P).contains(&now.len()), "{what}: {} of {N} hang", now.len());
         let both = before.intersection(&now).count();
         if rolls {
