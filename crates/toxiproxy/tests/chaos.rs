@@ -43,7 +43,7 @@ const TOXICS_MAX: usize = 6;
 /// Wait for what must come when all toxics have gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Growth of the resident memory from the second quarter of a storm to its last, in KiB.
-const GROWTH_MAX: u64 = 16 * 1024;
+const GROWTH_MAX: u64 = 8 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Storm {
