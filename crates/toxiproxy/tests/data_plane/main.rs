@@ -33,7 +33,6 @@ mod connections;
 mod delays;
 mod dice;
 mod endings;
-mod extensions;
 mod in_flight;
 mod odd_values;
 mod pieces;
