@@ -203,6 +203,10 @@ async fn a_waiting_reset_cannot_be_stopped(server: &Server) {
         client.write_all(b"x").await.unwrap();
         assert!(is_idle(&mut client).await);
         let delete = proxy.remove("t").await;
+        if server.is_ours() {
+            // It is still open; the first chunk was dropped, so nothing may come behind it. The stock server's has ended by now.
+            client.write_all(b"y").await.unwrap();
+        }
         assert_eq!(read_on(&mut client, LONG).await, (vec![], End::Reset));
         let ended = began.elapsed();
         assert!(ended >= Duration::from_millis(1_500), "{ended:?}");

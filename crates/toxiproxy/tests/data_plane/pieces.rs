@@ -21,6 +21,7 @@ on_both![
     limit_data_0_ends_at_the_first_byte,
     a_raised_limit_passes_the_difference,
     what_a_removed_limit_has_not_ended_goes_on,
+    a_reached_limit_stays_reached,
     slicer_halves_until_small_enough,
     slicer_varies_within_its_bounds,
 ];
@@ -147,6 +148,27 @@ async fn what_a_removed_limit_has_not_ended_goes_on(server: &Server) {
     assert_eq!(read_exactly(&mut client, 8).await, b"89abcdef");
     drop(far);
     assert_eq!(end_of(&mut client).await, End::Fin);
+}
+
+/// While the end waits behind it, neither a raised nor a removed limit lets more pass: the stream would have a hole.
+async fn a_reached_limit_stays_reached(server: &Server) {
+    let upstream = upstream().await;
+    for raised in [true, false] {
+        let proxy = server.proxy(upstream.local_addr().unwrap()).await;
+        proxy.add("limit_data", "downstream", json!({"bytes": 10})).await;
+        let wait = json!({"name": "wait", "type": "slow_close", "attributes": {"delay": 900}});
+        proxy.add_toxic(wait).await;
+        let (mut client, mut far) = proxy.pair(&upstream).await;
+        far.write_all(b"0123456789abcdef").await.unwrap();
+        assert_eq!(read_exactly(&mut client, 10).await, b"0123456789");
+        if raised {
+            proxy.update("t", json!({"attributes": {"bytes": 100}})).await;
+        } else {
+            proxy.remove("t").await;
+        }
+        far.write_all(b"more").await.unwrap();
+        assert_eq!(read_on(&mut client, LONG).await, (vec![], End::Fin));
+    }
 }
 
 /// Reads pieces as they come, until `bytes` are there: their lengths and times.
