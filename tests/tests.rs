@@ -15,5 +15,6 @@ mod kernel_loss;
 mod kernel_rules;
 mod lab;
 mod metrics_docs;
+mod published_clients;
 mod scenarios;
 mod tidy;

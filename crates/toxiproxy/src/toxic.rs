@@ -60,7 +60,8 @@ pub trait Behaviour: Send {
     /// Gives back what can leave at once, in order: the toxic is being removed, or its dice have spared the link.
     fn release(&mut self) -> VecDeque<Chunk>;
 
-    /// After a release: may it leave the chain? Until then it stays, no longer shown, and passes everything.
+    /// After a release: may it leave the chain, or be spared by its dice? Until then it stays, and acts. One that has begun to
+    /// end the connection never may.
     fn drained(&self) -> bool {
         true
     }
@@ -68,11 +69,6 @@ pub trait Behaviour: Send {
     /// Removing it closes the link.
     fn closes_on_removal(&self) -> bool {
         false
-    }
-
-    /// It has begun to end the connection and cannot be stopped: when it will.
-    fn doomed_at(&self) -> Option<Instant> {
-        None
     }
 }
 

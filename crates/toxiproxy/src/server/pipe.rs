@@ -59,8 +59,6 @@ pub(super) struct Pipe {
     input_ended: bool,
     ended: bool,
     closed: bool,
-    /// A removed toxic had already begun to end the connection.
-    doomed_at: Option<Instant>,
     dice: Dice,
     dose: Arc<Dose>,
     link: LinkDose,
@@ -76,7 +74,6 @@ impl Pipe {
             input_ended: false,
             ended: false,
             closed: false,
-            doomed_at: None,
             dice,
             dose,
             link,
@@ -91,7 +88,7 @@ impl Pipe {
 
     /// Has it nothing to do but to pass on what comes in?
     pub(super) fn is_idle(&self) -> bool {
-        self.is_transparent() && !self.input_ended && !self.closed && self.doomed_at.is_none()
+        self.is_transparent() && !self.input_ended && !self.closed
     }
 
     /// Should the source be read?
@@ -151,18 +148,18 @@ impl Pipe {
 
     /// Moves everything as far as it goes now.
     pub(super) fn pump(&mut self, now: Instant) -> State {
-        let mut wake = self.doomed_at;
+        let mut wake = None;
         let mut progress = true;
         while progress && !self.closed {
             progress = false;
-            wake = self.doomed_at;
+            wake = None;
             // From the back, so that room opens up for those in front.
             for index in (0..self.stages.len()).rev() {
                 progress |= self.pump_stage(index, now, &mut wake);
             }
         }
         self.forget_drained(now);
-        if self.closed || self.doomed_at.is_some_and(|at| at <= now) {
+        if self.closed {
             State::Closed
         } else if self.ended && self.output.is_empty() {
             State::Ended
@@ -203,7 +200,7 @@ impl Pipe {
     /// Adds a stage behind the others; the one directly before it starts anew.
     pub(super) fn add(&mut self, spec: Arc<Spec>, behaviour: Box<dyn Behaviour>, active: bool, now: Instant) {
         if let Some(before) = self.before(self.stages.len()) {
-            self.roll(before, now);
+            self.restart(before, now);
         }
         self.append(spec, behaviour, active);
     }
@@ -235,14 +232,11 @@ impl Pipe {
             self.stages[index].leaving = true;
         } else {
             let stage = self.stages.remove(index);
-            if stage.active {
-                self.doomed_at = self.doomed_at.or(stage.behaviour.doomed_at());
-            }
             // What its dice had spared is closed too: that is what the stock server does.
             self.closed |= stage.behaviour.closes_on_removal();
         }
         if let Some(before) = self.before(index) {
-            self.roll(before, now);
+            self.restart(before, now);
         }
     }
 
@@ -265,19 +259,29 @@ impl Pipe {
         (0..index).rev().find(|index| !self.stages[*index].leaving)
     }
 
-    /// Throws a stage's dice anew. One that has begun to end the connection cannot be spared any more.
+    /// The toxic behind it comes or goes: a stage starts anew, as if it had been updated with what it has.
+    fn restart(&mut self, index: usize, now: Instant) {
+        let stage = &mut self.stages[index];
+        if matches!(stage.spec.kind.build, Build::Link(_)) {
+            stage.behaviour.update(&stage.spec.attributes, now);
+            self.roll(index, now);
+        }
+    }
+
+    /// Throws a stage's dice anew.
     fn roll(&mut self, index: usize, now: Instant) {
         let stage = &self.stages[index];
         if matches!(stage.spec.kind.build, Build::Connection(_)) {
             return;
         }
-        let toxicity = stage.spec.toxicity;
+        let (was_active, toxicity) = (stage.active, stage.spec.toxicity);
         let active = self.dice.throw(toxicity);
-        if self.stages[index].behaviour.doomed_at().is_some() && self.stages[index].active {
-            return;
-        }
-        if self.stages[index].active && !active {
+        if was_active && !active {
             self.release(index, now);
+            // What it has begun it must end, or the stream would have a hole.
+            if !self.stages[index].behaviour.drained() {
+                return;
+            }
         }
         self.stages[index].active = active;
     }

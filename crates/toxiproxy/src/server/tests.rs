@@ -1,6 +1,5 @@
 //! The server on real sockets.
 
-mod data_plane;
 mod loss;
 mod replay;
 

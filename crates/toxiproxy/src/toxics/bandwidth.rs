@@ -103,6 +103,7 @@ impl Behaviour for Bandwidth {
 
     fn release(&mut self) -> VecDeque<Chunk> {
         self.piece_leaves = None;
+        self.whole = false;
         std::mem::take(&mut self.held)
     }
 }

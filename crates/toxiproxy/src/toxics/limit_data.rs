@@ -40,6 +40,10 @@ enum State {
 
 impl Behaviour for LimitData {
     fn push(&mut self, mut chunk: Chunk, _: Instant) -> bool {
+        if self.state == State::Full {
+            // Behind the cut, even if the limit was raised since.
+            return true;
+        }
         let left = self.limit.saturating_sub(self.taken);
         let length = chunk.bytes.len() as u64;
         if length >= left {
@@ -77,6 +81,10 @@ impl Behaviour for LimitData {
 
     fn release(&mut self) -> VecDeque<Chunk> {
         std::mem::take(&mut self.passing)
+    }
+
+    fn drained(&self) -> bool {
+        self.state != State::Full
     }
 }
 

@@ -59,7 +59,7 @@ impl Behaviour for ResetPeer {
         VecDeque::new()
     }
 
-    fn doomed_at(&self) -> Option<Instant> {
-        self.closes
+    fn drained(&self) -> bool {
+        self.closes.is_none()
     }
 }
