@@ -132,6 +132,16 @@ impl Commands {
         self.0 & 1 << command as u32 != 0
     }
 
+    /// The name of a group, or the names, for people.
+    pub(crate) fn shown(self) -> String {
+        match self {
+            Self::READ => "read".to_owned(),
+            Self::DATA => "data".to_owned(),
+            Self::ANSWERED => "all".to_owned(),
+            _ => self.names(),
+        }
+    }
+
     /// The names, for people.
     pub(crate) fn names(self) -> String {
         let names: Vec<&str> =

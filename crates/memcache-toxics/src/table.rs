@@ -19,14 +19,14 @@ pub fn table() -> String {
 fn write(out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
-        "| Toxic | What it does | Harm | Own attributes | When it is removed | What a client shows by it |"
+        "| Toxic | What it does | On | Harm | Own attributes | When it is removed | What a client shows by it |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|")?;
-    for Fault { kind, summary, proves, own, harm, removal, .. } in FAULTS {
+    writeln!(out, "|---|---|---|---|---|---|---|")?;
+    for Fault { kind, summary, proves, own, harm, removal, declared } in FAULTS {
         let own: Vec<String> = own.iter().map(|(param, says)| format!("{}: {says}", shown(param))).collect();
         let own = if own.is_empty() { "-".to_owned() } else { own.join("; ") };
-        let (name, harm) = (kind.name, harm.name());
-        writeln!(out, "| `{name}` | {summary} | {harm} | {own} | {removal} | {proves} |")?;
+        let (name, on, harm) = (kind.name, declared.on.shown(), harm.name());
+        writeln!(out, "| `{name}` | {summary} | {on} | {harm} | {own} | {removal} | {proves} |")?;
     }
     writeln!(out, "\n| Attribute of each | What it says |\n|---|---|")?;
     for (param, says) in PARAMS {

@@ -7,6 +7,8 @@ mod queue;
 mod replies;
 mod requests;
 mod stage;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod wire;
 
 use std::collections::VecDeque;
 
@@ -213,7 +215,7 @@ impl Connection {
             "lost step with a connection; it passes untouched from here"
         );
         self.stop_gathering(stamp);
-        if self.owes() {
+        if self.cut || self.owes() {
             // Without the replies that are owed all later ones would answer the wrong requests.
             self.close();
         }
@@ -224,8 +226,24 @@ impl Connection {
     fn close(&mut self) {
         self.cut = true;
         self.touched = true;
+        // Nothing more of either side is taken.
+        drop([self.requests.take_partial(), self.replies.take_partial()]);
         // Upstream stays open until then: whichever direction ends first ends the connection.
         self.out[Stream::Downstream as usize].ended = true;
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Connection {
+    /// Bytes that it keeps.
+    fn kept(&self) -> usize {
+        let queued: usize = self.out.iter().map(Queue::bytes).sum();
+        let gathered = self.current.as_ref().map_or(0, Current::gathered);
+        queued
+            + gathered
+            + self.overtaken.as_ref().map_or(0, BytesMut::len)
+            + self.requests.kept()
+            + self.replies.kept()
     }
 }
 

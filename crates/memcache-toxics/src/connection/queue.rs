@@ -12,8 +12,8 @@ use crate::act::Pace;
 const BYTES_MAX: usize = 256 * 1024;
 /// Pieces that wait at most.
 const PIECES_MAX: usize = 4096;
-/// Pieces that leave together are one chunk up to this size, as they came in one.
-const JOINED_MAX: usize = 32 * 1024;
+/// Largest chunk; pieces that leave together are one.
+const CHUNK_MAX: usize = 32 * 1024;
 
 /// Until when a piece stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +42,17 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, bytes: Bytes, stamp: Instant, until: Until, pace: Option<Pace>) {
-        if !bytes.is_empty() {
-            self.bytes += bytes.len();
-            self.pieces.push_back(Piece { bytes, stamp, until, pace });
+    pub(super) fn push(&mut self, mut bytes: Bytes, stamp: Instant, until: Until, pace: Option<Pace>) {
+        self.bytes += bytes.len();
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(CHUNK_MAX));
+            self.pieces.push_back(Piece { bytes: piece, stamp, until, pace });
         }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn pass(&mut self, bytes: Bytes, stamp: Instant) {
@@ -120,7 +126,7 @@ impl Queue {
         let first = self.pieces.pop_front()?;
         let (mut length, mut more) = (first.bytes.len(), 0);
         for piece in &self.pieces {
-            if piece.until != Until::Now || piece.pace.is_some() || length + piece.bytes.len() > JOINED_MAX {
+            if piece.until != Until::Now || piece.pace.is_some() || length + piece.bytes.len() > CHUNK_MAX {
                 break;
             }
             (length, more) = (length + piece.bytes.len(), more + 1);

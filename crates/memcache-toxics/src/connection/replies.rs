@@ -63,6 +63,14 @@ impl Current {
         matches!(self.sink, Sink::Replaced(_))
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn gathered(&self) -> usize {
+        match &self.sink {
+            Sink::Twice(gathered) | Sink::Overtaken(gathered) => gathered.len(),
+            Sink::Out | Sink::Replaced(_) => 0,
+        }
+    }
+
     /// Holds back no more of it.
     pub(super) fn free(&mut self) {
         (self.until, self.pace) = (Until::Now, None);

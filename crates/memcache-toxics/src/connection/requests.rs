@@ -79,11 +79,12 @@ impl Connection {
             self.tally.chosen += u64::from(chosen);
         }
         let (value, answered) = (request.value, request.answered);
-        if self.swallowed.is_none() && answered != Answered::Never {
-            if let Err(why) = self.due.push(expected) {
-                self.requests.put_back(&line);
-                return Err(why);
-            }
+        if self.swallowed.is_none()
+            && answered != Answered::Never
+            && let Err(why) = self.due.push(expected)
+        {
+            self.requests.put_back(&line);
+            return Err(why);
         }
         if let Some(length) = value {
             self.requests.expect_value(length);
@@ -101,14 +102,9 @@ impl Connection {
         }
         let from = if after_server { From::FaultAfterServer(instead) } else { From::Fault(instead) };
         let command = Command::Mn;
-        self.due.push(Expected {
-            command,
-            quiet: false,
-            echo: Bytes::new(),
-            chosen: false,
-            size: None,
-            from,
-        })?;
+        let owed = Expected { command, quiet: false, echo: Bytes::new(), chosen: false, size: None, from };
+        // What cannot be noted can never be answered.
+        self.due.push(owed).inspect_err(|_| self.cut = true)?;
         self.say_own(stamp);
         Ok(())
     }

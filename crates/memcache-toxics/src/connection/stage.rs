@@ -30,9 +30,12 @@ pub(crate) fn stages(
     rng: ChaCha8Rng,
     joined: &Joined,
 ) -> [Box<dyn Behaviour>; 2] {
-    let connection = Arc::new(Mutex::new(Connection::new(declared, attributes, rng, joined)));
-    Stream::ALL
-        .map(|stream| Box::new(Stage { stream, connection: Arc::clone(&connection) }) as Box<dyn Behaviour>)
+    stages_of(&Arc::new(Mutex::new(Connection::new(declared, attributes, rng, joined))))
+}
+
+pub(super) fn stages_of(connection: &Arc<Mutex<Connection>>) -> [Box<dyn Behaviour>; 2] {
+    let stage = |stream| Box::new(Stage { stream, connection: Arc::clone(connection) }) as Box<dyn Behaviour>;
+    Stream::ALL.map(stage)
 }
 
 impl Behaviour for Stage {

@@ -48,8 +48,8 @@ pub struct Fault {
     pub harm: Harm,
     /// What happens when it is removed.
     pub removal: &'static str,
-    /// On which commands it can act.
-    pub(crate) on: Commands,
+    /// How its attributes are read.
+    pub(crate) declared: Declared,
 }
 
 /// What a kind is read with.
@@ -116,7 +116,7 @@ macro_rules! fault {
             own: OWN,
             harm: $harm,
             removal: $removal,
-            on: $on,
+            declared: DECLARED,
         }
     }};
 }

@@ -136,6 +136,11 @@ impl Framer {
         self.partial = BytesMut::from(line);
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn kept(&self) -> usize {
+        self.partial.len()
+    }
+
     /// What is kept, to be passed on as it is.
     pub(crate) fn take_partial(&mut self) -> Bytes {
         std::mem::take(&mut self.partial).freeze()
