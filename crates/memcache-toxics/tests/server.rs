@@ -1,6 +1,8 @@
 //! Every fault as a client sees it, through a real server over real sockets, before a memcached: the fault is there, it goes,
 //! and then the connection works again; where harm is the point, a new one does.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
