@@ -105,23 +105,26 @@ impl Due {
 
     /// Whose reply begins with this line: the first request that it fits. Those before it must be quiet, and are not answered
     /// any more. (Several quiet requests without key and opaque that it fits cannot be told apart: the first is taken.)
-    pub(super) fn answered_by(&mut self, reply: &Reply<'_>) -> Result<Matched, Why> {
-        while let Some(expected) = self.0.pop_front() {
+    pub(super) fn answered_by(&mut self, reply: &Reply<'_>) -> Option<Matched> {
+        let mut found = None;
+        for (at, expected) in self.0.iter().enumerate() {
             match reply.fits(expected.command, expected.quiet, &expected.echo) {
                 Fit::No if expected.quiet => {}
-                Fit::No => return Err(Why::Unasked),
+                Fit::No => return None,
                 fit => {
-                    let many = expected.quiet && expected.echo.is_empty() && !expected.chosen;
-                    let (command, echo, size) = (expected.command, Bytes::new(), None);
-                    if many {
-                        let again =
-                            Expected { command, quiet: true, echo, chosen: false, size, from: From::Server };
-                        self.0.push_front(again);
-                    }
-                    return Ok(Matched { expected, fit });
+                    found = Some((at, fit));
+                    break;
                 }
             }
         }
-        Err(Why::Unasked)
+        let (at, fit) = found?;
+        self.0.drain(..at);
+        let expected = self.0.pop_front()?;
+        if expected.quiet && expected.echo.is_empty() && !expected.chosen {
+            // It may stand for more of its kind.
+            let (command, echo, from) = (expected.command, Bytes::new(), From::Server);
+            self.0.push_front(Expected { command, quiet: true, echo, chosen: false, size: None, from });
+        }
+        Some(Matched { expected, fit })
     }
 }

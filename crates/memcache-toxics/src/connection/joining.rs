@@ -2,8 +2,10 @@
 //!
 //! A connection without bytes is in step. On another one it waits for a moment of rest (the last bytes of both directions are
 //! line ends, the server spoke last) and then for a chunk of the client that begins with a command. A value can look like
-//! that: then the parser will not understand what follows, and a fault may meet the wrong bytes; one that only holds bytes
-//! changes none even so.
+//! that, and replies to requests before may be still under way: the toxic is *sure* of its step only when a reply has brought
+//! back an opaque or answered a probe. Until then it lets replies pass that nobody waits for, has the server answer a probe
+//! before it says anything of its own, and begins anew when it does not understand something. A fault may then meet the
+//! wrong op; one that only holds bytes changes none even so.
 
 use toxiproxy::toxic::Joined;
 use toxiproxy::wire::Stream;
@@ -23,6 +25,11 @@ impl Joining {
     /// `None`: in step already.
     pub(super) fn new(joined: &Joined) -> Option<Self> {
         (joined.bytes != [0, 0]).then_some(Self { tails: joined.tails, last: joined.last })
+    }
+
+    /// It was no rest: waits for the next one.
+    pub(super) fn anew() -> Self {
+        Self { tails: [[0; 2]; 2], last: None }
     }
 
     /// Looks at the next chunk: does the toxic begin with it?

@@ -52,6 +52,8 @@ pub(crate) struct Connection {
     plan: Option<Plan>,
     rng: ChaCha8Rng,
     mode: Mode,
+    /// It knows for certain which replies are due.
+    sure: bool,
     /// The toxic is removed: chooses no more, and goes when nothing is owed.
     leaving: bool,
     /// The connection ends behind what waits downstream.
@@ -73,11 +75,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     fn new(declared: Declared, attributes: &Attributes, rng: ChaCha8Rng, joined: &Joined) -> Self {
+        let joining = Joining::new(joined);
         Self {
             declared,
             plan: declared.read(attributes).ok(),
             rng,
-            mode: Joining::new(joined).map_or(Mode::Following, Mode::Joining),
+            sure: joining.is_none(),
+            mode: joining.map_or(Mode::Following, Mode::Joining),
             leaving: false,
             cut: false,
             requests: Framer::new(&request::GRAMMAR),
@@ -103,7 +107,7 @@ impl Connection {
             self.mode = Mode::Following;
         }
         if matches!(self.mode, Mode::Following) {
-            let mut input = chunk.bytes;
+            let mut input = chunk.bytes.clone();
             let followed = match stream {
                 Stream::Upstream => self.follow_requests(&mut input, chunk.stamp),
                 Stream::Downstream => self.follow_replies(&mut input, chunk.stamp),
@@ -111,6 +115,9 @@ impl Connection {
             if let Err(why) = followed {
                 self.lose(why, chunk.stamp);
                 self.pass(stream, input, chunk.stamp);
+                if let Mode::Joining(joining) = &mut self.mode {
+                    joining.begins(stream, &chunk.bytes);
+                }
             }
             self.settle(chunk.stamp);
         } else {
@@ -208,18 +215,23 @@ impl Connection {
 
     /// The bytes are no longer understood.
     fn lose(&mut self, why: Why, stamp: Instant) {
-        self.tally.lost = Some(why);
-        tracing::debug!(
-            toxic = self.declared.name,
-            ?why,
-            "lost step with a connection; it passes untouched from here"
-        );
         self.stop_gathering(stamp);
-        if self.cut || self.owes() {
+        let owes = self.cut || self.owes();
+        if owes {
             // Without the replies that are owed all later ones would answer the wrong requests.
             self.close();
         }
         self.let_go(stamp);
+        if self.sure || owes || self.leaving {
+            self.tally.lost = Some(why);
+            let toxic = self.declared.name;
+            tracing::debug!(toxic, ?why, "lost step with a connection; it passes untouched from here");
+        } else {
+            self.mode = Mode::Joining(Joining::anew());
+            (self.due, self.current) = (Due::default(), None);
+            self.requests = Framer::new(&request::GRAMMAR);
+            self.replies = Framer::new(&reply::GRAMMAR);
+        }
     }
 
     /// The connection ends behind what waits downstream.

@@ -96,7 +96,8 @@ impl Connection {
     /// The request has come whole: if it was swallowed, its answer is due.
     fn end_swallowed(&mut self, stamp: Instant) -> Result<(), Why> {
         let Some(Some(instead)) = self.swallowed.take() else { return Ok(()) };
-        let after_server = self.due.has_quiet();
+        // Before an answer of the fault's own come all that are due, also those that it may not know of.
+        let after_server = self.due.has_quiet() || !self.sure;
         if after_server {
             self.out[Stream::Upstream as usize].pass(PROBE, stamp);
         }

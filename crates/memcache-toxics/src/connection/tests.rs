@@ -418,7 +418,38 @@ fn an_open_connection_is_joined_at_a_request_after_a_rest() {
     assert!(!wire.down("c\r\nEND\r\n"));
     saw(&mut wire, "", "c\r\nEND\r\n");
     assert!(wire.up("get a\r\n"));
+    saw(&mut wire, "mn\r\n", "");
+    wire.down("MN\r\n");
     saw(&mut wire, "", "SERVER_ERROR out of memory\r\n");
+    // Now it is sure.
+    wire.up("get a\r\n");
+    saw(&mut wire, "", "SERVER_ERROR out of memory\r\n");
+}
+
+#[test]
+fn replies_that_were_under_way_when_a_toxic_came_pass_before_its_own() {
+    let rest = Joined { bytes: [100, 50], tails: [*b"\r\n"; 2], last: Some(Stream::Downstream) };
+    let mut wire = Wire::new(fault("mc_server_error"), &given("commands=get"), &rest, 5);
+    wire.up("get a\r\nmn\r\n");
+    wire.down("VALUE old 0 2\r\nxy\r\nEND\r\nSTORED\r\nMN\r\nMN\r\n");
+    saw(
+        &mut wire,
+        "mn\r\nmn\r\n",
+        "VALUE old 0 2\r\nxy\r\nEND\r\nSTORED\r\nSERVER_ERROR out of memory\r\nMN\r\n",
+    );
+    assert_eq!(wire.lost(), None);
+}
+
+#[test]
+fn a_wrong_place_to_begin_is_left_again() {
+    let rest = Joined { bytes: [100, 50], tails: [*b"\r\n"; 2], last: Some(Stream::Downstream) };
+    let mut wire = Wire::new(fault("mc_stall"), &given("commands=get"), &rest, 5);
+    // A value that looks like a request, and then does not.
+    wire.up("set k 0 0 1\r\nfoo\r\n");
+    assert_eq!(wire.lost(), None);
+    wire.down("STORED\r\n");
+    assert!(wire.up("get a\r\n"));
+    saw(&mut wire, "set k 0 0 1\r\nfoo\r\n", "STORED\r\n");
 }
 
 #[test]
