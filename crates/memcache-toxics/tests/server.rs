@@ -63,8 +63,12 @@ impl Scene {
     }
 
     async fn add(&self, kind: &str, words: &str) {
+        self.add_named("fault", kind, words).await;
+    }
+
+    async fn add_named(&self, name: &str, kind: &str, words: &str) {
         let toxic = Toxic {
-            name: "fault".to_owned(),
+            name: name.to_owned(),
             kind: kind.to_owned(),
             stream: "downstream".to_owned(),
             toxicity: 1.0,
@@ -400,6 +404,30 @@ async fn a_write_that_was_given_up_happens_late() {
     while fake.value(b"late").is_none() {
         assert!(Instant::now() < deadline, "the write never happened");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn faults_nest_so_that_each_sees_the_answers_of_the_others() {
+    let fake = FakeMemcached::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let scene = Scene::new(fake.addr()).await;
+    scene.add_named("slow", "mc_delay", "latency=80 commands=get,mg,ms").await;
+    let mut open = scene.connect().await;
+    open.works("before").await;
+    scene.add_named("full", "mc_server_error", "commands=set,ms text=no").await;
+    for peer in [&mut open, &mut scene.connect().await] {
+        // The error goes through the delay; a probe for it is no stranger there.
+        for send in ["get k\r\nset k 0 0 1\r\nx\r\nms k 1\r\nx\r\nmn\r\n", "mg k q\r\nms k 1\r\nx\r\nmn\r\n"]
+        {
+            let begin = Instant::now();
+            peer.send(send).await;
+            if send.starts_with("get") {
+                peer.sees("END\r\nSERVER_ERROR no\r\n", send).await;
+            }
+            peer.sees("SERVER_ERROR no\r\nMN\r\n", send).await;
+            assert!(begin.elapsed() >= Duration::from_millis(70), "{send}: {:?}", begin.elapsed());
+        }
     }
     scene.end().await;
 }
