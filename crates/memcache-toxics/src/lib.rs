@@ -6,7 +6,7 @@
 //!   client ◀── [replies: match, hold, forge or inject]   ◀── server
 //! ```
 //!
-//! A toxic follows both directions of a connection ([`parse`], `connection`); which ops it acts on is said by attributes that
+//! A toxic follows both directions of a connection (`parse`, `connection`); which ops it acts on is said by attributes that
 //! all faults share (`selector`), and what it does to them is data (`act`, [`faults`](FAULTS)). What it does not understand,
 //! such as the binary protocol or TLS, passes untouched, for good. The table of the faults is `docs/memcache-toxics.md`.
 
