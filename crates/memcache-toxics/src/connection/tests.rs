@@ -504,3 +504,21 @@ fn every_fault_is_seen_in_these_tests() {
     }
     assert!(FAULTS.iter().filter(|fault| fault.harm == Harm::None).count() >= 6);
 }
+
+#[test]
+fn an_update_frees_the_rest_of_a_reply_too() {
+    for (name, words) in [
+        ("mc_hold_reply", ""),
+        ("mc_delay", "latency=100"),
+        ("mc_slow_value", "rate=1"),
+        ("mc_split_reply", "delay=100"),
+    ] {
+        let mut wire = wire(name, words);
+        wire.up("mg k v\r\n");
+        wire.down("VA 4\r\nab");
+        wire.update(&given(&format!("{words} key_prefix=other")));
+        assert_eq!(wire.seen().1, "VA 4\r\nab", "{name}");
+        wire.down("cd\r\n");
+        assert_eq!(wire.seen().1, "cd\r\n", "{name}");
+    }
+}
