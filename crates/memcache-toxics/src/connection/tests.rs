@@ -1,3 +1,5 @@
+//! Each fault by itself: bytes in, bytes out, in both directions.
+
 use std::time::Duration;
 
 use toxiproxy::toxic::Joined;

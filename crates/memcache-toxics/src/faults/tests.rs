@@ -1,3 +1,5 @@
+//! Declarations, refusals, and the documented table.
+
 use std::path::Path;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Both directions in any pieces, and what each line means.
+
 use super::*;
 use crate::command::Command;
 use crate::parse::reply::{Fit, Reply};
