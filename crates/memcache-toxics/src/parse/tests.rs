@@ -1,5 +1,8 @@
 //! Both directions in any pieces, and what each line means.
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use super::*;
 use crate::command::Command;
 use crate::parse::reply::{Fit, Reply};
@@ -58,19 +61,19 @@ const REPLIES: &[u8] =
 
 #[test]
 fn any_pieces_give_the_same_as_one() {
-    let mut rng: rand_chacha::ChaCha8Rng = rand::SeedableRng::seed_from_u64(1);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
     for _ in 0..2000 {
         for (bytes, cut) in [(REQUESTS, requests as fn(&[&[u8]]) -> _), (REPLIES, replies)] {
             // Sometimes with one byte changed: then it may be lost, at the same place.
             let mut bytes = bytes.to_vec();
-            if rand::RngExt::random_bool(&mut rng, 0.5) {
-                let at = rand::RngExt::random_range(&mut rng, 0..bytes.len());
-                bytes[at] = b" \r\nVg9\x80"[rand::RngExt::random_range(&mut rng, 0..7)];
+            if rng.random_bool(0.5) {
+                let at = rng.random_range(0..bytes.len());
+                bytes[at] = b" \r\nVg9\x80"[rng.random_range(0..7)];
             }
             let whole: (Vec<Vec<u8>>, Option<Why>) = cut(&[&bytes]);
             let (mut pieces, mut rest) = (Vec::new(), &bytes[..]);
             while !rest.is_empty() {
-                let n = rand::RngExt::random_range(&mut rng, 1..=rest.len().min(9));
+                let n = rng.random_range(1..=rest.len().min(9));
                 pieces.push(&rest[..n]);
                 rest = &rest[n..];
             }
