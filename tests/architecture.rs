@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("memcache-client", &[]),
     ("memcached-fake", &[]),
     ("toxiproxy", &["alarm"]),
+    ("memcache-toxics", &["toxiproxy"]),
     ("observation", &[]),
     ("telemetry", &[]),
     ("workload", &["alarm", "memcache-client", "observation"]),

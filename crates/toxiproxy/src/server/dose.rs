@@ -58,6 +58,11 @@ impl LinkDose {
         dose.streams[self.stream].links.fetch_sub(1, Relaxed);
     }
 
+    /// Is it a link of that direction?
+    pub(super) fn is(&self, stream: Stream) -> bool {
+        self.stream == stream as usize
+    }
+
     pub(super) fn counters(&self) -> LinkCounters {
         self.counters
     }

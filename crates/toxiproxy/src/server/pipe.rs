@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::dice::Dice;
 use super::dose::{Dose, LinkDose};
 use crate::toxic::{Behaviour, Build, Chunk, Pop, ToxicKind};
-use crate::wire::{Attributes, LinkCounters};
+use crate::wire::{Attributes, LinkCounters, Stream};
 
 /// Bytes that wait to be written at most before the source is no longer read.
 const OUTPUT_MAX: usize = 64 * 1024;
@@ -197,9 +197,9 @@ impl Pipe {
         progress
     }
 
-    /// Adds a stage behind the others; the one directly before it starts anew.
+    /// Adds a stage; the one directly before it starts anew.
     pub(super) fn add(&mut self, spec: Arc<Spec>, behaviour: Box<dyn Behaviour>, active: bool, now: Instant) {
-        if let Some(before) = self.before(self.stages.len()) {
+        if let Some(before) = self.before(self.place(spec.kind)) {
             self.restart(before, now);
         }
         self.append(spec, behaviour, active);
@@ -207,9 +207,19 @@ impl Pipe {
 
     /// As [`Self::add`], for a chain that is just being made.
     pub(super) fn append(&mut self, spec: Arc<Spec>, behaviour: Box<dyn Behaviour>, active: bool) {
-        // The end is in the output already: nothing is left for the new stage.
-        let (got_end, passed_end) = (self.ended, self.ended);
-        self.stages.push(Stage { spec, behaviour, active, leaving: false, got_end, passed_end });
+        let place = self.place(spec.kind);
+        // Has the end gone by here already? Then nothing is left for the new stage.
+        let ended = self.stages.get(place).map_or(self.ended, |next| next.got_end);
+        let stage = Stage { spec, behaviour, active, leaving: false, got_end: ended, passed_end: ended };
+        self.stages.insert(place, stage);
+    }
+
+    /// Where a stage of that kind goes: behind the others. But kinds that act on whole connections nest: what is behind
+    /// upstream is in front downstream, so that each sees what the others answer in the server's place.
+    fn place(&self, kind: &ToxicKind) -> usize {
+        let nests = |kind: &ToxicKind| matches!(kind.build, Build::Connection(_));
+        let around = self.stages.iter().position(|stage| nests(stage.spec.kind));
+        around.filter(|_| nests(kind) && self.link.is(Stream::Downstream)).unwrap_or(self.stages.len())
     }
 
     pub(super) fn dice(&mut self) -> &mut Dice {
