@@ -2,7 +2,9 @@
 
 mod cli;
 mod failure;
+mod goflags;
 mod progress;
+mod proxy;
 mod run;
 mod settings;
 
@@ -11,6 +13,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if let Some(args) = proxy::asked(std::env::args_os()) {
+        return proxy::main(&args);
+    }
     // clap exits with 2 on a usage error, which is what the exit codes say.
     let cli = cli::Cli::parse();
     telemetry::logging::init(cli.log_format);

@@ -29,7 +29,7 @@ use super::store::{CreateError, Store};
 use crate::wire::{self, EXTENSIONS, EXTENSIONS_HEADER, Stream};
 
 /// Version of the stock server whose API this is.
-pub(super) const VERSION: &str = "2.12.0";
+pub const VERSION: &str = "2.12.0";
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";

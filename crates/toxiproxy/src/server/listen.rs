@@ -126,16 +126,7 @@ pub(super) async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), List
         Ok(addr) => addr,
         Err(error) => return Err(ListenError::BadText(format!("listen tcp: {error}"))),
     };
-    let bound = match open(addr) {
-        // A machine without IPv6.
-        Err(error)
-            if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && error.kind() != io::ErrorKind::AddrInUse =>
-        {
-            open(SocketAddr::from(([0, 0, 0, 0], addr.port())))
-        }
-        done => done,
-    };
-    bound.map_err(|error| {
+    bind_addr(addr).map_err(|error| {
         let error = match error.kind() {
             io::ErrorKind::AddrInUse => "address already in use".to_owned(),
             io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
@@ -144,6 +135,19 @@ pub(super) async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), List
         };
         ListenError::Bind { addr, error }
     })
+}
+
+/// Binds an address, `[::]` for both families, and gives the one that it got.
+pub(super) fn bind_addr(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    match open(addr) {
+        // A machine without IPv6.
+        Err(error)
+            if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            open(SocketAddr::from(([0, 0, 0, 0], addr.port())))
+        }
+        done => done,
+    }
 }
 
 fn open(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {

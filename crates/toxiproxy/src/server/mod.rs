@@ -36,6 +36,7 @@ use store::Store;
 use crate::toxic::ToxicKind;
 use crate::wire;
 
+pub use api::VERSION;
 pub use listen::{ListenError, resolve};
 pub use metrics::MetricsConfig;
 pub use patience::Limits;
@@ -112,15 +113,8 @@ impl Server {
     ///
     /// When the port is taken or not permitted.
     pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
-        let bound = async {
-            let listener = TcpListener::bind(config.addr).await?;
-            let addr = listener.local_addr()?;
-            Ok((listener, addr))
-        };
-        let (listener, addr) = match bound.await {
-            Ok(bound) => bound,
-            Err(source) => return Err(BindError { addr: config.addr, source }),
-        };
+        let (listener, addr) =
+            listen::bind_addr(config.addr).map_err(|source| BindError { addr: config.addr, source })?;
         let api = Arc::new(Api {
             store: Store::new(config.seed.unwrap_or_else(rand::random), config.extensions),
             body_max: config.body_max,

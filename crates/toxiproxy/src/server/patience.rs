@@ -153,6 +153,13 @@ impl AsyncWrite for Patient {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Everything of the answer has been taken.
         self.writing = None;
+        if self.now.get() == Phase::Idle {
+            // Whoever waits for the next request asked for it before this one was answered, and will not ask again unless
+            // it is woken.
+            let limit = self.limits.idle;
+            self.arm(Phase::Idle, limit);
+            let _ = self.reading.as_mut().poll(cx);
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

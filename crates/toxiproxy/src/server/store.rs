@@ -19,7 +19,7 @@ pub(super) struct Store {
     began: Instant,
     shared: Arc<Shared>,
     extensions: &'static [ToxicKind],
-    proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
+    pub(super) proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
 }
 
 /// Length of a bucket of the dose.
