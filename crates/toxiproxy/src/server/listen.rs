@@ -32,7 +32,7 @@ fn bad(text: &str, why: &str) -> ListenError {
 }
 
 /// Host and port of `host:port`, where brackets protect the colons of a host.
-fn split(text: &str) -> Result<(&str, &str), ListenError> {
+pub(super) fn split(text: &str) -> Result<(&str, &str), ListenError> {
     let colon = text.rfind(':').ok_or_else(|| bad(text, "missing port in address"))?;
     let (host, before, after) = if let Some(inner) = text.strip_prefix('[') {
         let end = 1 + inner.find(']').ok_or_else(|| bad(text, "missing ']' in address"))?;

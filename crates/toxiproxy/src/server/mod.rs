@@ -7,6 +7,9 @@ mod body;
 mod connection;
 mod dice;
 mod dose;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod listen;
 mod metrics;
 mod path;
