@@ -1,5 +1,7 @@
 //! `scenariod proxy` in the place of the stock server: its flags, config file, log and ends.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -34,18 +36,19 @@ impl Serving {
             command.env("LOG_LEVEL", level);
         }
         let mut child = command.spawn().unwrap();
-        let mut log = BufReader::new(child.stdout.take().unwrap());
-        let mut before = Vec::new();
-        loop {
+        let log = BufReader::new(child.stdout.take().unwrap());
+        let mut serving = Self { child, log, addr: String::new(), before: Vec::new() };
+        while serving.addr.is_empty() {
             let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "it ended: {before:?}");
-            let line: serde_json::Value = serde_json::from_str(&line).expect("log lines are JSON");
-            if let Some(addr) = line["address"].as_str() {
-                let addr = addr.to_owned();
-                return Self { child, log, addr, before };
+            assert!(serving.log.read_line(&mut line).unwrap() > 0, "it ended: {:?}", serving.before);
+            // Every line is JSON.
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            match line["address"].as_str() {
+                Some(addr) => serving.addr = addr.to_owned(),
+                None => serving.before.push(line),
             }
-            before.push(line);
         }
+        serving
     }
 
     fn get(&self, path: &str) -> String {

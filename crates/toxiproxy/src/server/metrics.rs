@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
 use prometheus::{Error, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::proxy::Proxy;
@@ -52,21 +50,25 @@ const DOSE: &[StreamCounter] = &[
 pub(super) fn text(config: &MetricsConfig, proxies: &[Arc<Proxy>]) -> Result<String, Error> {
     let mut families = config.program.as_ref().map(Registry::gather).unwrap_or_default();
     if config.proxies {
-        families.extend(traffic(proxies)?);
-        families.extend(doses(proxies)?);
+        let ours = Registry::new();
+        traffic(&ours, proxies)?;
+        doses(&ours, proxies)?;
+        families.extend(ours.gather());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
     }
-    families.sort_by(|a, b| a.name().cmp(b.name()));
-    // A family without a series cannot be encoded.
-    families.retain(|family| !family.get_metric().is_empty());
     TextEncoder::new().encode_to_string(&families)
 }
 
-fn counters(of: &[StreamCounter], labels: &[&str]) -> Result<Vec<IntCounterVec>, Error> {
-    of.iter().map(|(name, help, _)| IntCounterVec::new(Opts::new(*name, *help), labels)).collect()
+fn counters(registry: &Registry, of: &[StreamCounter], labels: &[&str]) -> Result<Vec<IntCounterVec>, Error> {
+    let made = of.iter().map(|(name, help, _)| {
+        let counter = IntCounterVec::new(Opts::new(*name, *help), labels)?;
+        registry.register(Box::new(counter.clone())).map(|()| counter)
+    });
+    made.collect()
 }
 
-fn traffic(proxies: &[Arc<Proxy>]) -> Result<Vec<MetricFamily>, Error> {
-    let counters = counters(TRAFFIC, &["direction", "listener", "proxy", "upstream"])?;
+fn traffic(registry: &Registry, proxies: &[Arc<Proxy>]) -> Result<(), Error> {
+    let counters = counters(registry, TRAFFIC, &["direction", "listener", "proxy", "upstream"])?;
     for proxy in proxies {
         let (shown, counted) = (proxy.show(), proxy.dose.by_stream());
         for stream in Stream::ALL {
@@ -76,14 +78,15 @@ fn traffic(proxies: &[Arc<Proxy>]) -> Result<Vec<MetricFamily>, Error> {
             }
         }
     }
-    Ok(counters.iter().flat_map(Collector::collect).collect())
+    Ok(())
 }
 
-fn doses(proxies: &[Arc<Proxy>]) -> Result<Vec<MetricFamily>, Error> {
+fn doses(registry: &Registry, proxies: &[Arc<Proxy>]) -> Result<(), Error> {
     const LABELS: &[&str] = &["direction", "proxy"];
     let open = Opts::new("toxiproxy_dose_links", "Links that are open now.");
     let open = IntGaugeVec::new(open, LABELS)?;
-    let counters = counters(DOSE, LABELS)?;
+    registry.register(Box::new(open.clone()))?;
+    let counters = counters(registry, DOSE, LABELS)?;
     for proxy in proxies {
         let counted = proxy.dose.by_stream();
         for stream in Stream::ALL {
@@ -94,7 +97,5 @@ fn doses(proxies: &[Arc<Proxy>]) -> Result<Vec<MetricFamily>, Error> {
             }
         }
     }
-    let mut families = open.collect();
-    families.extend(counters.iter().flat_map(Collector::collect));
-    Ok(families)
+    Ok(())
 }
