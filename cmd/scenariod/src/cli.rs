@@ -112,6 +112,7 @@ Examples:
   scenariod --lab                                          servers and proxies for loadgen in another terminal
   scenariod --scenario all --loop                          against a running Toxiproxy and loadgen
   scenariod --scenario 'latency-*' --observe http://10.0.0.7:9090
+  scenariod proxy -host 0.0.0.0 -config proxies.json       the embedded Toxiproxy alone, with Toxiproxy's own flags
 
 Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive or invalid, 4 infrastructure, 5 wrong data.";
 

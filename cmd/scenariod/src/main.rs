@@ -2,7 +2,9 @@
 
 mod cli;
 mod failure;
+mod goflags;
 mod progress;
+mod proxy;
 mod run;
 mod settings;
 
@@ -15,6 +17,9 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == scenario::janitor::COMMAND) {
         telemetry::logging::init(telemetry::logging::LogFormat::Text);
         return scenario::janitor::main();
+    }
+    if let Some(args) = proxy::asked(std::env::args_os()) {
+        return proxy::main(&args);
     }
     // clap exits with 2 on a usage error, which is what the exit codes say.
     let cli = cli::Cli::parse();

@@ -1,36 +1,51 @@
 //! The HTTP API: statuses, texts and defaults of the stock server.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, USER_AGENT};
-use hyper::{Method, Request, Response, StatusCode};
-use percent_encoding::percent_decode_str;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Body;
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, SERVER, USER_AGENT,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::body::{self, Fields};
+use super::body;
 use super::listen::ListenError;
+use super::metrics::{self, MetricsConfig};
+use super::path::{self, Path};
 use super::pipe::Spec;
 use super::proxy::Proxy;
 use super::store::{CreateError, Store};
-use crate::wire::{self, EXTENSIONS, EXTENSIONS_HEADER, NewProxy, Stream};
+use crate::wire::{self, EXTENSIONS, EXTENSIONS_HEADER, Stream};
 
 /// Version of the stock server whose API this is.
-pub(super) const VERSION: &str = "2.12.0";
-/// Largest body.
-const BODY_MAX: usize = 1024 * 1024;
+pub const VERSION: &str = "2.12.0";
 const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-toxiproxy-request-id");
+/// Who we are, beside the version whose API this is.
+const OURS: &str = concat!("embedded-toxiproxy/", env!("CARGO_PKG_VERSION"));
+/// Body of an answer that took too long.
+const LATE: &str = "<html><head><title>Timeout</title></head><body><h1>Timeout</h1></body></html>";
 
 type Reply = Response<Full<Bytes>>;
 
 /// What a handler answers instead of success.
-struct Refusal {
-    status: StatusCode,
-    text: String,
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) text: String,
 }
 
 fn refuse(status: StatusCode, text: impl Into<String>) -> Refusal {
@@ -67,62 +82,119 @@ impl From<ListenError> for Refusal {
 impl Refusal {
     fn reply(self) -> Reply {
         let body = json!({"error": self.text, "status": self.status.as_u16()});
-        let mut reply = reply(self.status, TEXT, format!("{body}\n"));
-        reply
-            .headers_mut()
-            .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-        reply
+        plain(self.status, format!("{body}\n"))
     }
 }
 
-/// One request.
-pub(super) async fn answer(store: &Store, request: Request<Incoming>) -> Reply {
-    let path = request.uri().path().to_owned();
-    if path.contains("//") {
-        return redirect(&path);
-    }
-    // Decoded before it is split: a name with a slash can be created but never addressed, as with the stock server.
-    let decoded = percent_decode_str(&path).decode_utf8_lossy();
-    let segments: Vec<&str> = decoded.trim_start_matches('/').split('/').collect();
-    let Some(route) = Route::of(&segments) else {
-        return reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".to_owned());
-    };
-    let method = request.method().clone();
-    if !route.takes(&method) {
-        return bare(StatusCode::METHOD_NOT_ALLOWED);
-    }
-    let browser =
-        request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
-    let query = request.uri().query().unwrap_or_default().to_owned();
-    let mut reply = if browser {
-        reply(StatusCode::FORBIDDEN, TEXT, "User agent not allowed\n".to_owned())
-    } else {
-        match read(request).await {
-            Ok(bytes) => run(store, route, &method, &query, &bytes).await.unwrap_or_else(Refusal::reply),
-            Err(refusal) => refusal.reply(),
+/// What all requests share.
+pub(super) struct Api {
+    pub(super) store: Store,
+    /// Bytes of a body.
+    pub(super) body_max: usize,
+    /// Time for a handler; what it has begun goes on behind the answer.
+    pub(super) handler: Duration,
+    pub(super) metrics: MetricsConfig,
+    /// Handlers that run.
+    pub(super) handlers: TaskTracker,
+    /// Ends them.
+    pub(super) end: CancellationToken,
+}
+
+impl Api {
+    /// One request. `read` is told when all of it has been read.
+    pub(super) async fn answer<B>(self: &Arc<Self>, request: Request<B>, read: impl FnOnce()) -> Reply
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let began = Instant::now();
+        let (parts, body) = request.into_parts();
+        if parts.version == Version::HTTP_11
+            && parts.uri.host().is_none()
+            && !parts.headers.contains_key(HOST)
+        {
+            return bad_request("400 Bad Request: missing required Host header");
         }
-    };
-    let id = HeaderValue::from(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-    reply.headers_mut().insert(HeaderName::from_static("x-toxiproxy-request-id"), id);
-    reply
-        .headers_mut()
-        .insert(HeaderName::from_static(EXTENSIONS_HEADER), HeaderValue::from_static(EXTENSIONS));
-    reply
+        if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+            return bare(StatusCode::OK);
+        }
+        let path = match path::read(parts.uri.path()) {
+            Some(Path::Clean(path)) => path,
+            Some(Path::Unclean { clean }) => return redirect(&clean, parts.uri.query()),
+            None => return bad_request("400 Bad Request"),
+        };
+        let Some(route) = Route::of(&path, self.metrics.is_on()) else {
+            return plain(StatusCode::NOT_FOUND, "404 page not found\n");
+        };
+        if !route.takes(&parts.method) {
+            return bare(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let browser =
+            parts.headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
+        let mut reply = if browser {
+            plain(StatusCode::FORBIDDEN, "User agent not allowed\n")
+        } else {
+            let body = Limited::new(body, self.body_max).collect().await;
+            read();
+            match body {
+                Ok(body) => {
+                    self.handle(route, parts.method.clone(), parts.uri.clone(), body.to_bytes()).await
+                }
+                Err(error) if error.is::<LengthLimitError>() => self.too_large(),
+                Err(error) => bad_body(error).reply(),
+            }
+        };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let headers = reply.headers_mut();
+        headers.insert(REQUEST_ID, HeaderValue::from(id));
+        headers.insert(SERVER, HeaderValue::from_static(OURS));
+        headers.insert(HeaderName::from_static(EXTENSIONS_HEADER), HeaderValue::from_static(EXTENSIONS));
+        tracing::debug!(
+            request_id = id,
+            method = %parts.method,
+            url = %parts.uri,
+            status = reply.status().as_u16(),
+            duration_ms = began.elapsed().as_secs_f64() * 1e3,
+            "request"
+        );
+        reply
+    }
+
+    /// In a task of its own, so that neither a client that goes away nor a late answer leaves a change half done.
+    async fn handle(self: &Arc<Self>, route: Route, method: Method, uri: Uri, bytes: Bytes) -> Reply {
+        let api = Arc::clone(self);
+        let task = self.handlers.spawn(async move {
+            tokio::select! {
+                () = api.end.cancelled() => None,
+                done = api.run(route, &method, uri.query().unwrap_or_default(), &bytes) => Some(done.unwrap_or_else(Refusal::reply)),
+            }
+        });
+        match tokio::time::timeout(self.handler, task).await {
+            Ok(Ok(Some(reply))) => reply,
+            Ok(Ok(None)) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is ending").reply(),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a handler died");
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, "the handler of this request died").reply()
+            }
+            Err(_) => reply(StatusCode::SERVICE_UNAVAILABLE, HTML, LATE),
+        }
+    }
+
+    fn too_large(&self) -> Reply {
+        let text = format!("request body too large: at most {} bytes are read", self.body_max);
+        let mut reply = refuse(StatusCode::PAYLOAD_TOO_LARGE, text).reply();
+        // The rest of it is not read.
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        reply
+    }
 }
 
 /// Request ids only have to differ.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-async fn read(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    match Limited::new(request.into_body(), BODY_MAX).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) => Err(bad_body(error)),
-    }
-}
-
 /// Known paths.
-#[derive(Debug, Clone, Copy)]
-enum Route<'a> {
+#[derive(Debug, Clone)]
+enum Route {
     Version,
     Proxies,
     Populate,
@@ -130,14 +202,16 @@ enum Route<'a> {
     Dose,
     DoseLinks,
     DoseBuckets,
-    Proxy(&'a str),
-    Toxics(&'a str),
-    Toxic(&'a str, &'a str),
+    Metrics,
+    Proxy(String),
+    Toxics(String),
+    Toxic(String, String),
 }
 
-impl<'a> Route<'a> {
-    fn of(segments: &[&'a str]) -> Option<Self> {
-        Some(match segments {
+impl Route {
+    fn of(path: &str, metrics: bool) -> Option<Self> {
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        Some(match *segments.as_slice() {
             ["version"] => Route::Version,
             ["proxies"] => Route::Proxies,
             ["populate"] => Route::Populate,
@@ -145,17 +219,19 @@ impl<'a> Route<'a> {
             ["dose"] => Route::Dose,
             ["dose", "links"] => Route::DoseLinks,
             ["dose", "buckets"] => Route::DoseBuckets,
-            ["proxies", proxy] if !proxy.is_empty() => Route::Proxy(proxy),
-            ["proxies", proxy, "toxics"] if !proxy.is_empty() => Route::Toxics(proxy),
-            ["proxies", proxy, "toxics", toxic] if !proxy.is_empty() && !toxic.is_empty() => {
-                Route::Toxic(proxy, toxic)
+            ["metrics"] if metrics => Route::Metrics,
+            ["proxies", proxy] if !proxy.is_empty() => Route::Proxy(proxy.to_owned()),
+            ["proxies", proxy, "toxics"] => Route::Toxics(proxy.to_owned()),
+            ["proxies", proxy, "toxics", toxic] if !toxic.is_empty() => {
+                Route::Toxic(proxy.to_owned(), toxic.to_owned())
             }
             _ => return None,
         })
     }
 
-    fn takes(self, method: &Method) -> bool {
+    fn takes(&self, method: &Method) -> bool {
         let methods: &[Method] = match self {
+            Route::Metrics => return true,
             Route::Version | Route::Dose | Route::DoseLinks | Route::DoseBuckets => &[Method::GET],
             Route::Populate | Route::Reset => &[Method::POST],
             Route::Proxies | Route::Toxics(_) => &[Method::GET, Method::POST],
@@ -165,66 +241,72 @@ impl<'a> Route<'a> {
     }
 }
 
-async fn run(
-    store: &Store,
-    route: Route<'_>,
-    method: &Method,
-    query: &str,
-    bytes: &[u8],
-) -> Result<Reply, Refusal> {
-    let proxy = async |name: &str| store.get(name).await.ok_or_else(no_proxy);
-    match (route, method.as_str()) {
-        (Route::Version, _) => {
-            let text = format!("{{\"version\": \"{VERSION}\"}}\n");
-            Ok(reply(StatusCode::OK, "application/json;charset=utf-8", text))
-        }
-        (Route::Dose, _) => Ok(success(StatusCode::OK, &store.dose().await)),
-        (Route::DoseLinks, _) => Ok(success(StatusCode::OK, &store.dose_links().await)),
-        (Route::DoseBuckets, _) => Ok(success(StatusCode::OK, &store.dose_buckets(after_us(query)?).await)),
-        (Route::Reset, _) => {
-            store.reset().await?;
-            Ok(empty())
-        }
-        // Here even a refusal is JSON by its media type.
-        (Route::Populate, _) => {
-            Ok(populate(store, bytes).await.unwrap_or_else(|refusal| populate_failed(refusal, &[])))
-        }
-        (Route::Proxies, "GET") => {
-            let mut shown = serde_json::Map::new();
-            for proxy in store.all().await {
-                shown.insert(proxy.name.clone(), json!(proxy.show()));
+impl Api {
+    async fn run(&self, route: Route, method: &Method, query: &str, bytes: &[u8]) -> Result<Reply, Refusal> {
+        let store = &self.store;
+        let proxy = async |name: &str| store.get(name).await.ok_or_else(no_proxy);
+        match (&route, method.as_str()) {
+            (Route::Version, _) => {
+                let text = format!("{{\"version\": \"{VERSION}\"}}\n");
+                Ok(reply(StatusCode::OK, "application/json;charset=utf-8", text))
             }
-            Ok(success(StatusCode::OK, &shown))
-        }
-        (Route::Proxies, _) => create(store, bytes).await,
-        (Route::Proxy(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.show())),
-        (Route::Proxy(name), "DELETE") => {
-            if store.delete(name).await {
+            (Route::Dose, _) => Ok(success(StatusCode::OK, &store.dose().await)),
+            (Route::DoseLinks, _) => Ok(success(StatusCode::OK, &store.dose_links().await)),
+            (Route::DoseBuckets, _) => {
+                Ok(success(StatusCode::OK, &store.dose_buckets(after_us(query)?).await))
+            }
+            (Route::Metrics, _) => match metrics::text(&self.metrics, &store.all().await) {
+                Ok(text) => Ok(reply(StatusCode::OK, metrics::CONTENT_TYPE, text)),
+                Err(error) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+            },
+            (Route::Reset, _) => {
+                store.reset().await?;
                 Ok(empty())
-            } else {
-                Err(no_proxy())
             }
-        }
-        (Route::Proxy(name), _) => {
-            let proxy = proxy(name).await?;
-            let update = body::value(bytes).and_then(body::fields).and_then(|fields| fields.proxy_update());
-            proxy.update(update.map_err(bad_body)?).await?;
-            Ok(success(StatusCode::OK, &proxy.show()))
-        }
-        (Route::Toxics(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.toxics())),
-        (Route::Toxics(name), _) => add_toxic(store, &*proxy(name).await?, bytes),
-        (Route::Toxic(name, toxic), "GET") => {
-            let found = proxy(name).await?.toxics().into_iter().find(|shown| shown.name == toxic);
-            Ok(success(StatusCode::OK, &found.ok_or_else(no_toxic)?))
-        }
-        (Route::Toxic(name, toxic), "DELETE") => {
-            if proxy(name).await?.remove_toxic(toxic) {
-                Ok(empty())
-            } else {
-                Err(no_toxic())
+            (Route::Populate, _) => {
+                let (made, failed) = populate(store, bytes).await;
+                let shown = show(&made);
+                Ok(match failed {
+                    None => success(StatusCode::CREATED, &json!({ "proxies": shown })),
+                    Some(refusal) => populate_failed(refusal, &shown),
+                })
             }
+            (Route::Proxies, "GET") => {
+                let all = store.all().await;
+                let shown: BTreeMap<_, _> = all.iter().map(|proxy| (&proxy.name, proxy.show())).collect();
+                Ok(success(StatusCode::OK, &shown))
+            }
+            (Route::Proxies, _) => create(store, bytes).await,
+            (Route::Proxy(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.show())),
+            (Route::Proxy(name), "DELETE") => {
+                if store.delete(name).await {
+                    Ok(empty())
+                } else {
+                    Err(no_proxy())
+                }
+            }
+            (Route::Proxy(name), _) => {
+                let proxy = proxy(name).await?;
+                let update = body::fields(bytes).and_then(|fields| fields.proxy_update());
+                proxy.update(update.map_err(bad_body)?).await?;
+                Ok(success(StatusCode::OK, &proxy.show()))
+            }
+            (Route::Toxics(name), "GET") => Ok(success(StatusCode::OK, &proxy(name).await?.toxics())),
+            (Route::Toxics(name), _) => add_toxic(store, &*proxy(name).await?, bytes),
+            (Route::Toxic(name, toxic), "GET") => {
+                let toxics = proxy(name).await?.toxics();
+                let found = toxics.into_iter().find(|shown| shown.name == *toxic);
+                Ok(success(StatusCode::OK, &found.ok_or_else(no_toxic)?))
+            }
+            (Route::Toxic(name, toxic), "DELETE") => {
+                if proxy(name).await?.remove_toxic(toxic) {
+                    Ok(empty())
+                } else {
+                    Err(no_toxic())
+                }
+            }
+            (Route::Toxic(name, toxic), _) => update_toxic(&*proxy(name).await?, toxic, bytes),
         }
-        (Route::Toxic(name, toxic), _) => update_toxic(&*proxy(name).await?, toxic, bytes),
     }
 }
 
@@ -238,18 +320,8 @@ fn after_us(query: &str) -> Result<u64, Refusal> {
     }
 }
 
-fn new_proxy(fields: &Fields) -> Result<NewProxy, body::Bad> {
-    Ok(NewProxy {
-        name: fields.text("name")?.unwrap_or_default(),
-        listen: fields.text("listen")?.unwrap_or_default(),
-        upstream: fields.text("upstream")?.unwrap_or_default(),
-        enabled: fields.flag("enabled")?.unwrap_or(true),
-    })
-}
-
 async fn create(store: &Store, bytes: &[u8]) -> Result<Reply, Refusal> {
-    let new =
-        body::value(bytes).and_then(body::fields).and_then(|fields| new_proxy(&fields)).map_err(bad_body)?;
+    let new = body::fields(bytes).and_then(|fields| fields.new_proxy()).map_err(bad_body)?;
     if new.name.is_empty() {
         return Err(missing("name"));
     }
@@ -263,29 +335,29 @@ async fn create(store: &Store, bytes: &[u8]) -> Result<Reply, Refusal> {
     }
 }
 
-async fn populate(store: &Store, bytes: &[u8]) -> Result<Reply, Refusal> {
-    let items = match body::value(bytes).map_err(bad_body)? {
-        Value::Null => Vec::new(),
-        Value::Array(items) => items,
-        _ => return Err(bad_body("cannot use it as an array of proxies")),
+/// The proxies that were made or left alone, and why there are no more of them. Nothing is made when a name or an upstream
+/// is missing anywhere.
+pub(super) async fn populate(store: &Store, bytes: &[u8]) -> (Vec<Arc<Proxy>>, Option<Refusal>) {
+    let wanted = match body::proxies(bytes) {
+        Ok(wanted) => wanted,
+        Err(bad) => return (Vec::new(), Some(bad_body(bad))),
     };
-    let mut wanted = Vec::with_capacity(items.len());
-    for item in items {
-        wanted.push(body::fields(item).and_then(|fields| new_proxy(&fields)).map_err(bad_body)?);
-    }
     for (index, new) in wanted.iter().enumerate() {
         for (field, text) in [("name", &new.name), ("upstream", &new.upstream)] {
             if text.is_empty() {
-                return Err(missing(&format!("{field} at proxy {}", index + 1)));
+                return (Vec::new(), Some(missing(&format!("{field} at proxy {}", index + 1))));
             }
         }
     }
-    match store.populate(wanted).await {
-        (made, None) => Ok(success(StatusCode::CREATED, &json!({ "proxies": made }))),
-        (made, Some(error)) => Ok(populate_failed(error.into(), &made)),
-    }
+    let (made, error) = store.populate(wanted).await;
+    (made, error.map(Refusal::from))
 }
 
+pub(super) fn show(proxies: &[Arc<Proxy>]) -> Vec<wire::Proxy> {
+    proxies.iter().map(|proxy| proxy.show()).collect()
+}
+
+/// Here even a refusal is JSON by its media type.
 fn populate_failed(refusal: Refusal, made: &[wire::Proxy]) -> Reply {
     let made = if made.is_empty() { Value::Null } else { json!(made) };
     let body = json!({"error": refusal.text, "status": refusal.status.as_u16(), "proxies": made});
@@ -293,37 +365,43 @@ fn populate_failed(refusal: Refusal, made: &[wire::Proxy]) -> Reply {
 }
 
 fn add_toxic(store: &Store, proxy: &Proxy, bytes: &[u8]) -> Result<Reply, Refusal> {
-    let fields = body::value(bytes).and_then(body::fields).map_err(bad_body)?;
+    let fields = body::fields(bytes).map_err(bad_body)?;
     let given = || {
         Ok::<_, body::Bad>((
             fields.text("name")?,
             fields.text("type")?.unwrap_or_default(),
             fields.text("stream")?.unwrap_or_else(|| Stream::Downstream.name().to_owned()),
             fields.number("toxicity")?.unwrap_or(1.0),
+            fields.attributes()?,
         ))
     };
-    let (name, kind, stream_text, toxicity) = given().map_err(bad_body)?;
+    let (name, kind, stream_text, toxicity, attributes) = given().map_err(bad_body)?;
     let stream = Stream::parse(&stream_text).ok_or_else(|| {
         refuse(StatusCode::BAD_REQUEST, "stream was invalid, can be either upstream or downstream")
     })?;
     let kind = store.kind(&kind).ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "invalid toxic type"))?;
     let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("{}_{stream_text}", kind.name));
-    let attributes = kind.complete(&fields.attributes(kind.params).map_err(bad_body)?);
+    let taken = || refuse(StatusCode::CONFLICT, "toxic already exists");
+    // A name that is taken comes before attributes that are wrong.
+    if proxy.spec(&name).is_some() {
+        return Err(taken());
+    }
+    let attributes = kind.complete(&attributes.of(kind.params).map_err(bad_body)?);
     if kind.extension {
         kind.check_all(&attributes).map_err(bad_attributes)?;
     }
     let spec = Spec { name, kind, toxicity, attributes };
-    let shown = proxy.add_toxic(stream, stream_text, spec);
-    let shown = shown.ok_or_else(|| refuse(StatusCode::CONFLICT, "toxic already exists"))?;
+    let shown = proxy.add_toxic(stream, stream_text, spec).ok_or_else(taken)?;
     Ok(success(StatusCode::OK, &shown))
 }
 
 fn update_toxic(proxy: &Proxy, name: &str, bytes: &[u8]) -> Result<Reply, Refusal> {
     let spec = proxy.spec(name).ok_or_else(no_toxic)?;
-    let fields = body::value(bytes).and_then(body::fields).map_err(bad_body)?;
+    let fields = body::fields(bytes).map_err(bad_body)?;
     // Everything is read before anything is changed: a bad field changes nothing.
     let (attributes, toxicity) = fields
-        .attributes(spec.kind.params)
+        .attributes()
+        .and_then(|attributes| attributes.of(spec.kind.params))
         .and_then(|attributes| Ok((attributes, fields.number("toxicity")?)))
         .map_err(bad_body)?;
     if spec.kind.extension {
@@ -355,18 +433,35 @@ fn bare(status: StatusCode) -> Reply {
     reply
 }
 
-fn redirect(path: &str) -> Reply {
-    let clean: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+fn redirect(clean: &str, query: Option<&str>) -> Reply {
     let mut reply = bare(StatusCode::MOVED_PERMANENTLY);
-    // A path that was parsed is a valid header value.
-    if let Ok(location) = HeaderValue::from_str(&format!("/{}", clean.join("/"))) {
+    let location = match query {
+        Some(query) => format!("{clean}?{query}"),
+        None => clean.to_owned(),
+    };
+    // A path that was encoded, and a query that was parsed, are a valid header value.
+    if let Ok(location) = HeaderValue::from_str(&location) {
         reply.headers_mut().insert(LOCATION, location);
     }
     reply
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(body)));
+/// Not even a path.
+fn bad_request(text: &'static str) -> Reply {
+    let mut reply = reply(StatusCode::BAD_REQUEST, TEXT, text);
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+/// A text that no browser shall take for anything else.
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    let mut reply = reply(status, TEXT, text);
+    reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply

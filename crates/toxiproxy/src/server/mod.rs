@@ -7,7 +7,13 @@ mod body;
 mod connection;
 mod dice;
 mod dose;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod listen;
+mod metrics;
+mod path;
+mod patience;
 mod pipe;
 mod proxy;
 mod store;
@@ -20,15 +26,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use api::Api;
+use patience::{Now, Patient, Phase};
 use store::Store;
 
 use crate::toxic::ToxicKind;
+use crate::wire;
+
+pub use api::VERSION;
+pub use listen::{ListenError, resolve};
+pub use metrics::MetricsConfig;
+pub use patience::Limits;
 
 /// Settings of a server.
 #[derive(Debug, Clone)]
@@ -39,12 +53,18 @@ pub struct ServerConfig {
     pub seed: Option<u64>,
     /// Kinds of toxics beside the built-in ones.
     pub extensions: &'static [ToxicKind],
-    /// API connections at the same time.
+    /// API connections at the same time; more are closed at once.
     pub connections: usize,
-    /// Time for the head of a request, as with the stock server's read limit.
-    pub head: Duration,
+    /// How long an API client may take.
+    pub limits: Limits,
+    /// Time for a request to be done; then it is answered 503, and goes on.
+    pub handler: Duration,
+    /// Largest body of a request, in bytes.
+    pub body_max: usize,
     /// Time for running requests to end after the stop.
     pub grace: Duration,
+    /// What `/metrics` shows.
+    pub metrics: MetricsConfig,
 }
 
 impl Default for ServerConfig {
@@ -54,8 +74,11 @@ impl Default for ServerConfig {
             seed: None,
             extensions: &[],
             connections: 256,
-            head: Duration::from_secs(15),
+            limits: Limits::default(),
+            handler: Duration::from_secs(25),
+            body_max: 1024 * 1024,
             grace: Duration::from_secs(1),
+            metrics: MetricsConfig::default(),
         }
     }
 }
@@ -68,26 +91,42 @@ pub struct BindError {
     source: io::Error,
 }
 
+/// Proxies could not be made as they were described.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}; {} proxies were made before", made.len())]
+pub struct PopulateError {
+    /// Why, in the words of the API.
+    pub reason: String,
+    /// Those that stay.
+    pub made: Vec<wire::Proxy>,
+}
+
 /// A server whose API port is bound.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     addr: SocketAddr,
     config: ServerConfig,
+    api: Arc<Api>,
 }
 
 impl Server {
-    /// Binds the API's port.
+    /// Binds the API's port. Needs a runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the port is taken or not permitted.
     pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
-        let bound = async {
-            let listener = TcpListener::bind(config.addr).await?;
-            let addr = listener.local_addr()?;
-            Ok((listener, addr))
-        };
-        match bound.await {
-            Ok((listener, addr)) => Ok(Self { listener, addr, config }),
-            Err(source) => Err(BindError { addr: config.addr, source }),
-        }
+        let (listener, addr) =
+            listen::bind_addr(config.addr).map_err(|source| BindError { addr: config.addr, source })?;
+        let api = Arc::new(Api {
+            store: Store::new(config.seed.unwrap_or_else(rand::random), config.extensions),
+            body_max: config.body_max,
+            handler: config.handler,
+            metrics: config.metrics.clone(),
+            handlers: TaskTracker::new(),
+            end: CancellationToken::new(),
+        });
+        Ok(Self { listener, addr, config, api })
     }
 
     /// Where the API listens.
@@ -95,27 +134,40 @@ impl Server {
         self.addr
     }
 
+    /// Makes proxies as `POST /populate` does, before the API is served: `json` is the text of a stock config file.
+    ///
+    /// # Errors
+    ///
+    /// As that request; what was made before the first failure stays.
+    pub async fn populate(&self, json: &[u8]) -> Result<Vec<wire::Proxy>, PopulateError> {
+        let (made, failed) = api::populate(&self.api.store, json).await;
+        let made = api::show(&made);
+        match failed {
+            None => Ok(made),
+            Some(refusal) => Err(PopulateError { reason: refusal.text, made }),
+        }
+    }
+
     /// Serves until `shutdown`; then closes all proxies and their connections.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let store =
-            Arc::new(Store::new(self.config.seed.unwrap_or_else(rand::random), self.config.extensions));
-        let slots = Arc::new(Semaphore::new(self.config.connections));
+        let Self { listener, config, api, .. } = self;
+        let slots = Arc::new(Semaphore::new(config.connections));
         let buckets = tokio::spawn({
-            let store = Arc::clone(&store);
-            async move { store.keep_buckets().await }
+            let api = Arc::clone(&api);
+            async move { api.store.keep_buckets().await }
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tokio::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
             };
             match (accepted, Arc::clone(&slots).try_acquire_owned()) {
                 (Ok((stream, _)), Ok(slot)) => {
-                    let (store, stop, head) = (Arc::clone(&store), stop.clone(), self.config.head);
+                    let (api, stop, limits) = (Arc::clone(&api), stop.clone(), config.limits);
                     tasks.spawn(async move {
-                        serve(stream, store, head, stop).await;
+                        serve(stream, api, limits, stop).await;
                         drop(slot);
                     });
                 }
@@ -127,26 +179,35 @@ impl Server {
                 }
             }
         }
-        drop(self.listener);
+        drop(listener);
         buckets.abort();
         stop.cancel();
         tasks.close();
-        if tokio::time::timeout(self.config.grace, tasks.wait()).await.is_err() {
+        if tokio::time::timeout(config.grace, tasks.wait()).await.is_err() {
             tracing::debug!("API requests were cut at the end");
         }
-        store.stop_all().await;
+        // Before the proxies are stopped: nothing may make a new one afterwards.
+        api.end.cancel();
+        api.handlers.close();
+        api.handlers.wait().await;
+        api.store.stop_all().await;
     }
 }
 
-async fn serve(stream: TcpStream, store: Arc<Store>, head: Duration, stop: CancellationToken) {
+async fn serve(stream: TcpStream, api: Arc<Api>, limits: Limits, stop: CancellationToken) {
+    let now = Now::default();
+    let stream = Patient::new(stream, limits, now.clone());
     let service = service_fn(move |request| {
-        let store = Arc::clone(&store);
-        async move { Ok::<_, Infallible>(api::answer(&store, request).await) }
+        let (api, now) = (Arc::clone(&api), now.clone());
+        async move {
+            let reply = api.answer(request, || now.set(Phase::Serving)).await;
+            now.set(Phase::Idle);
+            Ok::<_, Infallible>(reply)
+        }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head)
-        .serve_connection(TokioIo::new(stream), service);
+    // The times are kept by the stream: hyper's own limit for a head is one for idle connections too.
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -161,7 +161,8 @@ impl Proxy {
             (state.listen.clone(), state.upstream.clone(), update.enabled.unwrap_or(state.enabled))
         };
         let new_listen = update.listen.unwrap_or_else(|| listen.clone());
-        let moved = new_listen != listen && listen::resolve(&new_listen).await?.to_string() != listen;
+        // Resolved even when it stays: a text that is no address is refused before anything changes.
+        let moved = listen::resolve(&new_listen).await?.to_string() != listen;
         let new_upstream = update.upstream.unwrap_or_else(|| upstream.clone());
         if moved || new_upstream != upstream {
             self.stop_locked(&mut running).await;
@@ -178,13 +179,11 @@ impl Proxy {
         Ok(())
     }
 
-    /// Would these settings change it?
-    pub(super) async fn differs(&self, listen: &str, upstream: &str) -> bool {
-        let resolved =
-            listen::resolve(listen).await.map_or_else(|_| listen.to_owned(), |addr| addr.to_string());
+    /// Would these settings change it? Compared as resolved: the stock server takes every wildcard for a change.
+    pub(super) async fn differs(&self, listen: &str, upstream: &str) -> Result<bool, ListenError> {
+        let resolved = listen::resolve(listen).await?.to_string();
         let state = self.state();
-        // Compared as resolved: the stock server takes every wildcard for a change.
-        (resolved != state.listen && listen != state.listen) || upstream != state.upstream
+        Ok(resolved != state.listen || upstream != state.upstream)
     }
 
     pub(super) fn toxics(&self) -> Vec<wire::Toxic> {

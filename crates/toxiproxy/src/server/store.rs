@@ -13,13 +13,13 @@ use super::proxy::{Proxy, Shared};
 use super::timer::Timer;
 use crate::toxic::ToxicKind;
 use crate::toxics;
-use crate::wire::{self, DoseBuckets, LinkDose, NewProxy, ProxyDose};
+use crate::wire::{DoseBuckets, LinkDose, NewProxy, ProxyDose};
 
 pub(super) struct Store {
     began: Instant,
     shared: Arc<Shared>,
     extensions: &'static [ToxicKind],
-    proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
+    pub(super) proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
 }
 
 /// Length of a bucket of the dose.
@@ -118,22 +118,25 @@ impl Store {
     }
 
     /// Makes what is missing, replaces what differs, leaves the rest alone. At the first failure stops and gives what was
-    /// made before it.
-    pub(super) async fn populate(&self, wanted: Vec<NewProxy>) -> (Vec<wire::Proxy>, Option<ListenError>) {
+    /// made before it. One that is replaced in the same call is given too, as it was when it was stopped.
+    pub(super) async fn populate(&self, wanted: Vec<NewProxy>) -> (Vec<Arc<Proxy>>, Option<ListenError>) {
         let mut proxies = self.proxies.lock().await;
-        let mut made = Vec::new();
+        let mut made = Vec::with_capacity(wanted.len());
         for new in wanted {
             if let Some(old) = proxies.get(&new.name) {
-                if !old.differs(&new.listen, &new.upstream).await {
-                    made.push(old.show());
-                    continue;
+                match old.differs(&new.listen, &new.upstream).await {
+                    Ok(true) => old.stop().await,
+                    Ok(false) => {
+                        made.push(Arc::clone(old));
+                        continue;
+                    }
+                    Err(error) => return (made, Some(error)),
                 }
-                old.stop().await;
             }
             match self.build(new).await {
                 Ok(proxy) => {
-                    made.push(proxy.show());
-                    proxies.insert(proxy.name.clone(), proxy);
+                    proxies.insert(proxy.name.clone(), Arc::clone(&proxy));
+                    made.push(proxy);
                 }
                 Err(error) => return (made, Some(error)),
             }

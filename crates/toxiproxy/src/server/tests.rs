@@ -1,7 +1,14 @@
 //! The server on real sockets.
 
+mod asking;
+mod clients;
+mod edges;
+mod limits;
 mod loss;
+mod metrics;
 mod replay;
+mod seed;
+mod stock;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,13 +31,45 @@ struct Running {
 }
 
 impl Running {
+    fn config() -> ServerConfig {
+        ServerConfig { addr: loopback(0), seed: Some(1), ..ServerConfig::default() }
+    }
+
     async fn start() -> Self {
-        let config = ServerConfig { addr: loopback(0), seed: Some(1), ..ServerConfig::default() };
-        let server = Server::bind(config).await.unwrap();
+        Self::with(Self::config()).await
+    }
+
+    async fn with(config: ServerConfig) -> Self {
+        Self::run(Server::bind(config).await.unwrap())
+    }
+
+    /// With the proxies of a config file.
+    async fn populated(file: &[u8]) -> Self {
+        let server = Server::bind(Self::config()).await.unwrap();
+        server.populate(file).await.unwrap();
+        Self::run(server)
+    }
+
+    fn run(server: Server) -> Self {
         let addr = server.addr();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone().cancelled_owned()));
         Self { client: Client::new(&format!("http://{addr}")).unwrap(), addr, stop, task }
+    }
+
+    /// Returns when all its ports are free again.
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+/// Waits for a condition, with a deadline.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
