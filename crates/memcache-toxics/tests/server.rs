@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use memcache_toxics::{FAULTS, Harm, KINDS};
@@ -465,5 +467,93 @@ async fn nonsense_is_refused_over_the_api_and_a_change_frees_what_is_held() {
     scene.api.update_toxic("cache", "fault", &update).await.unwrap();
     peer.sees("END\r\n", "freed").await;
     peer.works("other keys").await;
+    scene.end().await;
+}
+
+/// One line and, behind `VA`, the value.
+async fn reply(peer: &mut Peer, buffer: &mut Vec<u8>) -> String {
+    loop {
+        if let Some(end) = buffer.windows(2).position(|two| two == b"\r\n") {
+            let line = String::from_utf8(buffer[..end].to_vec()).unwrap();
+            let value = line
+                .strip_prefix("VA ")
+                .map(|rest| rest.split(' ').next().unwrap().parse::<usize>().unwrap());
+            let whole = end + 2 + value.map_or(0, |length| length + 2);
+            if buffer.len() >= whole {
+                buffer.drain(..whole);
+                return line;
+            }
+        }
+        let mut more = [0; 4096];
+        let n = timeout(PATIENCE, peer.0.read(&mut more)).await.unwrap().unwrap();
+        assert!(n > 0, "the connection ended");
+        buffer.extend_from_slice(&more[..n]);
+    }
+}
+
+/// Pipelines until told to stop: no reply may be missing or another op's. Gives how many rounds there were.
+async fn pipelines(mut peer: Peer, quiet: &'static str, stop: Arc<AtomicBool>) -> u32 {
+    let mut buffer = Vec::new();
+    for n in 0.. {
+        let store = format!("ms k{quiet} 5 O{n}a {quiet}\r\nvalue\r\n");
+        peer.send(&format!("{store}mg k{quiet} v k O{n}b\r\nmn\r\n")).await;
+        let mut seen = Vec::new();
+        loop {
+            match reply(&mut peer, &mut buffer).await.as_str() {
+                "MN" => break,
+                error if error.starts_with("SERVER_ERROR") => seen.push("error".to_owned()),
+                line => {
+                    let opaque = line.split(' ').find_map(|word| word.strip_prefix('O'));
+                    seen.push(opaque.unwrap_or_else(|| panic!("no opaque: {line}")).to_owned());
+                }
+            }
+        }
+        let fits = |seen: &String, op: char| *seen == format!("{n}{op}") || seen == "error";
+        match &seen[..] {
+            [read] => assert!(!quiet.is_empty() && fits(read, 'b'), "{n}: {seen:?}"),
+            [store, read] => assert!(fits(store, 'a') && fits(read, 'b'), "{n}: {seen:?}"),
+            _ => panic!("{n}: {seen:?}"),
+        }
+        if stop.load(Ordering::Relaxed) {
+            return n;
+        }
+    }
+    unreachable!("an endless loop")
+}
+
+#[tokio::test]
+async fn under_traffic_faults_come_and_go_and_no_reply_is_lost_or_another_ops() {
+    let fake = FakeMemcached::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let scene = Scene::new(fake.addr()).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let loud = tokio::spawn(pipelines(scene.connect().await, "", Arc::clone(&stop)));
+    let quiet = tokio::spawn(pipelines(scene.connect().await, "q", Arc::clone(&stop)));
+    let before = scene.touched().await;
+    for round in 0..4 {
+        for (fault, words) in [
+            ("mc_delay", "latency=2 jitter=2"),
+            ("mc_delay_request", "latency=2 share_ppm=300000"),
+            ("mc_stall", ""),
+            ("mc_hold_reply", "commands=mg"),
+            ("mc_slow_value", "rate=1000"),
+            ("mc_split_reply", "delay=0 size=3"),
+            ("mc_health_only", "commands=ms"),
+            ("mc_server_error", "share_ppm=500000"),
+            ("mc_error_reply", "share_ppm=500000"),
+            ("mc_miss", ""),
+            ("mc_lost_write", ""),
+            ("mc_corrupt_value", ""),
+            ("mc_truncate_value", ""),
+        ] {
+            scene.add(fault, words).await;
+            tokio::time::sleep(Duration::from_millis(3 * round + 1)).await;
+            scene.remove().await;
+        }
+    }
+    assert!(scene.touched().await > before);
+    stop.store(true, Ordering::Relaxed);
+    for client in [loud, quiet] {
+        assert!(client.await.unwrap() > 10);
+    }
     scene.end().await;
 }
