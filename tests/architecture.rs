@@ -16,7 +16,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("scenario", &["toxiproxy", "observation"]),
     ("verdict", &["observation"]),
     ("report", &["verdict", "observation"]),
-    ("lab", &["workload", "scenario", "toxiproxy", "memcached-fake", "memcache-client", "observation"]),
+    (
+        "lab",
+        &[
+            "workload",
+            "scenario",
+            "toxiproxy",
+            "memcache-toxics",
+            "memcached-fake",
+            "memcache-client",
+            "observation",
+        ],
+    ),
     ("loadgen", &["workload", "telemetry", "memcache-client", "observation"]),
     (
         "scenariod",
@@ -27,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "report",
             "telemetry",
             "toxiproxy",
+            "memcache-toxics",
             "workload",
             "memcache-client",
             "observation",

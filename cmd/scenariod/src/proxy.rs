@@ -158,6 +158,7 @@ async fn serve(options: &Options) -> Result<(), Failure> {
     let config = ServerConfig {
         addr: addr.map_err(usage)?,
         seed: Some(seed),
+        extensions: memcache_toxics::KINDS,
         metrics: options.metrics().context("metrics").map_err(infrastructure)?,
         ..ServerConfig::default()
     };

@@ -119,6 +119,7 @@ impl Lab {
         let server_config = toxiproxy::server::ServerConfig {
             addr: loopback(config.ports.api()),
             seed: Some(config.seed),
+            extensions: memcache_toxics::KINDS,
             ..Default::default()
         };
         // Ports first: a taken one must fail before anything else is started.

@@ -101,6 +101,41 @@ impl Backend {
         }
     }
 
+    /// Why it cannot give `meaning` at all: a toxic that it does not have, or whose attributes it refuses. Asked by adding it
+    /// to a proxy that nobody uses.
+    pub async fn refuses(&self, meaning: &Meaning) -> Result<Option<String>, ClientError> {
+        let Meaning::Toxic { kind, .. } = meaning else { return Ok(None) };
+        let stock = toxiproxy::kinds().iter().any(|known| known.name == kind && !known.extension);
+        if !stock && !self.version.has(kind) {
+            let own = self.version.extensions.join(", ");
+            let own = if own.is_empty() { "none beside the stock ones".to_owned() } else { own };
+            return Ok(Some(format!("{} has no toxic {kind:?}; it has: {own}", self.client.url())));
+        }
+        let trial = NewProxy {
+            name: format!("{OWNER}trial"),
+            listen: "127.0.0.1:0".to_owned(),
+            upstream: "127.0.0.1:1".to_owned(),
+            enabled: false,
+        };
+        // One of an earlier run may be there; a proxy that is off harms nobody.
+        match self.client.create_proxy(&trial).await {
+            Err(error) if error.is_conflict() => {}
+            other => drop(other?),
+        }
+        let mut refused = None;
+        for plan in meaning.toxics() {
+            match self.client.add_toxic(&trial.name, &toxic("trial", &plan)).await {
+                Ok(_) => self.client.remove_toxic(&trial.name, "trial").await?,
+                Err(error @ (ClientError::BadToxic { .. } | ClientError::Api { status: 400, .. })) => {
+                    refused = Some(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.client.delete_proxy(&trial.name).await?;
+        Ok(refused)
+    }
+
     /// Makes the proxies that are missing and gives all, by name. Existing ones are used as they are.
     pub async fn prepare(&self, wanted: &[NewProxy]) -> Result<Vec<Proxy>, ClientError> {
         let known = self.client.proxies().await?;
@@ -122,14 +157,7 @@ impl Backend {
 
     /// Adds one toxic; its metrics come from the server's answer.
     pub async fn add(&self, proxy: &str, name: &str, plan: &ToxicPlan) -> Result<Applied, ClientError> {
-        let toxic = Toxic {
-            name: name.to_owned(),
-            kind: plan.kind.to_owned(),
-            stream: plan.stream.name().to_owned(),
-            toxicity: plan.toxicity,
-            attributes: plan.attributes.clone(),
-        };
-        let echo = self.client.add_toxic(proxy, &toxic).await?;
+        let echo = self.client.add_toxic(proxy, &toxic(name, plan)).await?;
         self.metrics.toxic_added(proxy, &echo);
         Ok(Applied { proxy: proxy.to_owned(), toxic: name.to_owned(), undo: plan.into() })
     }
@@ -217,6 +245,16 @@ impl Backend {
         let proxies = self.client.proxies().await?;
         let toxics = proxies.into_values().flat_map(|proxy| proxy.toxics);
         Ok(toxics.filter(|toxic| toxic.name.starts_with(OWNER)).map(|toxic| toxic.name).collect())
+    }
+}
+
+fn toxic(name: &str, plan: &ToxicPlan) -> Toxic {
+    Toxic {
+        name: name.to_owned(),
+        kind: plan.kind.clone(),
+        stream: plan.stream.name().to_owned(),
+        toxicity: plan.toxicity,
+        attributes: plan.attributes.clone(),
     }
 }
 

@@ -57,6 +57,17 @@ pub enum Meaning {
         /// Bytes.
         bytes: u64,
     },
+    /// A toxic of the proxy, by its own name: those that have no meaning of their own here, `mc_*` above all.
+    Toxic {
+        /// Kind, for example `mc_stall`.
+        kind: String,
+        /// Direction.
+        stream: Stream,
+        /// Share of connections that it acts on.
+        toxicity: f64,
+        /// As the proxy's API takes them.
+        attributes: Attributes,
+    },
     /// The end of a connection is late.
     SlowClose {
         /// By how much.
@@ -68,7 +79,7 @@ pub enum Meaning {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToxicPlan {
     /// Kind, for example `latency`.
-    pub kind: &'static str,
+    pub kind: String,
     /// Direction.
     pub stream: Stream,
     /// Share of links.
@@ -121,6 +132,7 @@ impl Meaning {
             Meaning::Slicer { .. } => "slicer",
             Meaning::LimitData { .. } => "limit_data",
             Meaning::SlowClose { .. } => "slow_close",
+            Meaning::Toxic { .. } => "toxic",
         }
     }
 
@@ -156,6 +168,15 @@ impl Meaning {
             }
             Meaning::LimitData { bytes } => format!("connections end after {bytes} reply bytes"),
             Meaning::SlowClose { delay } => format!("connections end {delay:?} late"),
+            Meaning::Toxic { kind, stream, toxicity, attributes } => {
+                let given = attributes.iter().map(|(name, value)| format!(", {name} {value}"));
+                let given: String = given.collect();
+                format!(
+                    "the toxic {kind}, {}, on {} of connections{given}",
+                    stream.name(),
+                    percent(*toxicity)
+                )
+            }
         }
     }
 
@@ -176,6 +197,13 @@ impl Meaning {
             }
             Meaning::LimitData { bytes } => vec![("bytes", *bytes as f64)],
             Meaning::SlowClose { delay } => vec![("delay_ms", seconds(delay))],
+            // Under names that the judge cannot take for those of a meaning that it knows.
+            Meaning::Toxic { toxicity, attributes, .. } => {
+                let numbers = attributes
+                    .iter()
+                    .filter_map(|(name, value)| Some((format!("attribute.{name}"), value.number()? as f64)));
+                return numbers.chain([("toxicity".to_owned(), *toxicity)]).collect();
+            }
         };
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -191,8 +219,8 @@ impl Meaning {
 
     /// The toxics that give it; none for `down`, which is a switched-off proxy, and for `loss_kernel`, which is no proxy's.
     pub fn toxics(&self) -> Vec<ToxicPlan> {
-        let one = |kind, stream, toxicity, given: &[(&str, i64)], harmless: &[(&str, i64)]| ToxicPlan {
-            kind,
+        let one = |kind: &str, stream, toxicity, given: &[(&str, i64)], harmless: &[(&str, i64)]| ToxicPlan {
+            kind: String::from(kind),
             stream,
             toxicity,
             attributes: attributes(given),
@@ -233,6 +261,13 @@ impl Meaning {
             Meaning::LimitData { bytes } => {
                 vec![one("limit_data", down, 1.0, &[("bytes", whole(*bytes))], &[("bytes", WHOLE)])]
             }
+            Meaning::Toxic { kind, stream, toxicity, attributes } => vec![ToxicPlan {
+                kind: kind.clone(),
+                stream: *stream,
+                toxicity: *toxicity,
+                attributes: attributes.clone(),
+                harmless: None,
+            }],
             Meaning::SlowClose { delay } => {
                 vec![one("slow_close", down, 1.0, &[("delay", millis(*delay))], &[("delay", 0)])]
             }
@@ -258,9 +293,9 @@ mod tests {
             Meaning::SlowClose { delay: ms(100) },
         ] {
             for plan in meaning.toxics() {
-                toxiproxy::check_attributes(plan.kind, &plan.attributes).unwrap();
+                toxiproxy::check_attributes(&plan.kind, &plan.attributes).unwrap();
                 if let Some(harmless) = &plan.harmless {
-                    toxiproxy::check_attributes(plan.kind, harmless).unwrap();
+                    toxiproxy::check_attributes(&plan.kind, harmless).unwrap();
                 }
                 // The one update that ends a stock server's process.
                 assert!(plan.kind != "bandwidth" || plan.harmless.is_none());

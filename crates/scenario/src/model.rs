@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use toxiproxy::wire::{Attributes, Stream};
 
 use crate::fault::Meaning;
 use crate::kernel;
@@ -160,6 +161,10 @@ struct WrittenFault {
     size_variation: Option<toml::Spanned<u32>>,
     delay: Option<toml::Spanned<String>>,
     bytes: Option<toml::Spanned<u32>>,
+    toxic: Option<toml::Spanned<String>>,
+    stream: Option<toml::Spanned<String>>,
+    toxicity: Option<toml::Spanned<String>>,
+    attributes: Option<toml::Spanned<Attributes>>,
 }
 
 /// A fault in the text: where, and what.
@@ -292,6 +297,25 @@ impl WrittenFault {
                 let delay = duration("delay", self.need("delay", &self.delay)?)?;
                 (Meaning::SlowClose { delay }, &["delay"])
             }
+            "toxic" => {
+                let stream = match &self.stream {
+                    None => Stream::Downstream,
+                    Some(text) => Stream::ALL
+                        .into_iter()
+                        .find(|stream| stream.name() == text.get_ref())
+                        .ok_or_else(|| wrong(text, "stream: expected upstream or downstream"))?,
+                };
+                let meaning = Meaning::Toxic {
+                    kind: self.need("toxic", &self.toxic)?.get_ref().clone(),
+                    stream,
+                    toxicity: self.toxicity.as_ref().map_or(Ok(1.0), |text| percent("toxicity", text))?,
+                    attributes: self
+                        .attributes
+                        .as_ref()
+                        .map_or_else(Attributes::new, |a| a.get_ref().clone()),
+                };
+                (meaning, &["toxic", "stream", "toxicity", "attributes"])
+            }
             other => {
                 let nearest = TYPES.iter().min_by_key(|known| strsim::damerau_levenshtein(other, known));
                 let what = format!(
@@ -331,6 +355,9 @@ impl WrittenFault {
             ("share", &self.share),
             ("rate", &self.rate),
             ("delay", &self.delay),
+            ("toxic", &self.toxic),
+            ("stream", &self.stream),
+            ("toxicity", &self.toxicity),
         ];
         let numbers = [
             ("burst", &self.burst),
@@ -340,7 +367,8 @@ impl WrittenFault {
         ];
         let texts = texts.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?.span())));
         let numbers = numbers.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?.span())));
-        texts.chain(numbers).collect()
+        let attributes = self.attributes.as_ref().map(|given| ("attributes", given.span()));
+        texts.chain(numbers).chain(attributes).collect()
     }
 }
 
@@ -355,6 +383,7 @@ const TYPES: &[&str] = &[
     "slicer",
     "limit_data",
     "slow_close",
+    "toxic",
 ];
 
 /// Longest duration in a scenario.
@@ -419,6 +448,34 @@ mod tests {
         assert_eq!(scenario.phases.quick().total(), seconds(45));
         let latency = Meaning::Latency { latency: Duration::from_millis(200), jitter: Duration::ZERO };
         assert_eq!(scenario.faults, [Fault { target: Target::Count(1), meaning: latency }]);
+    }
+
+    #[test]
+    fn a_toxic_can_be_meant_by_its_own_name() {
+        let own = "type = \"toxic\"\ntoxic = \"mc_delay\"\ntoxicity = \"50%\"\nattributes = { commands = \"set\", latency = 5 }";
+        let text = GOOD.replace("type = \"latency\"\nlatency = \"200ms\"", own);
+        let meaning = Meaning::Toxic {
+            kind: "mc_delay".to_owned(),
+            stream: Stream::Downstream,
+            toxicity: 0.5,
+            attributes: [("commands".to_owned(), "set".into()), ("latency".to_owned(), 5.into())].into(),
+        };
+        let scenario = Scenario::parse(&text, "f.toml").unwrap();
+        assert_eq!(scenario.faults[0].meaning, meaning);
+        assert_eq!(
+            meaning.params(),
+            [("attribute.latency".to_owned(), 5.0), ("toxicity".to_owned(), 0.5)].into()
+        );
+        assert_eq!(meaning.toxics()[0].attributes.len(), 2);
+        let error = |from: &str, to: &str| {
+            Scenario::parse(&text.replace(from, to), "f.toml").unwrap_err().to_string()
+        };
+        assert!(error("toxicity", "stream = \"up\"\ntoxicity").contains("expected upstream or downstream"));
+        assert!(error("toxic = \"mc_delay\"\n", "").contains("a toxic fault needs toxic"));
+        assert_eq!(
+            error("latency = 5", "latency = 0.5"),
+            "f.toml, line 11, column 44: expected a whole number or a text"
+        );
     }
 
     #[test]

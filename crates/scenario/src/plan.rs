@@ -62,6 +62,9 @@ pub(crate) async fn plan(
             }
         }
         let servers = dialled.into_iter().map(|server| server.map(|server| server.name.clone())).collect();
+        if let Some(why) = environment.backend.refuses(&fault.meaning).await? {
+            return Err(RunError::Misfit { scenario: scenario.name.clone(), why });
+        }
         let given = environment.backend.give(&fault.meaning);
         planned.push(PlannedFault { proxies: chosen, meant: fault.meaning.clone(), given, servers, place });
     }

@@ -11,7 +11,7 @@ pub type Attributes = BTreeMap<String, Attribute>;
 
 /// A value of an attribute. Stock toxics know whole numbers only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a whole number or a text")]
 pub enum Attribute {
     /// A whole number.
     Number(i64),
@@ -243,8 +243,8 @@ pub struct DoseBucket {
     pub bytes_touched: u64,
 }
 
-/// Extensions that our server announces in the header of `/version`.
+/// Extensions that our server announces in this header: toxics by their name, and [`DOSE`].
 pub const EXTENSIONS_HEADER: &str = "toxiproxy-extensions";
 
-/// Its value.
-pub const EXTENSIONS: &str = "loss, blackhole_size, dose";
+/// What a server announces that knows `/dose`.
+pub const DOSE: &str = "dose";

@@ -26,7 +26,7 @@ use super::path::{self, Path};
 use super::pipe::Spec;
 use super::proxy::Proxy;
 use super::store::{CreateError, Store};
-use crate::wire::{self, EXTENSIONS, EXTENSIONS_HEADER, Stream};
+use crate::wire::{self, EXTENSIONS_HEADER, Stream};
 
 /// Version of the stock server whose API this is.
 pub const VERSION: &str = "2.12.0";
@@ -148,7 +148,7 @@ impl Api {
         let headers = reply.headers_mut();
         headers.insert(REQUEST_ID, HeaderValue::from(id));
         headers.insert(SERVER, HeaderValue::from_static(OURS));
-        headers.insert(HeaderName::from_static(EXTENSIONS_HEADER), HeaderValue::from_static(EXTENSIONS));
+        headers.insert(HeaderName::from_static(EXTENSIONS_HEADER), self.store.announced().clone());
         tracing::debug!(
             request_id = id,
             method = %parts.method,

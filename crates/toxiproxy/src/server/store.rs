@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use hyper::header::HeaderValue;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -13,12 +14,13 @@ use super::proxy::{Proxy, Shared};
 use super::timer::Timer;
 use crate::toxic::ToxicKind;
 use crate::toxics;
-use crate::wire::{DoseBuckets, LinkDose, NewProxy, ProxyDose};
+use crate::wire::{DOSE, DoseBuckets, LinkDose, NewProxy, ProxyDose};
 
 pub(super) struct Store {
     began: Instant,
     shared: Arc<Shared>,
     extensions: &'static [ToxicKind],
+    announced: HeaderValue,
     pub(super) proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
 }
 
@@ -35,7 +37,16 @@ impl Store {
     /// Must be called within a runtime.
     pub(super) fn new(seed: u64, extensions: &'static [ToxicKind]) -> Self {
         let shared = Arc::new(Shared { seed, timer: Timer::start() });
-        Self { began: Instant::now(), shared, extensions, proxies: Mutex::new(BTreeMap::new()) }
+        let own = toxics::kinds().iter().filter(|kind| kind.extension).chain(extensions);
+        let names: Vec<&str> = own.map(|kind| kind.name).chain([DOSE]).collect();
+        // Names of kinds are plain.
+        let announced = HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(DOSE));
+        Self { began: Instant::now(), shared, announced, extensions, proxies: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// What the stock server has not, for its header.
+    pub(super) fn announced(&self) -> &HeaderValue {
+        &self.announced
     }
 
     /// By proxy.
