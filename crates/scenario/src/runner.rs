@@ -113,6 +113,7 @@ pub async fn run(
     // Leftovers of a run that was killed must not be part of this one's baseline.
     let swept = environment.backend.sweep().await?;
     let mut left: Vec<String> = swept.iter().map(|one| format!("{} on {}", one.toxic, one.proxy)).collect();
+    left.extend(kernel::sweep_here().await);
     let foreign = foreign(&proxies);
     let clock = RunClock::start();
     let done = CancellationToken::new();
