@@ -46,10 +46,9 @@ pub trait Behaviour: Send {
     /// What comes out now.
     fn pop(&mut self, now: Instant) -> Pop;
 
-    /// May more be pushed? Until then the source is not read.
-    fn has_room(&self) -> bool {
-        true
-    }
+    /// May more be pushed? Until then the source is not read. What keeps chunks must say no at some bound, or a receiver that
+    /// does not read fills the memory.
+    fn has_room(&self) -> bool;
 
     /// The input has ended.
     fn end(&mut self, now: Instant);

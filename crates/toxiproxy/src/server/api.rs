@@ -165,6 +165,7 @@ impl Api {
         let api = Arc::clone(self);
         let task = self.handlers.spawn(async move {
             tokio::select! {
+                biased;
                 () = api.end.cancelled() => None,
                 done = api.run(route, &method, uri.query().unwrap_or_default(), &bytes) => Some(done.unwrap_or_else(Refusal::reply)),
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 
 use super::dice::Dice;
@@ -106,18 +106,21 @@ impl Connection {
         state.wake();
     }
 
-    /// Moves bytes until an end has been written, a toxic closes the connection, or [`Self::close`]. There is no half-close:
-    /// whichever direction ends first ends both.
-    pub(super) async fn run(&self, client: &mut TcpStream, server: &mut TcpStream, timer: &Timer) {
-        let ((client_read, client_write), (server_read, server_write)) = (client.split(), server.split());
+    /// Moves bytes until both directions have ended, or [`Self::close`]. There is no half-close: the direction that ends first
+    /// closes its destination, which is the other's source; what the other still holds is delivered.
+    pub(super) async fn run(&self, client: TcpStream, server: TcpStream, timer: &Timer) {
+        let ((client_read, client_write), (server_read, server_write)) =
+            (client.into_split(), server.into_split());
         let mut ways = [
-            Way { from: client_read, to: server_write, stream: Stream::Upstream },
-            Way { from: server_read, to: client_write, stream: Stream::Downstream },
+            Way { from: Some(client_read), to: Some(server_write), stream: Stream::Upstream },
+            Way { from: Some(server_read), to: Some(client_write), stream: Stream::Downstream },
         ];
         poll_fn(|context| self.poll(&mut ways, timer, context)).await;
+        // Closed as a whole and at once, without a half-close before it: that would take the place of a reset.
+        ways.into_iter().filter_map(|way| way.to).for_each(OwnedWriteHalf::forget);
     }
 
-    fn poll(&self, ways: &mut [Way<'_>; 2], timer: &Timer, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(&self, ways: &mut [Way; 2], timer: &Timer, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.closed {
             return Poll::Ready(());
@@ -129,9 +132,17 @@ impl Connection {
         for _ in 0..ROUNDS_MAX {
             let mut again = false;
             wake = None;
-            for way in ways.iter_mut() {
-                match way.turn(&mut state, context) {
-                    Turn::Over => return Poll::Ready(()),
+            for index in 0..ways.len() {
+                match ways[index].turn(&mut state, context) {
+                    Turn::Over => {
+                        let [up, down] = &mut *ways;
+                        let (this, other) = if index == 0 { (up, down) } else { (down, up) };
+                        this.close_destination(other, &mut state);
+                        if this.to.is_none() && other.to.is_none() {
+                            return Poll::Ready(());
+                        }
+                        again = true;
+                    }
                     Turn::Again => again = true,
                     Turn::Wait(None) => {}
                     Turn::Wait(Some(at)) => wake = Some(wake.map_or(at, |wake: Instant| wake.min(at))),
@@ -189,10 +200,10 @@ impl ConnectionState {
     }
 }
 
-/// The sockets of one direction.
-struct Way<'a> {
-    from: ReadHalf<'a>,
-    to: WriteHalf<'a>,
+/// The sockets of one direction: `from` is gone when its other half's direction has ended, `to` when this one has.
+struct Way {
+    from: Option<OwnedReadHalf>,
+    to: Option<OwnedWriteHalf>,
     stream: Stream,
 }
 
@@ -206,9 +217,25 @@ enum Turn {
     Wait(Option<Instant>),
 }
 
-impl Way<'_> {
+impl Way {
+    /// This direction is over: closes the socket that it wrote to, which the other one has read from.
+    fn close_destination(&mut self, other: &mut Way, state: &mut ConnectionState) {
+        let (Some(to), from) = (self.to.take(), other.from.take()) else { return };
+        // Without a half-close before it: that would take the place of a reset.
+        to.forget();
+        if from.is_some() {
+            let pipe = &mut state.pipes[other.stream as usize];
+            if !pipe.has_ended_input() {
+                pipe.end_input(Instant::now());
+            }
+        }
+    }
+
     /// Pumps, writes and reads as far as it goes.
     fn turn(&mut self, state: &mut ConnectionState, context: &mut Context<'_>) -> Turn {
+        if self.to.is_none() {
+            return Turn::Wait(None);
+        }
         let mut wake = None;
         let pipe = &mut state.pipes[self.stream as usize];
         if !pipe.is_idle() {
@@ -220,6 +247,8 @@ impl Way<'_> {
                 Poll::Ready(Err(_)) => return Turn::Over,
                 // Room has opened up, or the end has come.
                 Poll::Ready(Ok(n)) if n > 0 => return Turn::Again,
+                // A stage may have something for the other direction.
+                _ if pipe.has_moved() => return Turn::Again,
                 _ => {}
             }
         }
@@ -239,7 +268,8 @@ impl Way<'_> {
     fn write(&mut self, pipe: &mut Pipe, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let mut written = 0;
         while let Some(chunk) = pipe.output() {
-            match Pin::new(&mut self.to).poll_write(context, chunk) {
+            let Some(to) = &mut self.to else { break };
+            match Pin::new(to).poll_write(context, chunk) {
                 Poll::Ready(Ok(n)) => {
                     pipe.written(n);
                     written += n;
@@ -256,7 +286,8 @@ impl Way<'_> {
     fn read(&mut self, pipe: &mut Pipe, context: &mut Context<'_>) -> Poll<()> {
         let mut space = [const { MaybeUninit::uninit() }; CHUNK_MAX];
         let mut buffer = ReadBuf::uninit(&mut space);
-        let result = ready!(Pin::new(&mut self.from).poll_read(context, &mut buffer));
+        let (Some(from), Some(to)) = (&mut self.from, &mut self.to) else { return Poll::Pending };
+        let result = ready!(Pin::new(from).poll_read(context, &mut buffer));
         let chunk = buffer.filled();
         // An end of the stream, orderly or not.
         if result.is_err() || chunk.is_empty() {
@@ -267,7 +298,7 @@ impl Way<'_> {
         let mut rest = chunk;
         if pipe.is_transparent() {
             // The short way: from buffer to socket. An error shows again at the next write.
-            if let Poll::Ready(Ok(n)) = Pin::new(&mut self.to).poll_write(context, rest) {
+            if let Poll::Ready(Ok(n)) = Pin::new(to).poll_write(context, rest) {
                 pipe.count_sent(n);
                 rest = &rest[n..];
             }

@@ -16,8 +16,11 @@ pub(super) struct Dice {
 impl Dice {
     /// Of connection number `connection` of `proxy`.
     pub(super) fn new(seed: u64, proxy: &str, connection: u64, stream: Stream) -> Self {
-        let name = proxy.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let seed = seed ^ name.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // FNV-1a.
+        let name = proxy.bytes().fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| {
+            (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let seed = seed ^ name;
         Self { seed, stream: connection.wrapping_mul(2).wrapping_add(stream as u64), rng: None }
     }
 

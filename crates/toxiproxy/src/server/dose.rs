@@ -79,15 +79,21 @@ impl LinkDose {
         dose.streams[self.stream].sent.fetch_add(bytes as u64, Relaxed);
     }
 
+    /// A chunk that is in pieces by now is touched once for each; never more than came in.
     pub(super) fn touch(&mut self, dose: &Dose, bytes: usize) {
+        let LinkCounters { chunks, chunks_touched, bytes: all, bytes_touched } = self.counters;
+        if chunks_touched >= chunks {
+            return;
+        }
+        let bytes = (bytes as u64).min(all - bytes_touched);
         let stream = &dose.streams[self.stream];
         stream.chunks_touched.fetch_add(1, Relaxed);
-        stream.bytes_touched.fetch_add(bytes as u64, Relaxed);
+        stream.bytes_touched.fetch_add(bytes, Relaxed);
         if self.counters.chunks_touched == 0 {
             stream.links_touched.fetch_add(1, Relaxed);
         }
         self.counters.chunks_touched += 1;
-        self.counters.bytes_touched += bytes as u64;
+        self.counters.bytes_touched += bytes;
         let bucket = dose.bucket.load(Relaxed);
         if self.touched_bucket.replace(bucket) != Some(bucket) {
             dose.touched_now.fetch_add(1, Relaxed);
@@ -172,6 +178,9 @@ mod tests {
             links[0].touch(&dose, 10);
         }
         dose.close_bucket(100_000, 100_000);
+        links[0].read(&dose, 5);
+        links[0].touch(&dose, 5);
+        // All that came in is touched already.
         links[0].touch(&dose, 5);
         links[1].touch(&dose, 5);
         dose.close_bucket(200_000, 100_000);
@@ -180,11 +189,11 @@ mod tests {
         let [first, second, third] = dose.buckets(0).try_into().unwrap();
         assert_eq!((first.links, first.links_touched, first.chunks, first.chunks_touched), (2, 1, 6, 3));
         assert_eq!((first.bytes, first.bytes_touched), (60, 30));
-        assert_eq!((second.links_touched, second.chunks, second.chunks_touched), (2, 0, 2));
+        assert_eq!((second.links_touched, second.chunks, second.chunks_touched), (2, 1, 2));
         assert_eq!((third.links_touched, third.chunks_touched), (0, 0));
         assert_eq!(dose.buckets(200_000).len(), 1);
         let all = dose.read_out();
-        assert_eq!((all.links, all.links_touched, all.chunks, all.chunks_touched), (1, 2, 6, 5));
+        assert_eq!((all.links, all.links_touched, all.chunks, all.chunks_touched), (1, 2, 7, 5));
         assert_eq!(dose.by_stream()[1].bytes_touched, 5);
     }
 }

@@ -116,16 +116,27 @@ async fn lookup(host: &str, port: u16) -> Result<IpAddr, ListenError> {
     first.map(SocketAddr::ip).ok_or_else(unknown)
 }
 
+/// What a listen text means, in the words of listening.
+async fn to_listen(listen: &str) -> Result<SocketAddr, ListenError> {
+    resolve(listen).await.map_err(|error| ListenError::BadText(format!("listen tcp: {error}")))
+}
+
+/// A listen text without names, that is bound without asking anybody.
+///
+/// # Errors
+///
+/// As [`bind`], but for those of the address itself.
+pub(super) async fn numeric(listen: &str) -> Result<String, ListenError> {
+    to_listen(listen).await.map(|addr| addr.to_string())
+}
+
 /// Binds what a listen text means, and gives the address that it got.
 ///
 /// # Errors
 ///
 /// As [`resolve`], in the words of listening; addresses that are taken, not ours or not permitted.
 pub(super) async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let addr = match resolve(listen).await {
-        Ok(addr) => addr,
-        Err(error) => return Err(ListenError::BadText(format!("listen tcp: {error}"))),
-    };
+    let addr = to_listen(listen).await?;
     bind_addr(addr).map_err(|error| {
         let error = match error.kind() {
             io::ErrorKind::AddrInUse => "address already in use".to_owned(),

@@ -34,6 +34,8 @@ struct Stage {
     spec: Arc<Spec>,
     behaviour: Box<dyn Behaviour>,
     active: bool,
+    /// It touched what came in last, so what is behind it is touched already.
+    touching: bool,
     /// Removed, but it still owes something.
     leaving: bool,
     /// The end has come in, and has gone out.
@@ -59,6 +61,8 @@ pub(super) struct Pipe {
     input_ended: bool,
     ended: bool,
     closed: bool,
+    /// Something went from one stage to another since it was asked.
+    moved: bool,
     dice: Dice,
     dose: Arc<Dose>,
     link: LinkDose,
@@ -74,6 +78,7 @@ impl Pipe {
             input_ended: false,
             ended: false,
             closed: false,
+            moved: false,
             dice,
             dose,
             link,
@@ -91,9 +96,19 @@ impl Pipe {
         self.is_transparent() && !self.input_ended && !self.closed
     }
 
+    /// Has anything gone from one stage to another? Says it once.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Has the end of its source come in?
+    pub(super) fn has_ended_input(&self) -> bool {
+        self.input_ended
+    }
+
     /// Should the source be read?
     pub(super) fn wants_input(&self) -> bool {
-        !self.input_ended && self.has_room(0)
+        !self.input_ended && self.output_bytes < OUTPUT_MAX && self.has_room(0)
     }
 
     /// What has come in and was touched.
@@ -210,7 +225,15 @@ impl Pipe {
         let place = self.place(spec.kind);
         // Has the end gone by here already? Then nothing is left for the new stage.
         let ended = self.stages.get(place).map_or(self.ended, |next| next.got_end);
-        let stage = Stage { spec, behaviour, active, leaving: false, got_end: ended, passed_end: ended };
+        let stage = Stage {
+            spec,
+            behaviour,
+            active,
+            touching: false,
+            leaving: false,
+            got_end: ended,
+            passed_end: ended,
+        };
         self.stages.insert(place, stage);
     }
 
@@ -331,7 +354,11 @@ impl Pipe {
             return;
         };
         let bytes = chunk.bytes.len();
-        if self.stages[index].behaviour.push(chunk, now) {
+        self.moved = true;
+        let touching = self.stages[index].behaviour.push(chunk, now);
+        self.stages[index].touching = touching;
+        let before = self.stages[..index].iter().any(|stage| stage.active && stage.touching);
+        if touching && !before {
             self.link.touch(&self.dose, bytes);
         }
     }

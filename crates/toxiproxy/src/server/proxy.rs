@@ -38,7 +38,7 @@ pub(super) struct Proxy {
     shared: Arc<Shared>,
     connections: AtomicU64,
     /// Held while it is started, stopped or updated: one at a time.
-    running: tokio::sync::Mutex<Option<Running>>,
+    running: tokio::sync::Mutex<Life>,
     state: Mutex<ProxyState>,
 }
 
@@ -57,6 +57,13 @@ struct Toxic {
     spec: Arc<Spec>,
 }
 
+#[derive(Default)]
+struct Life {
+    running: Option<Running>,
+    /// Deleted or replaced: whoever still holds it must not start it again.
+    retired: bool,
+}
+
 struct Running {
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -70,7 +77,7 @@ impl Proxy {
             dose: Arc::default(),
             shared,
             connections: AtomicU64::new(0),
-            running: tokio::sync::Mutex::new(None),
+            running: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
         })
     }
@@ -118,8 +125,8 @@ impl Proxy {
         self.start_locked(&mut *self.running.lock().await).await
     }
 
-    async fn start_locked(self: &Arc<Self>, running: &mut Option<Running>) -> Result<(), ListenError> {
-        if running.is_some() {
+    async fn start_locked(self: &Arc<Self>, life: &mut Life) -> Result<(), ListenError> {
+        if life.running.is_some() || life.retired {
             return Ok(());
         }
         let text = self.state().listen.clone();
@@ -131,7 +138,7 @@ impl Proxy {
         }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(Arc::clone(self).accept(listener, stop.clone(), tasks.clone()));
-        *running = Some(Running { stop, tasks });
+        life.running = Some(Running { stop, tasks });
         Ok(())
     }
 
@@ -140,8 +147,15 @@ impl Proxy {
         self.stop_locked(&mut *self.running.lock().await).await;
     }
 
-    async fn stop_locked(&self, running: &mut Option<Running>) {
-        let Some(Running { stop, tasks }) = running.take() else { return };
+    /// Stops for good.
+    pub(super) async fn retire(&self) {
+        let mut life = self.running.lock().await;
+        life.retired = true;
+        self.stop_locked(&mut life).await;
+    }
+
+    async fn stop_locked(&self, life: &mut Life) {
+        let Some(Running { stop, tasks }) = life.running.take() else { return };
         stop.cancel();
         tasks.close();
         let open = {
@@ -256,7 +270,7 @@ impl Proxy {
         }
     }
 
-    async fn connection(self: Arc<Self>, number: u64, mut client: TcpStream, stop: CancellationToken) {
+    async fn connection(self: Arc<Self>, number: u64, client: TcpStream, stop: CancellationToken) {
         // Boxed: it is large, and gone when bytes flow.
         let dialled = Box::pin(async {
             tokio::select! {
@@ -264,7 +278,7 @@ impl Proxy {
                 dialled = self.dial() => dialled,
             }
         });
-        let Some(mut server) = dialled.await else { return };
+        let Some(server) = dialled.await else { return };
         drop(stop);
         for socket in [&client, &server] {
             let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE);
@@ -274,8 +288,8 @@ impl Proxy {
             }
         }
         let Some(connection) = self.open(number, &client, &server) else { return };
-        connection.run(&mut client, &mut server, &self.shared.timer).await;
-        self.state().open.remove(&number);
+        let _entered = Entered { proxy: &self, number };
+        connection.run(client, server, &self.shared.timer).await;
     }
 
     async fn dial(&self) -> Option<TcpStream> {
@@ -312,6 +326,18 @@ impl Proxy {
     }
 }
 
+/// A connection that is in the list; dropped however its task ends.
+struct Entered<'a> {
+    proxy: &'a Proxy,
+    number: u64,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.proxy.state().open.remove(&self.number);
+    }
+}
+
 impl ProxyState {
     fn position(&self, name: &str) -> Option<usize> {
         self.toxics.iter().position(|toxic| toxic.spec.name == name)
@@ -336,5 +362,24 @@ impl ProxyState {
             toxicity: spec.toxicity,
             attributes: spec.attributes.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_deleted_cannot_be_started_by_whoever_still_holds_it() {
+        let shared = Arc::new(Shared { seed: 1, timer: Timer::start() });
+        let (listen, upstream) = ("127.0.0.1:0".to_owned(), "127.0.0.1:1".to_owned());
+        let proxy = Proxy::new("p".to_owned(), listen, upstream, shared);
+        proxy.start().await.unwrap();
+        assert!(proxy.show().enabled);
+        proxy.retire().await;
+        proxy.start().await.unwrap();
+        proxy.update(wire::ProxyUpdate { enabled: Some(true), ..Default::default() }).await.unwrap();
+        assert!(!proxy.show().enabled);
+        assert!(TcpStream::connect(&proxy.show().listen).await.is_err());
     }
 }

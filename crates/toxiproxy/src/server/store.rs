@@ -9,7 +9,7 @@ use hyper::header::HeaderValue;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::listen::ListenError;
+use super::listen::{self, ListenError};
 use super::proxy::{Proxy, Shared};
 use super::timer::Timer;
 use crate::toxic::ToxicKind;
@@ -72,7 +72,7 @@ impl Store {
 
     /// Ends a bucket of the dose every 100 ms, for ever.
     pub(super) async fn keep_buckets(&self) {
-        let mut timer = tokio::time::interval(BUCKET);
+        let mut timer = tokio::time::interval_at(Instant::now() + BUCKET, BUCKET);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut before = self.now_us();
         loop {
@@ -99,7 +99,14 @@ impl Store {
     }
 
     /// Makes a proxy and starts it if it is to be enabled; one that cannot listen leaves nothing behind.
-    pub(super) async fn create(&self, new: NewProxy) -> Result<Arc<Proxy>, CreateError> {
+    pub(super) async fn create(&self, mut new: NewProxy) -> Result<Arc<Proxy>, CreateError> {
+        if self.get(&new.name).await.is_some() {
+            return Err(CreateError::Exists);
+        }
+        if new.enabled {
+            // Before the lock: a slow resolver must not keep others from cleaning up.
+            new.listen = listen::numeric(&new.listen).await.map_err(CreateError::Listen)?;
+        }
         let mut proxies = self.proxies.lock().await;
         if proxies.contains_key(&new.name) {
             return Err(CreateError::Exists);
@@ -121,7 +128,7 @@ impl Store {
         let removed = self.proxies.lock().await.remove(name);
         match removed {
             Some(proxy) => {
-                proxy.stop().await;
+                proxy.retire().await;
                 true
             }
             None => false,
@@ -146,7 +153,9 @@ impl Store {
             }
             match self.build(new).await {
                 Ok(proxy) => {
-                    proxies.insert(proxy.name.clone(), Arc::clone(&proxy));
+                    if let Some(old) = proxies.insert(proxy.name.clone(), Arc::clone(&proxy)) {
+                        old.retire().await;
+                    }
                     made.push(proxy);
                 }
                 Err(error) => return (made, Some(error)),
@@ -166,6 +175,6 @@ impl Store {
 
     pub(super) async fn stop_all(&self) {
         let all = self.all().await;
-        join_all(all.iter().map(|proxy| proxy.stop())).await;
+        join_all(all.iter().map(|proxy| proxy.retire())).await;
     }
 }

@@ -27,6 +27,8 @@ struct Bandwidth {
     held: VecDeque<Chunk>,
     /// When the next piece of the first chunk leaves; drawn when it is first looked at.
     piece_leaves: Option<Instant>,
+    /// How late the last piece left: it is made good by the next.
+    late: Duration,
     /// The chunk in hand at an update is written whole, at once.
     whole: bool,
     ended: bool,
@@ -35,7 +37,14 @@ struct Bandwidth {
 impl Bandwidth {
     fn new(attributes: &Attributes) -> Self {
         let rate = number(attributes, "rate");
-        Self { rate, held: VecDeque::new(), piece_leaves: None, whole: false, ended: false }
+        Self {
+            rate,
+            held: VecDeque::new(),
+            piece_leaves: None,
+            late: Duration::ZERO,
+            whole: false,
+            ended: false,
+        }
     }
 
     /// Bytes of the next piece of a chunk of `length`.
@@ -70,7 +79,7 @@ impl Behaviour for Bandwidth {
         let piece = self.piece(length);
         let leaves = match self.piece_leaves {
             Some(leaves) => leaves,
-            None => now + self.time_for(piece),
+            None => now + self.time_for(piece).saturating_sub(std::mem::take(&mut self.late)),
         };
         self.piece_leaves = Some(leaves);
         if leaves > now {
@@ -79,12 +88,12 @@ impl Behaviour for Bandwidth {
         let Some(mut chunk) = self.held.pop_front() else { return Pop::Wait(None) };
         let bytes = chunk.bytes.split_to(piece);
         self.piece_leaves = None;
+        self.late = (now - leaves).min(STEP);
+        let stamp = chunk.stamp;
         if !chunk.bytes.is_empty() {
-            // From the planned moment, so that a late wake-up does not lower the rate.
-            self.piece_leaves = Some(leaves + self.time_for(self.piece(chunk.bytes.len())));
             self.held.push_front(chunk);
         }
-        Pop::Chunk(Chunk { bytes, stamp: now })
+        Pop::Chunk(Chunk { bytes, stamp })
     }
 
     fn has_room(&self) -> bool {

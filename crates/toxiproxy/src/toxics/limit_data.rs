@@ -66,7 +66,7 @@ impl Behaviour for LimitData {
     }
 
     fn has_room(&self) -> bool {
-        self.state == State::Open
+        self.state == State::Open && self.passing.is_empty()
     }
 
     fn end(&mut self, _: Instant) {

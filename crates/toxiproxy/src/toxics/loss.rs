@@ -27,8 +27,9 @@ const FAST_SEGMENTS: usize = 3;
 const SLOW_SHARE: f64 = 0.15;
 /// Lost sends at most: TCP gives up after about 15 retransmissions.
 const SENDS_MAX: u32 = 15;
-/// Chunks held at most; then the source is not read.
+/// Chunks and bytes held at most; then the source is not read: a sender's TCP has a window too.
 const CHUNKS_MAX: usize = 1024;
+const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// 100 %.
 const PPM: u64 = 1_000_000;
 
@@ -50,6 +51,8 @@ struct Loss {
     in_burst: bool,
     rng: ChaCha8Rng,
     queue: Queue,
+    /// In it.
+    bytes: usize,
     /// When each chunk of the queue may leave; `None`: never.
     leaves: VecDeque<Option<Instant>>,
     /// Nothing leaves before this, because something before it is held.
@@ -65,6 +68,7 @@ impl Loss {
             in_burst: false,
             rng,
             queue: Queue::default(),
+            bytes: 0,
             leaves: VecDeque::new(),
             line_free: None,
         };
@@ -123,6 +127,7 @@ impl Behaviour for Loss {
             _ => None,
         };
         self.line_free = leaves;
+        self.bytes += chunk.bytes.len();
         self.queue.chunks.push_back(chunk);
         self.leaves.push_back(leaves);
         leaves.is_none_or(|at| at > now)
@@ -133,17 +138,16 @@ impl Behaviour for Loss {
             None => self.queue.empty(),
             Some(Some(at)) if *at <= now => {
                 self.leaves.pop_front();
-                self.queue
-                    .chunks
-                    .pop_front()
-                    .map_or_else(|| self.queue.empty(), |chunk| Pop::Chunk(Chunk { stamp: now, ..chunk }))
+                let Some(chunk) = self.queue.chunks.pop_front() else { return self.queue.empty() };
+                self.bytes -= chunk.bytes.len();
+                Pop::Chunk(Chunk { stamp: now, ..chunk })
             }
             Some(at) => Pop::Wait(*at),
         }
     }
 
     fn has_room(&self) -> bool {
-        self.queue.chunks.len() < CHUNKS_MAX
+        self.queue.chunks.len() < CHUNKS_MAX && self.bytes < BYTES_MAX
     }
 
     fn end(&mut self, _: Instant) {
@@ -159,6 +163,7 @@ impl Behaviour for Loss {
 
     fn release(&mut self) -> VecDeque<Chunk> {
         self.leaves.clear();
+        self.bytes = 0;
         self.line_free = None;
         std::mem::take(&mut self.queue.chunks)
     }

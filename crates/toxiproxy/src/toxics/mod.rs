@@ -145,6 +145,24 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn every_toxic_stops_its_source_at_a_bound() {
+        const BYTES_MAX: usize = 33 * 1024 * 1024;
+        for kind in kinds().iter().filter(|kind| !["timeout", "reset_peer"].contains(&kind.name)) {
+            // What holds, and what passes everything: a receiver that does not read is as good as a hold.
+            for value in [0, 1, 1_000_000] {
+                let given = kind.params.iter().map(|param| (param.name.to_owned(), value.into())).collect();
+                let mut toxic = build(kind, &given);
+                let (mut bytes, now) = (0, Instant::now());
+                while toxic.has_room() && bytes <= BYTES_MAX {
+                    toxic.push(chunk(&[7; 32 * 1024]), now);
+                    bytes += 32 * 1024;
+                }
+                assert!(bytes <= BYTES_MAX, "{} with {value}", kind.name);
+            }
+        }
+    }
+
     #[test]
     fn nonsense_is_refused_before_it_is_sent() {
         for (kind, pairs, wanted) in [

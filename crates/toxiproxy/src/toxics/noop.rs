@@ -30,6 +30,10 @@ impl Behaviour for Noop {
         self.0.chunks.pop_front().map_or_else(|| self.0.empty(), Pop::Chunk)
     }
 
+    fn has_room(&self) -> bool {
+        self.0.chunks.is_empty()
+    }
+
     fn end(&mut self, _: Instant) {
         self.0.ended = true;
     }

@@ -47,6 +47,11 @@ impl Behaviour for ResetPeer {
         }
     }
 
+    // It keeps nothing.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     fn end(&mut self, now: Instant) {
         self.begin(now);
     }

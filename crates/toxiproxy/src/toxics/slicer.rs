@@ -33,6 +33,9 @@ struct Slicer {
     variation: usize,
     delay: Duration,
     rng: ChaCha8Rng,
+    /// Whole chunks; more than one only when a toxic before this one gave back what it held.
+    waiting: VecDeque<Chunk>,
+    /// Of the chunk in hand.
     pieces: VecDeque<Chunk>,
     next_leaves: Option<Instant>,
     ended: bool,
@@ -48,6 +51,7 @@ impl Slicer {
             variation: 0,
             delay: Duration::ZERO,
             rng,
+            waiting: VecDeque::new(),
             pieces: VecDeque::new(),
             next_leaves: None,
             ended: false,
@@ -85,9 +89,9 @@ impl Slicer {
 
 impl Behaviour for Slicer {
     fn push(&mut self, chunk: Chunk, _: Instant) -> bool {
-        let before = self.pieces.len();
-        self.cut(chunk);
-        self.pieces.len() > before + 1 || !self.delay.is_zero()
+        let cuts = self.average > 0 && chunk.bytes.len() > self.average.saturating_add(self.variation);
+        self.waiting.push_back(chunk);
+        cuts || !self.delay.is_zero()
     }
 
     fn pop(&mut self, now: Instant) -> Pop {
@@ -95,6 +99,11 @@ impl Behaviour for Slicer {
             return Pop::Wait(Some(at));
         }
         self.next_leaves = None;
+        if self.pieces.is_empty()
+            && let Some(chunk) = self.waiting.pop_front()
+        {
+            self.cut(chunk);
+        }
         match self.pieces.pop_front() {
             Some(piece) => {
                 // The delay follows each piece, the last too.
@@ -107,7 +116,7 @@ impl Behaviour for Slicer {
     }
 
     fn has_room(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.waiting.is_empty()
     }
 
     fn end(&mut self, _: Instant) {
@@ -126,7 +135,9 @@ impl Behaviour for Slicer {
 
     fn release(&mut self) -> VecDeque<Chunk> {
         self.next_leaves = None;
-        std::mem::take(&mut self.pieces)
+        let mut held = std::mem::take(&mut self.pieces);
+        held.append(&mut self.waiting);
+        held
     }
 }
 
@@ -142,6 +153,8 @@ mod tests {
                 Slicer::new(&attributes(&[("average_size", average), ("size_variation", variation)]), rng());
             let data: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
             assert!(toxic.push(chunk(&data), Instant::now()));
+            let Pop::Chunk(first) = toxic.pop(Instant::now()) else { panic!("nothing came out") };
+            toxic.pieces.push_front(first);
             assert!(toxic.pieces.iter().all(|piece| piece.bytes.len() as i64 <= average + variation));
             let joined: Vec<u8> = toxic.release().iter().flat_map(|piece| piece.bytes.to_vec()).collect();
             assert_eq!(joined, data);

@@ -39,6 +39,10 @@ impl Behaviour for SlowClose {
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.passing.is_empty()
+    }
+
     fn end(&mut self, now: Instant) {
         self.ends = Some(now + self.delay);
     }

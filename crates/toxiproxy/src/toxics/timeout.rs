@@ -41,6 +41,11 @@ impl Behaviour for Timeout {
         }
     }
 
+    // It keeps nothing.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     fn end(&mut self, _: Instant) {
         self.ended = true;
     }

@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::servers::Server;
-use crate::sockets::{End, LONG, SHORT, echo, end_of, fill, loopback, read_on, upstream, works};
+use crate::sockets::{
+    End, LONG, SHORT, echo, end_of, fill, loopback, read_exactly, read_on, upstream, works,
+};
 
 on_both![
+    what_is_under_way_is_delivered_although_its_client_has_closed,
+    a_held_reply_is_delivered_although_its_client_has_half_closed,
     a_reply_after_a_half_close_is_lost,
     an_upstream_that_sends_and_closes_is_heard_out,
     an_upstream_that_refuses_is_an_orderly_end,
@@ -214,4 +218,34 @@ async fn a_client_that_does_not_read_locks_nothing() {
     }
     drop(stuck);
     works(&mut proxy.connect().await).await;
+}
+
+/// Replies that find nobody end one direction; what the other holds goes on.
+async fn what_is_under_way_is_delivered_although_its_client_has_closed(server: &Server) {
+    let upstream = upstream().await;
+    let proxy = server.proxy(upstream.local_addr().unwrap()).await;
+    let (mut client, mut far) = proxy.pair(&upstream).await;
+    proxy.add("latency", "upstream", json!({"latency": 400})).await;
+    for byte in [b"a", b"b", b"c", b"d"] {
+        client.write_all(byte).await.unwrap();
+        sleep(Duration::from_millis(60)).await;
+    }
+    drop(client);
+    for byte in [b"a", b"b", b"c", b"d"] {
+        assert_eq!(read_exactly(&mut far, 1).await, byte);
+        // To nobody: the first is answered by a reset, later ones fail.
+        let _ = far.write_all(b"answer").await;
+    }
+}
+
+async fn a_held_reply_is_delivered_although_its_client_has_half_closed(server: &Server) {
+    let upstream = upstream().await;
+    let proxy = server.proxy(upstream.local_addr().unwrap()).await;
+    let (mut client, mut far) = proxy.pair(&upstream).await;
+    proxy.add("latency", "downstream", json!({"latency": 400})).await;
+    far.write_all(b"reply").await.unwrap();
+    // It is in the proxy by then, and held there.
+    sleep(Duration::from_millis(150)).await;
+    client.shutdown().await.unwrap();
+    assert_eq!(read_on(&mut client, LONG).await, (b"reply".to_vec(), End::Fin));
 }
