@@ -137,7 +137,19 @@ impl Connection {
     }
 
     fn has_room(&self, stream: Stream) -> bool {
-        self.out[stream as usize].has_room()
+        let [up, down] = &self.out;
+        match stream {
+            // An answer to a swallowed request goes the other way. A fault that answers none does not stop requests for
+            // replies that it holds: their ops are carried out.
+            Stream::Upstream => up.has_room() && (!self.answers() || down.has_room()),
+            Stream::Downstream => down.has_room(),
+        }
+    }
+
+    /// Can what comes upstream become bytes downstream?
+    fn answers(&self) -> bool {
+        let plan = self.plan.as_ref().filter(|_| matches!(self.mode, Mode::Following) && !self.leaving);
+        plan.is_some_and(|plan| plan.act.answers())
     }
 
     fn end(&mut self, stream: Stream, now: Instant) {
