@@ -123,7 +123,14 @@ impl Connection {
         } else {
             self.pass(stream, chunk.bytes, chunk.stamp);
         }
-        self.touched || self.out[stream as usize].is_blocked(now)
+        self.touched
+            || self.out[stream as usize].is_blocked(now)
+            || stream == Stream::Downstream && self.is_gathering()
+    }
+
+    /// Does the last reply wait for the next one?
+    fn is_gathering(&self) -> bool {
+        self.overtaken.is_some() || self.current.as_ref().is_some_and(Current::is_held)
     }
 
     fn pass(&mut self, stream: Stream, bytes: Bytes, stamp: Instant) {

@@ -10,6 +10,7 @@ use crate::faults::{FAULTS, Fault, Harm};
 use crate::parse::Why;
 
 mod random;
+mod touched;
 
 fn fault(name: &str) -> &'static Fault {
     FAULTS.iter().find(|fault| fault.kind.name == name).unwrap()
