@@ -148,7 +148,7 @@ impl<'a> Reply<'a> {
             C::Incr | C::Decr => self.first == b"NOT_FOUND" || digits(self.first).is_some(),
             // What goes without saying is what quiet requests are not answered with.
             C::Mg if quiet => matches!(self.first, b"VA" | b"HD"),
-            C::Ms | C::Md | C::Ma if quiet && self.first == b"HD" => false,
+            C::Ms | C::Md if quiet && self.first == b"HD" => false,
             C::Mg => matches!(self.first, b"VA" | b"HD" | b"EN"),
             C::Ms => matches!(self.first, b"HD" | b"NS" | b"EX" | b"NF"),
             C::Md => matches!(self.first, b"HD" | b"NF" | b"EX"),
