@@ -124,7 +124,7 @@ impl Connection {
                 None => match self.due.answered_by(&reply) {
                     Some(matched) => {
                         let proven = matches!(matched.expected.from, From::FaultAfterServer(_));
-                        self.sure |= proven || reply.echoes().any(|word| word.starts_with(b"O"));
+                        self.sure |= proven || reply.has_opaque();
                         self.current = Some(self.begin_reply(matched.expected, &reply, stamp));
                         matched.fit
                     }

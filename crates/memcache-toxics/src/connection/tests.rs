@@ -9,6 +9,7 @@ use super::wire::Wire;
 use crate::faults::{FAULTS, Fault, Harm};
 use crate::parse::Why;
 
+mod order;
 mod random;
 mod touched;
 
