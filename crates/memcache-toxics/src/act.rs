@@ -129,6 +129,11 @@ impl Pace {
 }
 
 impl Act {
+    /// Does it say something in the server's place without the server?
+    pub(crate) fn answers(&self) -> bool {
+        matches!(self, Act::Request(act) if !matches!(act, RequestAct::Hold(_)))
+    }
+
     pub(crate) fn acts(&self) -> Acts {
         match self {
             Act::Request(_) => Acts::OnRequests,

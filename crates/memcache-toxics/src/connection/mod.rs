@@ -123,7 +123,14 @@ impl Connection {
         } else {
             self.pass(stream, chunk.bytes, chunk.stamp);
         }
-        self.touched || self.out[stream as usize].is_blocked(now)
+        self.touched
+            || self.out[stream as usize].is_blocked(now)
+            || stream == Stream::Downstream && self.is_gathering()
+    }
+
+    /// Does the last reply wait for the next one?
+    fn is_gathering(&self) -> bool {
+        self.overtaken.is_some() || self.current.as_ref().is_some_and(Current::is_held)
     }
 
     fn pass(&mut self, stream: Stream, bytes: Bytes, stamp: Instant) {
@@ -137,7 +144,19 @@ impl Connection {
     }
 
     fn has_room(&self, stream: Stream) -> bool {
-        self.out[stream as usize].has_room()
+        let [up, down] = &self.out;
+        match stream {
+            // An answer to a swallowed request goes the other way. A fault that answers none does not stop requests for
+            // replies that it holds: their ops are carried out.
+            Stream::Upstream => up.has_room() && (!self.answers() || down.has_room()),
+            Stream::Downstream => down.has_room(),
+        }
+    }
+
+    /// Can what comes upstream become bytes downstream?
+    fn answers(&self) -> bool {
+        let plan = self.plan.as_ref().filter(|_| matches!(self.mode, Mode::Following) && !self.leaving);
+        plan.is_some_and(|plan| plan.act.answers())
     }
 
     fn end(&mut self, stream: Stream, now: Instant) {

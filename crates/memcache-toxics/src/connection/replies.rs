@@ -63,6 +63,11 @@ impl Current {
         matches!(self.sink, Sink::Replaced(_))
     }
 
+    /// What has come of it waits for the next one.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.sink, Sink::Overtaken(_))
+    }
+
     #[cfg(any(test, fuzzing))]
     pub(super) fn gathered(&self) -> usize {
         match &self.sink {
@@ -119,7 +124,7 @@ impl Connection {
                 None => match self.due.answered_by(&reply) {
                     Some(matched) => {
                         let proven = matches!(matched.expected.from, From::FaultAfterServer(_));
-                        self.sure |= proven || reply.echoes().any(|word| word.starts_with(b"O"));
+                        self.sure |= proven || reply.has_opaque();
                         self.current = Some(self.begin_reply(matched.expected, &reply, stamp));
                         matched.fit
                     }
@@ -165,7 +170,7 @@ impl Connection {
         if let Some(Plan { act: Act::Reply(act), selector }) = plan
             && (expected.size.is_some() || selector.has_size(reply.value))
         {
-            self.touched = true;
+            // What it changes is touched where it changes it.
             match act {
                 ReplyAct::Hold(hold) => until = hold_until(*hold, stamp, &mut self.rng),
                 ReplyAct::Pace(with) => pace = Some(*with),
@@ -213,7 +218,7 @@ impl Connection {
             }
             ValueAct::Corrupt => {}
         }
-        self.touched |= forged.as_ref().is_some_and(|forged| forged != line) || on_value.is_some();
+        self.touched |= forged.as_ref().is_some_and(|forged| forged != line);
         current.value = on_value.map(|act| Value { passed: 0, act });
         forged
     }
@@ -235,15 +240,18 @@ impl Connection {
                 bytes.truncate(here(at));
                 closes = true;
             }
-            OnValue::EndAt(at) => bytes.truncate(here(at)),
+            OnValue::EndAt(at) => {
+                self.touched |= here(at) < bytes.len();
+                bytes.truncate(here(at));
+            }
             OnValue::FlipAt { at, bit } if (begin..end).contains(&at) => {
                 let mut changed = BytesMut::from(&bytes[..]);
                 changed[here(at)] ^= bit;
                 bytes = changed.freeze();
+                self.touched = true;
             }
             OnValue::CloseAt(_) | OnValue::FlipAt { .. } => {}
         }
-        self.touched |= end > begin;
         let line_pace = std::mem::replace(&mut current.pace, paced);
         current.value = Some(Value { passed: end, ..value });
         self.give(bytes, stamp);
@@ -301,14 +309,19 @@ impl Connection {
                 down.pass(instead.bytes, stamp);
                 closes = instead.then_close;
             }
-            Sink::Twice(again) => down.pass(again.freeze(), stamp),
+            Sink::Twice(again) => {
+                self.touched = true;
+                down.pass(again.freeze(), stamp);
+            }
             Sink::Overtaken(gathered) => {
                 self.overtaken = Some(gathered);
                 return;
             }
         }
+        self.touched |= !current.append.is_empty();
         down.push(current.append, stamp, current.until, None);
         if let Some(overtaken) = self.overtaken.take() {
+            self.touched = true;
             down.pass(overtaken.freeze(), stamp);
         }
         if closes {

@@ -97,7 +97,7 @@ impl Connection {
     fn end_swallowed(&mut self, stamp: Instant) -> Result<(), Why> {
         let Some(Some(instead)) = self.swallowed.take() else { return Ok(()) };
         // Before an answer of the fault's own come all that are due, also those that it may not know of.
-        let after_server = self.due.has_quiet() || !self.sure;
+        let after_server = self.due.is_in_doubt() || !self.sure;
         if after_server {
             self.out[Stream::Upstream as usize].pass(PROBE, stamp);
         }

@@ -9,7 +9,9 @@ use super::wire::Wire;
 use crate::faults::{FAULTS, Fault, Harm};
 use crate::parse::Why;
 
+mod order;
 mod random;
+mod touched;
 
 fn fault(name: &str) -> &'static Fault {
     FAULTS.iter().find(|fault| fault.kind.name == name).unwrap()
@@ -466,6 +468,33 @@ fn a_source_is_not_read_on_when_too_much_waits() {
     let mut tiny = wire("mc_stall", "");
     let taken = (0..100_000).map(|_| tiny.push(Stream::Upstream, b"mn\r\nget a\r\n").0).sum::<usize>();
     assert!(taken < 100_000, "{taken}");
+}
+
+#[test]
+fn a_client_that_does_not_read_the_answers_of_a_fault_is_stopped_too() {
+    for (name, request) in [
+        ("mc_miss", "get k\r\n"),
+        ("mc_server_error", "get k\r\n"),
+        ("mc_lost_write", "delete k\r\n"),
+        ("mc_health_only", "version\r\n"),
+    ] {
+        let mut wire = wire(name, "");
+        wire.set_read(Stream::Downstream, false);
+        let requests = request.repeat(1000);
+        let taken = (0..1000).map(|_| wire.push(Stream::Upstream, requests.as_bytes()).0).sum::<usize>();
+        assert!(taken < 100 * requests.len() && wire.kept() < 300 * 1024, "{name} {taken} {}", wire.kept());
+        wire.set_read(Stream::Downstream, true);
+        assert!(wire.up(request), "{name}");
+        assert_eq!((wire.kept(), wire.lost()), (0, None), "{name}");
+    }
+    // An op whose reply is held is carried out, however much waits.
+    let mut held = wire("mc_hold_reply", "");
+    held.up("get a\r\n");
+    held.down(format!("VALUE a 0 300000\r\n{}", "x".repeat(250_000)));
+    held.down("x".repeat(20_000));
+    assert!(held.kept() > 256 * 1024);
+    held.up("get b\r\n");
+    assert_eq!(held.seen().0, "get a\r\nget b\r\n");
 }
 
 #[test]

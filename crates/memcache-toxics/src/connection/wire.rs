@@ -25,6 +25,8 @@ pub(crate) struct Wire {
     pub(crate) out: [Vec<u8>; 2],
     /// The same in the chunks in which it came, with the time since the beginning.
     pub(crate) chunks: [Vec<(Duration, Bytes)>; 2],
+    /// Somebody reads what comes out.
+    read: [bool; 2],
     /// The direction has ended, or the connection.
     pub(crate) ended: [bool; 2],
     /// The toxic is gone.
@@ -46,6 +48,7 @@ impl Wire {
             connection,
             out: [Vec::new(), Vec::new()],
             chunks: [Vec::new(), Vec::new()],
+            read: [true; 2],
             ended: [false; 2],
             gone: false,
             released: false,
@@ -110,11 +113,18 @@ impl Wire {
         }
     }
 
+    /// The client or the server reads, or does not.
+    pub(crate) fn set_read(&mut self, stream: Stream, read: bool) {
+        self.read[stream as usize] = read;
+        self.pump();
+    }
+
     /// When it wants to be asked again.
     pub(crate) fn wakes(&mut self) -> Option<Instant> {
         let mut wakes: Option<Instant> = None;
         for stream in Stream::ALL {
             if !self.gone
+                && self.read[stream as usize]
                 && !self.ended[stream as usize]
                 && let Pop::Wait(Some(at)) = self.stages[stream as usize].pop(self.now)
             {
@@ -132,7 +142,7 @@ impl Wire {
 
     fn pump(&mut self) {
         for stream in Stream::ALL {
-            while !self.ended[stream as usize] && !self.gone {
+            while self.read[stream as usize] && !self.ended[stream as usize] && !self.gone {
                 match self.stages[stream as usize].pop(self.now) {
                     Pop::Chunk(chunk) => self.see(stream, chunk),
                     Pop::Wait(until) => {

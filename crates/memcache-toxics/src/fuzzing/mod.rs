@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `>bytes` `<bytes` | the client, the server sends them |
 //! | `}bytes` `{bytes` | the same, byte by byte |
-//! | `*n bytes` | the server sends them up to 4096 times |
+//! | `*n bytes` `#n bytes` | the server, the client sends them up to 4096 times |
+//! | `s` `r` | the client stops reading, reads again |
 //! | `t n` | so many milliseconds pass |
 //! | `u attributes` | an update |
 //! | `-` | the toxic is removed |
@@ -55,6 +56,7 @@ pub fn fuzz(data: &[u8]) {
             run.is_prefix();
         }
     }
+    run.wire.set_read(Stream::Downstream, true);
     run.wire.remove();
     if fault.harm == Harm::None {
         assert!(run.wire.gone, "{} stays though it owes nothing", fault.kind.name);
@@ -89,16 +91,16 @@ impl Run {
             b'<' => self.send(Stream::Downstream, &escaped(rest)),
             b'}' => escaped(rest).chunks(1).for_each(|byte| self.send(Stream::Upstream, byte)),
             b'{' => escaped(rest).chunks(1).for_each(|byte| self.send(Stream::Downstream, byte)),
-            b'*' => {
+            b'*' | b'#' => {
+                let stream = if *step == b'*' { Stream::Downstream } else { Stream::Upstream };
                 let (times, bytes) =
                     String::from_utf8_lossy(rest).split_once(' ').map_or((1, Vec::new()), |(n, text)| {
                         (n.parse().unwrap_or(1usize), escaped(text.as_bytes()))
                     });
-                self.send(
-                    Stream::Downstream,
-                    &bytes.repeat(times.min(4096).min((1 << 20) / bytes.len().max(1))),
-                );
+                self.send(stream, &bytes.repeat(times.min(4096).min((1 << 20) / bytes.len().max(1))));
             }
+            b's' => self.wire.set_read(Stream::Downstream, false),
+            b'r' => self.wire.set_read(Stream::Downstream, true),
             b't' => self.wire.wait(Duration::from_millis(number().min(100_000))),
             b'u' => self.wire.update(&read(&String::from_utf8_lossy(rest))),
             b'-' => self.wire.remove(),

@@ -101,6 +101,16 @@ impl<'a> Reply<'a> {
         words(self.line).skip(skip).filter(|word| matches!(word.first(), Some(b'k' | b'O')))
     }
 
+    /// Does it bring back an opaque, which tells whose it is?
+    pub(crate) fn has_opaque(&self) -> bool {
+        self.echoes().any(|word| word.starts_with(b"O"))
+    }
+
+    /// Is it what `mn` alone is answered with?
+    pub(crate) fn is_no_op(&self) -> bool {
+        self.first == b"MN"
+    }
+
     /// The line with another length.
     pub(crate) fn with_length(&self, length: u64) -> Option<Bytes> {
         let at = if self.first == b"VALUE" { 3 } else { 1 };
@@ -129,7 +139,8 @@ impl<'a> Reply<'a> {
     pub(crate) fn fits(&self, command: Command, quiet: bool, echo: &[u8]) -> Fit {
         use Command as C;
         if self.is_error() {
-            return Fit::Last;
+            // `mn` cannot fail, but there are servers that do not know it.
+            return if command == C::Mn && self.first != b"ERROR" { Fit::No } else { Fit::Last };
         }
         let fits = match command {
             C::Get | C::Gets | C::Gat | C::Gats => match self.first {
@@ -148,7 +159,7 @@ impl<'a> Reply<'a> {
             C::Incr | C::Decr => self.first == b"NOT_FOUND" || digits(self.first).is_some(),
             // What goes without saying is what quiet requests are not answered with.
             C::Mg if quiet => matches!(self.first, b"VA" | b"HD"),
-            C::Ms | C::Md | C::Ma if quiet && self.first == b"HD" => false,
+            C::Ms | C::Md if quiet && self.first == b"HD" => false,
             C::Mg => matches!(self.first, b"VA" | b"HD" | b"EN"),
             C::Ms => matches!(self.first, b"HD" | b"NS" | b"EX" | b"NF"),
             C::Md => matches!(self.first, b"HD" | b"NF" | b"EX"),

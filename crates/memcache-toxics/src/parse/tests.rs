@@ -128,6 +128,8 @@ fn replies_belong_to_the_requests_that_can_have_them() {
         ("EN", C::Mg, true, "", Fit::No),
         ("HD", C::Ms, true, "", Fit::No),
         ("NS", C::Ms, true, "", Fit::Last),
+        // Quiet on a hit, but not where it creates the item.
+        ("HD O1", C::Ma, true, " O1", Fit::Last),
         ("MN", C::Ms, false, "", Fit::No),
         ("SERVER_ERROR x", C::Incr, false, "", Fit::Last),
         ("12", C::Incr, false, "", Fit::Last),

@@ -67,6 +67,7 @@ fn serve(input: &mut Vec<u8>, rng: &mut ChaCha8Rng) -> String {
         let value = "x".repeat(rng.random_range(0..50));
         let hit = rng.random_bool(0.5);
         match words[0] {
+            "mg" | "ms" | "get" | "delete" if rng.random_bool(0.1) => out += "SERVER_ERROR oom\r\n",
             "mg" if hit => out += &format!("VA {}{flags}\r\n{value}\r\n", value.len()),
             "mg" if !quiet => out += &format!("EN{flags}\r\n"),
             "ms" if !quiet => out += &format!("HD{flags}\r\n"),
