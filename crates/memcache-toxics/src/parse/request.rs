@@ -97,10 +97,12 @@ impl<'a> Request<'a> {
     /// What a meta reply echoes of it, with a space before each word: key, opaque, and that the key is encoded.
     pub(crate) fn echo(&self) -> Bytes {
         let mut echo = Vec::new();
+        let mut with_key = false;
         for flag in self.flags() {
             match flag.first() {
                 Some(b'O' | b'b') => echo.extend([b" ", flag].concat()),
-                Some(b'k') => {
+                // Once: a line of many would become megabytes, and memcached refuses them anyway.
+                Some(b'k') if !std::mem::replace(&mut with_key, true) => {
                     echo.extend(b" k");
                     echo.extend(self.keys().next().unwrap_or_default());
                 }
