@@ -6,11 +6,13 @@ use tokio::time::sleep;
 use toxiproxy::wire::{Attributes, NewProxy, Proxy, ProxyUpdate, Stream, Toxic, ToxicUpdate};
 use toxiproxy::{Client, ClientError, Version};
 
-use crate::fault::{Meaning, ToxicPlan};
+use crate::fault::{self, Meaning, ToxicPlan};
 use crate::metrics::Metrics;
 
 /// Toxics of ours begin with this; everybody else's are left alone.
 pub const OWNER: &str = "scenariod.";
+/// Kind of the toxic that marks a proxy which is switched off; as a fault it would be taken for that.
+pub(crate) const MARKER: &str = "noop";
 /// Between "no effect" and "deleted": what is held must have left, because deleting a toxic that holds data can hang a stock
 /// server.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -166,7 +168,7 @@ impl Backend {
     pub async fn disable(&self, proxy: &str, name: &str) -> Result<Applied, ClientError> {
         let marker = Toxic {
             name: name.to_owned(),
-            kind: "noop".to_owned(),
+            kind: MARKER.to_owned(),
             stream: Stream::Downstream.name().to_owned(),
             toxicity: 1.0,
             attributes: [].into(),
@@ -260,18 +262,9 @@ fn toxic(name: &str, plan: &ToxicPlan) -> Toxic {
 
 /// What is needed to take a toxic of ours away that an earlier run has left.
 fn leftover(proxy: &Proxy, toxic: &Toxic) -> Applied {
-    let ms = Duration::from_millis(1);
-    let meanings = [
-        Meaning::Latency { latency: ms, jitter: ms },
-        Meaning::Loss { share: 1.0, burst: 1 },
-        Meaning::Slicer { average_size: 1, size_variation: 0, delay: ms },
-        Meaning::LimitData { bytes: 1 },
-        Meaning::SlowClose { delay: ms },
-    ];
-    let plans: Vec<ToxicPlan> = meanings.iter().flat_map(Meaning::toxics).collect();
     let undo = match toxic.kind.as_str() {
-        "noop" => Undo::Enable,
-        kind => plans.iter().find(|plan| plan.kind == kind).map_or(Undo::Delete, Undo::from),
+        MARKER => Undo::Enable,
+        kind => fault::harmless(kind).map_or(Undo::Delete, Undo::Update),
     };
     Applied { proxy: proxy.name.clone(), toxic: toxic.name.clone(), undo }
 }
