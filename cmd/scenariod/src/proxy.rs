@@ -114,7 +114,7 @@ pub fn asked(args: impl Iterator<Item = OsString>) -> Option<Vec<String>> {
     }
 }
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until SIGINT, SIGTERM, SIGHUP or SIGQUIT.
 pub fn main(args: &[String]) -> ExitCode {
     let options = match Options::parse(args) {
         Ok(options) => options,
@@ -205,6 +205,8 @@ fn log(wanted: Option<&str>) {
         .with_target(false)
         .with_max_level(level.unwrap_or(LevelFilter::INFO))
         .with_writer(std::io::stdout)
+        // A line that cannot be written is lost: told on standard error, which may be closed too, it would be a panic.
+        .log_internal_errors(false)
         .try_init();
     if level.is_none() {
         let wanted = wanted.unwrap_or_default();
@@ -237,7 +239,7 @@ fn help() -> String {
         text += &format!("  -{name}{value}\n    \t{help}\n");
     }
     text + "Environment: LOG_LEVEL (panic, fatal, error, warn, info, debug, trace; default info).\n\
-        Exit codes: 0 after SIGINT or SIGTERM, 2 usage, 4 the API's port cannot be had.\n"
+        Exit codes: 0 after SIGINT, SIGTERM, SIGHUP or SIGQUIT, 2 usage, 4 the API's port cannot be had.\n"
 }
 
 fn say(text: &str) {

@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
+use observation::clock;
 use tokio::time::sleep;
 use toxiproxy::wire::{Attributes, NewProxy, Proxy, ProxyUpdate, Stream, Toxic, ToxicUpdate};
 use toxiproxy::{Client, ClientError, Version};
 
-use crate::fault::{Meaning, ToxicPlan};
+use crate::fault::{self, Meaning, ToxicPlan};
 use crate::metrics::Metrics;
 
 /// Toxics of ours begin with this; everybody else's are left alone.
 pub const OWNER: &str = "scenariod.";
+/// Kind of the toxic that marks a proxy which is switched off; as a fault it would be taken for that.
+pub(crate) const MARKER: &str = "noop";
+/// Names of proxies on which toxics are tried begin with this.
+const TRIAL: &str = "scenariod.trial";
+/// Where they lead: nowhere.
+const TRIAL_UPSTREAM: &str = "127.0.0.1:1";
 /// Between "no effect" and "deleted": what is held must have left, because deleting a toxic that holds data can hang a stock
 /// server.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -111,29 +118,40 @@ impl Backend {
             let own = if own.is_empty() { "none beside the stock ones".to_owned() } else { own };
             return Ok(Some(format!("{} has no toxic {kind:?}; it has: {own}", self.client.url())));
         }
+        // A name of its own: one that a killed run has left, or another run uses, is not in the way.
         let trial = NewProxy {
-            name: format!("{OWNER}trial"),
+            name: format!("{TRIAL}.{}.{}", std::process::id(), clock::wall_ms()),
             listen: "127.0.0.1:0".to_owned(),
-            upstream: "127.0.0.1:1".to_owned(),
+            upstream: TRIAL_UPSTREAM.to_owned(),
             enabled: false,
         };
-        // One of an earlier run may be there; a proxy that is off harms nobody.
-        match self.client.create_proxy(&trial).await {
-            Err(error) if error.is_conflict() => {}
-            other => drop(other?),
-        }
-        let mut refused = None;
+        let tried = self.try_on(&trial, meaning).await;
+        // At every way out; its toxics go with it.
+        let deleted = self.delete_proxy(&trial.name).await;
+        let refused = tried?;
+        deleted.map(|()| refused)
+    }
+
+    async fn try_on(&self, trial: &NewProxy, meaning: &Meaning) -> Result<Option<String>, ClientError> {
+        self.client.create_proxy(trial).await?;
         for plan in meaning.toxics() {
             match self.client.add_toxic(&trial.name, &toxic("trial", &plan)).await {
-                Ok(_) => self.client.remove_toxic(&trial.name, "trial").await?,
+                Ok(_) => {}
                 Err(error @ (ClientError::BadToxic { .. } | ClientError::Api { status: 400, .. })) => {
-                    refused = Some(error.to_string());
+                    return Ok(Some(error.to_string()));
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.client.delete_proxy(&trial.name).await?;
-        Ok(refused)
+        Ok(None)
+    }
+
+    /// Also well when it is gone already.
+    async fn delete_proxy(&self, name: &str) -> Result<(), ClientError> {
+        match twice(async || self.client.delete_proxy(name).await).await {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the proxies that are missing and gives all, by name. Existing ones are used as they are.
@@ -166,7 +184,7 @@ impl Backend {
     pub async fn disable(&self, proxy: &str, name: &str) -> Result<Applied, ClientError> {
         let marker = Toxic {
             name: name.to_owned(),
-            kind: "noop".to_owned(),
+            kind: MARKER.to_owned(),
             stream: Stream::Downstream.name().to_owned(),
             toxicity: 1.0,
             attributes: [].into(),
@@ -221,6 +239,13 @@ impl Backend {
     pub async fn sweep(&self) -> Result<Vec<Applied>, ClientError> {
         let mut found = Vec::new();
         for proxy in twice(async || self.client.proxies().await).await?.into_values() {
+            if is_trial(&proxy) {
+                // It is off and harms nobody: no reason to end here.
+                if let Err(error) = self.delete_proxy(&proxy.name).await {
+                    tracing::warn!(%error, proxy = proxy.name, "a proxy for trials stays");
+                }
+                continue;
+            }
             for toxic in proxy.toxics.iter().filter(|toxic| toxic.name.starts_with(OWNER)) {
                 found.push(leftover(&proxy, toxic));
             }
@@ -258,20 +283,16 @@ fn toxic(name: &str, plan: &ToxicPlan) -> Toxic {
     }
 }
 
+/// Is this a proxy on which a run has tried a toxic, and nothing else?
+pub(crate) fn is_trial(proxy: &Proxy) -> bool {
+    proxy.name.starts_with(TRIAL) && proxy.upstream == TRIAL_UPSTREAM && !proxy.enabled
+}
+
 /// What is needed to take a toxic of ours away that an earlier run has left.
 fn leftover(proxy: &Proxy, toxic: &Toxic) -> Applied {
-    let ms = Duration::from_millis(1);
-    let meanings = [
-        Meaning::Latency { latency: ms, jitter: ms },
-        Meaning::Loss { share: 1.0, burst: 1 },
-        Meaning::Slicer { average_size: 1, size_variation: 0, delay: ms },
-        Meaning::LimitData { bytes: 1 },
-        Meaning::SlowClose { delay: ms },
-    ];
-    let plans: Vec<ToxicPlan> = meanings.iter().flat_map(Meaning::toxics).collect();
     let undo = match toxic.kind.as_str() {
-        "noop" => Undo::Enable,
-        kind => plans.iter().find(|plan| plan.kind == kind).map_or(Undo::Delete, Undo::from),
+        MARKER => Undo::Enable,
+        kind => fault::harmless(kind).map_or(Undo::Delete, Undo::Update),
     };
     Applied { proxy: proxy.name.clone(), toxic: toxic.name.clone(), undo }
 }
@@ -285,5 +306,53 @@ async fn twice<T>(call: impl AsyncFn() -> Result<T, ClientError>) -> Result<T, C
             call().await
         }
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_util::sync::CancellationToken;
+    use toxiproxy::server::{Server, ServerConfig};
+
+    #[tokio::test]
+    async fn a_toxic_is_tried_on_a_proxy_that_is_gone_afterwards_whatever_a_killed_run_has_left() {
+        let addr = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+        let server = Server::bind(ServerConfig { addr, ..ServerConfig::default() }).await.unwrap();
+        let url = format!("http://{}", server.addr());
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.run(stop.clone().cancelled_owned()));
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let backend = Backend::connect(&url, metrics).await.unwrap();
+        let toxic = |attribute: &str| Meaning::Toxic {
+            kind: "latency".to_owned(),
+            stream: Stream::Downstream,
+            toxicity: 1.0,
+            attributes: [(attribute.to_owned(), 1.into())].into(),
+        };
+
+        // A killed run's, with its toxic, and somebody else's of a like name.
+        let left = |name: &str, upstream: &str| NewProxy {
+            name: name.to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            upstream: upstream.to_owned(),
+            enabled: false,
+        };
+        backend.client().create_proxy(&left(TRIAL, TRIAL_UPSTREAM)).await.unwrap();
+        let plan = toxic("latency").toxics().remove(0);
+        backend.client().add_toxic(TRIAL, &super::toxic("trial", &plan)).await.unwrap();
+        backend.client().create_proxy(&left("scenariod.trials", "127.0.0.1:2")).await.unwrap();
+
+        for _ in 0..2 {
+            assert_eq!(backend.refuses(&toxic("latency")).await.unwrap(), None);
+            assert!(backend.refuses(&toxic("lateness")).await.unwrap().is_some());
+        }
+        let names = async || backend.client().proxies().await.unwrap().into_keys().collect::<Vec<_>>();
+        assert_eq!(names().await, [TRIAL, "scenariod.trials"]);
+        assert_eq!(backend.sweep().await.unwrap(), []);
+        assert_eq!(names().await, ["scenariod.trials"]);
+
+        stop.cancel();
+        serving.await.unwrap();
     }
 }

@@ -106,6 +106,19 @@ pub enum Act {
 /// A size that cuts nothing.
 const WHOLE: i64 = 1 << 30;
 
+/// Attributes under which a toxic of `kind` has no effect, to be set before it is deleted; see [`ToxicPlan::harmless`].
+pub(crate) fn harmless(kind: &str) -> Option<Attributes> {
+    let pairs: &[(&str, i64)] = match kind {
+        "latency" => &[("latency", 0), ("jitter", 0)],
+        "loss" => &[("loss_ppm", 0), ("burst", 1)],
+        "slicer" => &[("average_size", WHOLE), ("size_variation", 0), ("delay", 0)],
+        "limit_data" => &[("bytes", WHOLE)],
+        "slow_close" => &[("delay", 0)],
+        _ => return None,
+    };
+    Some(attributes(pairs))
+}
+
 fn attributes(pairs: &[(&str, i64)]) -> Attributes {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect()
 }
@@ -219,57 +232,49 @@ impl Meaning {
 
     /// The toxics that give it; none for `down`, which is a switched-off proxy, and for `loss_kernel`, which is no proxy's.
     pub fn toxics(&self) -> Vec<ToxicPlan> {
-        let one = |kind: &str, stream, toxicity, given: &[(&str, i64)], harmless: &[(&str, i64)]| ToxicPlan {
+        let one = |kind: &str, stream, toxicity, given: &[(&str, i64)]| ToxicPlan {
             kind: String::from(kind),
             stream,
             toxicity,
             attributes: attributes(given),
-            harmless: (!harmless.is_empty()).then(|| attributes(harmless)),
+            harmless: harmless(kind),
         };
         let down = Stream::Downstream;
         match self {
             Meaning::Latency { latency, jitter } => {
                 let given = [("latency", millis(*latency)), ("jitter", millis(*jitter))];
-                vec![one("latency", down, 1.0, &given, &[("latency", 0), ("jitter", 0)])]
+                vec![one("latency", down, 1.0, &given)]
             }
             Meaning::Loss { share, burst } => {
                 let given = [("loss_ppm", (share * 1e6).round() as i64), ("burst", i64::from(*burst))];
-                Stream::ALL
-                    .map(|stream| one("loss", stream, 1.0, &given, &[("loss_ppm", 0), ("burst", 1)]))
-                    .into()
+                Stream::ALL.map(|stream| one("loss", stream, 1.0, &given)).into()
             }
             Meaning::Stall { share } => {
-                vec![one("bandwidth", down, *share, &[("rate", 0)], &[])]
+                vec![one("bandwidth", down, *share, &[("rate", 0)])]
             }
             Meaning::Down | Meaning::LossKernel { .. } => vec![],
-            Meaning::Reset => vec![one("reset_peer", down, 1.0, &[("timeout", 0)], &[])],
+            Meaning::Reset => vec![one("reset_peer", down, 1.0, &[("timeout", 0)])],
             Meaning::Bandwidth { kb_per_s } => {
-                vec![one("bandwidth", down, 1.0, &[("rate", whole(*kb_per_s))], &[])]
+                vec![one("bandwidth", down, 1.0, &[("rate", whole(*kb_per_s))])]
             }
             Meaning::Slicer { average_size, size_variation, delay } => {
                 let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
                 let (size, spread) = (whole(*average_size), whole(*size_variation));
                 let given = [("average_size", size), ("size_variation", spread), ("delay", micros)];
-                vec![one(
-                    "slicer",
-                    down,
-                    1.0,
-                    &given,
-                    &[("average_size", WHOLE), ("size_variation", 0), ("delay", 0)],
-                )]
+                vec![one("slicer", down, 1.0, &given)]
             }
             Meaning::LimitData { bytes } => {
-                vec![one("limit_data", down, 1.0, &[("bytes", whole(*bytes))], &[("bytes", WHOLE)])]
+                vec![one("limit_data", down, 1.0, &[("bytes", whole(*bytes))])]
             }
             Meaning::Toxic { kind, stream, toxicity, attributes } => vec![ToxicPlan {
                 kind: kind.clone(),
                 stream: *stream,
                 toxicity: *toxicity,
                 attributes: attributes.clone(),
-                harmless: None,
+                harmless: harmless(kind),
             }],
             Meaning::SlowClose { delay } => {
-                vec![one("slow_close", down, 1.0, &[("delay", millis(*delay))], &[("delay", 0)])]
+                vec![one("slow_close", down, 1.0, &[("delay", millis(*delay))])]
             }
         }
     }
@@ -291,12 +296,20 @@ mod tests {
             Meaning::Slicer { average_size: 10, size_variation: 2, delay: ms(1) },
             Meaning::LimitData { bytes: 1000 },
             Meaning::SlowClose { delay: ms(100) },
+            Meaning::Toxic {
+                kind: "latency".to_owned(),
+                stream: Stream::Upstream,
+                toxicity: 1.0,
+                attributes: attributes(&[("latency", 100)]),
+            },
         ] {
             for plan in meaning.toxics() {
                 toxiproxy::check_attributes(&plan.kind, &plan.attributes).unwrap();
                 if let Some(harmless) = &plan.harmless {
                     toxiproxy::check_attributes(&plan.kind, harmless).unwrap();
                 }
+                let held = ["latency", "loss", "slicer", "limit_data", "slow_close"].contains(&&*plan.kind);
+                assert_eq!(plan.harmless.is_some(), held, "{plan:?}");
                 // The one update that ends a stock server's process.
                 assert!(plan.kind != "bandwidth" || plan.harmless.is_none());
             }

@@ -15,11 +15,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -125,7 +127,9 @@ pub fn main() -> ExitCode {
     };
     let left = runtime.block_on(async {
         // Who ends a service sends SIGTERM to all of its processes: this one goes when the owner has gone.
-        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let asked =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        for kind in asked {
             if let Ok(mut signals) = signal(kind) {
                 tokio::spawn(async move { while signals.recv().await.is_some() {} });
             }
@@ -157,15 +161,12 @@ async fn serve<R: Future<Output = Result<(), String>>>(
             order = orders.recv() => order,
             () = sleep_until(soonest.unwrap_or_else(Instant::now)), if soonest.is_some() => {
                 let now = Instant::now();
-                let over: Vec<String> = owned.iter().filter(|(_, (until, _))| *until <= now).map(|(name, _)| name.clone()).collect();
-                for name in over {
-                    if let Some((_, resource)) = owned.remove(&name) {
-                        tracing::warn!("the lease of {name} is over: it is taken away");
-                        // Tried again at the end, should this not do.
-                        if !removed(&resource, &remove).await {
-                            owned.insert(name, (Instant::now() + LEASE_MAX, resource));
-                        }
-                    }
+                let (over, lasting): (BTreeMap<_, _>, _) = owned.into_iter().partition(|(_, (until, _))| *until <= now);
+                owned = lasting;
+                let over: Vec<Resource> = over.into_values().map(|(_, resource)| resource).collect();
+                for (resource, _) in take_away("its lease is over", over, &remove).await {
+                    // Tried again at the end.
+                    owned.insert(resource.to_string(), (Instant::now() + LEASE_MAX, resource));
                 }
                 continue;
             }
@@ -192,15 +193,8 @@ async fn serve<R: Future<Output = Result<(), String>>>(
         };
         self::answer(&mut output, answer).await;
     }
-    let mut left = 0;
-    for (name, (_, resource)) in owned {
-        if removed(&resource, &remove).await {
-            tracing::warn!("its owner is gone: {name} is taken away");
-        } else {
-            left += 1;
-        }
-    }
-    left
+    let owned = owned.into_values().map(|(_, resource)| resource).collect();
+    take_away("its owner is gone", owned, &remove).await.len()
 }
 
 async fn answer(output: &mut (impl AsyncWrite + Unpin), answer: Result<(), String>) {
@@ -211,18 +205,38 @@ async fn answer(output: &mut (impl AsyncWrite + Unpin), answer: Result<(), Strin
     }
 }
 
-async fn removed<R: Future<Output = Result<(), String>>>(
-    resource: &Resource,
+/// Removes all, in rounds: what fails, or panics, keeps none of the others. Gives what is left, and why. Logs afterwards only,
+/// as nobody may read that log, and a full pipe waits for ever.
+async fn take_away<R: Future<Output = Result<(), String>>>(
+    reason: &str,
+    all: Vec<Resource>,
     remove: &impl Fn(Resource) -> R,
-) -> bool {
+) -> Vec<(Resource, String)> {
+    let mut said = Vec::new();
+    let mut left: Vec<(Resource, String)> =
+        all.into_iter().map(|resource| (resource, String::new())).collect();
     for n in 1..=TRIES {
-        match remove(resource.clone()).await {
-            Ok(()) => return true,
-            Err(error) => tracing::error!("{resource} could not be taken away, try {n} of {TRIES}: {error}"),
+        let mut failed = Vec::new();
+        for (resource, _) in left {
+            let removal = AssertUnwindSafe(async { remove(resource.clone()).await }).catch_unwind();
+            match removal.await.unwrap_or_else(|_| Err("a panic".to_owned())) {
+                Ok(()) => said.push(format!("{resource}: {reason}; taken away at try {n}")),
+                Err(why) => failed.push((resource, why)),
+            }
+        }
+        left = failed;
+        if left.is_empty() {
+            break;
         }
         sleep(PAUSE).await;
     }
-    false
+    for line in said {
+        tracing::warn!("{line}");
+    }
+    for (resource, why) in &left {
+        tracing::error!("{resource}: {reason}; could not be taken away in {TRIES} tries: {why}");
+    }
+    left
 }
 
 /// Reads whole lines; a cut one is an owner that died while it wrote.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toxiproxy::wire::{Attributes, Stream};
 
+use crate::backend::MARKER;
 use crate::fault::Meaning;
 use crate::kernel;
 
@@ -305,8 +306,14 @@ impl WrittenFault {
                         .find(|stream| stream.name() == text.get_ref())
                         .ok_or_else(|| wrong(text, "stream: expected upstream or downstream"))?,
                 };
+                let toxic = self.need("toxic", &self.toxic)?;
+                if toxic.get_ref() == MARKER {
+                    let what =
+                        format!("toxic: {MARKER} does nothing, and marks what scenariod has switched off");
+                    return Err(wrong(toxic, what));
+                }
                 let meaning = Meaning::Toxic {
-                    kind: self.need("toxic", &self.toxic)?.get_ref().clone(),
+                    kind: toxic.get_ref().clone(),
                     stream,
                     toxicity: self.toxicity.as_ref().map_or(Ok(1.0), |text| percent("toxicity", text))?,
                     attributes: self
@@ -472,6 +479,7 @@ mod tests {
         };
         assert!(error("toxicity", "stream = \"up\"\ntoxicity").contains("expected upstream or downstream"));
         assert!(error("toxic = \"mc_delay\"\n", "").contains("a toxic fault needs toxic"));
+        assert!(error("mc_delay", "noop").contains("line 9, column 9: toxic: noop does nothing"));
         assert_eq!(
             error("latency = 5", "latency = 0.5"),
             "f.toml, line 11, column 44: expected a whole number or a text"

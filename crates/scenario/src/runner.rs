@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use toxiproxy::ClientError;
 use toxiproxy::wire::{NewProxy, Proxy};
 
-use crate::backend::{Applied, Backend, OWNER, Undo};
+use crate::backend::{self, Applied, Backend, OWNER, Undo};
 use crate::fault::{Act, ToxicPlan};
 use crate::kernel::{self, KernelLoss, Namespace, Refused, TableName};
 use crate::metrics::Metrics;
@@ -189,7 +189,8 @@ struct Running<'a> {
 }
 
 fn foreign(proxies: &[Proxy]) -> Vec<String> {
-    let named = proxies.iter().flat_map(|proxy| proxy.toxics.iter().map(move |toxic| (proxy, toxic)));
+    let used = proxies.iter().filter(|proxy| !backend::is_trial(proxy));
+    let named = used.flat_map(|proxy| proxy.toxics.iter().map(move |toxic| (proxy, toxic)));
     let foreign = named.filter(|(_, toxic)| !toxic.name.starts_with(OWNER));
     foreign.map(|(proxy, toxic)| format!("{} on {}", toxic.name, proxy.name)).collect()
 }

@@ -28,11 +28,13 @@ impl FromStr for LogFormat {
 
 /// Starts logging for this process. The level comes from the environment variable `LOG`, for example `debug` or
 /// `warn,scenario=trace`; without it: info. A second call changes nothing.
+/// Where standard error is closed, lines are lost, and nothing else happens.
 pub fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_env("LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let builder = builder.with_ansi(std::io::stderr().is_terminal());
+    // A line that cannot be written is lost: told on the same standard error, it would be a panic.
+    let builder = builder.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false);
     // The error says that logging is on already.
     let _ = match format {
         LogFormat::Text => builder.try_init(),

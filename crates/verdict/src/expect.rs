@@ -68,6 +68,9 @@ struct Effect {
     known: bool,
 }
 
+/// Whatever an attempt may meet; nothing can be computed.
+const UNKNOWN: Effect = Effect { timeout: 0.0, held_ms: 0.0, slow: 0.0, refused: false, known: false };
+
 impl Expectation {
     /// `None` when the journal has no fault or no hello.
     pub(crate) fn of(timeline: &Timeline<'_>, measures: &Measures) -> Option<Self> {
@@ -78,8 +81,17 @@ impl Expectation {
         // Servers that are slow together are not ejected by the slow rule.
         let servers = timeline.hello?.servers.len();
         let together = 2 * faulted.len() > servers;
-        let [mild, harsh] = effects(first, settings.op_timeout_ms as f64, threshold)
-            .map(|effect| if together { Effect { slow: 0.0, ..effect } } else { effect });
+        // Faults that differ add up in ways that no one of them tells.
+        let alike = timeline
+            .faults
+            .iter()
+            .all(|fault| fault.meaning == first.meaning && fault.params == first.params);
+        let effects = match alike {
+            true => effects(first, settings.op_timeout_ms as f64, threshold),
+            false => [UNKNOWN; 2],
+        };
+        let [mild, harsh] =
+            effects.map(|effect| if together { Effect { slow: 0.0, ..effect } } else { effect });
         let per_server = measures.baseline_offered * measures.faulted_share / faulted.len().max(1) as f64;
         let seconds = measures.fault_ms / 1e3;
         let load = Load { offered: per_server, seconds, service_ms: measures.baseline_service_ms };
@@ -140,7 +152,7 @@ fn effects(fault: &FaultLife, timeout_ms: f64, slow_ms: f64) -> [Effect; 2] {
 }
 
 fn effect(fault: &FaultLife, timeout_ms: f64, slow_ms: f64) -> Effect {
-    let none = Effect { timeout: 0.0, held_ms: 0.0, slow: 0.0, refused: false, known: true };
+    let none = Effect { known: true, ..UNKNOWN };
     if let Some(loss) = fault.param("loss") {
         let burst = fault.param("burst").unwrap_or(1.0);
         let timeout = timeout_probability(loss, timeout_ms);
@@ -164,7 +176,7 @@ fn effect(fault: &FaultLife, timeout_ms: f64, slow_ms: f64) -> Effect {
     }
     match fault.meaning.as_str() {
         "down" => Effect { refused: true, ..none },
-        _ => Effect { known: false, ..none },
+        _ => UNKNOWN,
     }
 }
 
@@ -350,6 +362,10 @@ fn goodput(settings: &Settings, effect: Effect, load: Load, measures: &Measures,
         settings.breaker.as_ref().and_then(|breaker| breaker.slow).map_or(0, |rule| rule.window_ms);
     let detection = settings.op_timeout_ms.max(slow_window) as f64 / measures.fault_ms.max(1.0);
     let detection = if trip == Trip::MustNot { 0.0 } else { (f * detection).min(f) };
+    if settings.load.kind == LoadKind::Closed && !effect.known && !effect.refused {
+        let because = "closed loop: how long this fault holds the workers cannot be computed, and it may be all the time";
+        return Bound { retained: 0.0, error_share: 1.0, because: because.to_owned() };
+    }
     if settings.load.kind == LoadKind::Closed {
         // Workers that wait at the faulted server do not ask elsewhere: S / (S + f d).
         let s = load.service_ms.max(0.01);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use observation::journal::{Entry, Source};
 use observation::{
     BreakerSettings, BreakerState, Canary, ClientInfo, Dose, End, EndStatus, Event, EventKind, Fault,
-    FaultState, Gap, Hello, Histogram, Host, LoadKind, LoadSettings, OnOpen, Phase, PhaseKind, Record,
+    FaultState, Gap, Hello, Histogram, Host, LoadKind, LoadSettings, Note, OnOpen, Phase, PhaseKind, Record,
     RoutingSettings, Run, RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
 };
 
@@ -42,8 +42,10 @@ struct Scene {
     failing_after_ms: u64,
     /// Share of canaries that the fault touches.
     canaries_touched: f64,
-    /// Packets that the kernel counted at `a` each second of the fault: seen and lost.
-    kernel_counted: Option<[u64; 2]>,
+    /// What the kernel, or of a toxic the proxy, counted at `a` each second of the fault: seen, and lost or touched.
+    counted: Option<[u64; 2]>,
+    /// The ops that are carried out at `a` under the fault are slow.
+    slow_ops: bool,
     wrong_values: u64,
     trip_elsewhere: bool,
     server: Option<&'static str>,
@@ -67,7 +69,8 @@ fn hung() -> Scene {
         baseline_failing: 0.0,
         failing_after_ms: 0,
         canaries_touched: 1.0,
-        kernel_counted: None,
+        counted: None,
+        slow_ops: true,
         wrong_values: 0,
         trip_elsewhere: false,
         server: Some("a"),
@@ -99,7 +102,22 @@ fn lossy() -> Scene {
         closes_after_ms: None,
         failing: 0.02,
         canaries_touched: 0.08,
-        kernel_counted: Some([2_000, 40]),
+        counted: Some([2_000, 40]),
+        ..hung()
+    }
+}
+
+/// A toxic of the proxy's own that no op shows.
+fn own() -> Scene {
+    Scene {
+        params: vec![("toxicity", 1.0)],
+        meaning: "toxic",
+        trips_after_ms: None,
+        closes_after_ms: None,
+        failing: 0.0,
+        canaries_touched: 0.0,
+        counted: Some([2_000, 900]),
+        slow_ops: false,
         ..hung()
     }
 }
@@ -202,10 +220,11 @@ impl Scene {
             add(at_us, Source::Client, Record::Tick(self.tick(at_us)));
             add(at_us, Source::Runner, Record::Canary(self.canary(at_us, n)));
         }
-        if let Some([chunks, chunks_touched]) = self.kernel_counted {
+        if let Some([chunks, chunks_touched]) = self.counted {
             for second in 1..=FAULT_S {
                 let at_us = FAULT_ON + second * 1_000_000;
-                let (target, period_us) = ("f".to_owned(), 1_000_000);
+                let target = if self.meaning == "toxic" { "proxy-a" } else { "f" };
+                let (target, period_us) = (target.to_owned(), 1_000_000);
                 let (links, links_touched, bytes, bytes_touched) = (0, 0, 0, 0);
                 let dose = Dose {
                     at_us,
@@ -285,7 +304,7 @@ impl Scene {
             let mut ops = observation::Counts::default();
             ops.add(Outcome::Hit, n - failed);
             ops.add(Outcome::Timeout, failed);
-            let us = if on && name == "a" { 205_000 } else { 500 };
+            let us = if on && name == "a" && self.slow_ops { 205_000 } else { 500 };
             let mut attempts = ops.clone();
             if on && name == "a" && self.canaries_touched > 0.0 {
                 attempts.add(Outcome::BreakerOpen, 50);
@@ -393,10 +412,76 @@ fn a_fault_that_did_not_bite_and_a_path_past_the_proxy_are_invalid() {
 fn the_kernel_proves_its_own_loss_by_what_it_counted() {
     expect(lossy(), Result::Pass, "");
     for counted in [None, Some([2_000, 0]), Some([0, 0]), Some([2_000, 20]), Some([2_000, 60])] {
-        expect(Scene { kernel_counted: counted, ..lossy() }, Result::Invalid, "fault-bit");
+        expect(Scene { counted, ..lossy() }, Result::Invalid, "fault-bit");
     }
     // A loss that only the proxy delays has no such counters, and none are asked for.
-    expect(Scene { meaning: "loss", kernel_counted: None, ..lossy() }, Result::Pass, "");
+    expect(Scene { meaning: "loss", counted: None, ..lossy() }, Result::Pass, "");
+}
+
+#[test]
+fn a_toxic_by_its_own_name_is_proven_by_the_proxys_counter_and_not_by_the_canaries_in_it() {
+    expect(own(), Result::Pass, "");
+    // A stock server counts nothing, whatever the client shows.
+    for slow_ops in [false, true] {
+        expect(Scene { counted: None, slow_ops, ..own() }, Result::Invalid, "fault-bit");
+        expect(Scene { counted: Some([2_000, 0]), slow_ops, ..own() }, Result::Invalid, "fault-bit");
+    }
+    // 10 canaries a second, each with a request and a reply.
+    expect(Scene { counted: Some([2_000, 20]), ..own() }, Result::Invalid, "fault-bit");
+    expect(Scene { counted: Some([2_000, 20]), slow_ops: true, ..own() }, Result::Pass, "");
+    for (toxic, result) in [("mine on proxy-a", Result::Invalid), ("mine on proxy-b", Result::Pass)] {
+        let mut journal = own().journal();
+        let note = Note { at_us: 0, code: "foreign-toxic".to_owned(), text: toxic.to_owned() };
+        journal.entries.push(Entry { at_us: 0, source: Source::Runner, record: Record::Note(note) });
+        assert_eq!(judge(&journal).result, result, "{toxic}");
+    }
+}
+
+/// The journal of `scene` with every fault given a second time, as `other` says.
+fn with_second(scene: &Scene, other: impl Fn(&mut Fault)) -> Journal {
+    let mut journal = scene.journal();
+    let mut second = Vec::new();
+    for entry in &journal.entries {
+        if let Record::Fault(fault) = &entry.record {
+            let mut fault = fault.clone();
+            fault.id = "g".to_owned();
+            other(&mut fault);
+            second.push(Entry { record: Record::Fault(fault), ..entry.clone() });
+        }
+    }
+    journal.entries.extend(second);
+    journal
+}
+
+#[test]
+fn a_second_fault_of_the_same_server_is_asked_for_too_and_then_nothing_is_computed() {
+    let same = judge(&with_second(&hung(), |_| {}));
+    assert_eq!(same.result, Result::Pass);
+    assert_eq!(same.criteria.iter().filter(|criterion| criterion.id == "fault-bit").count(), 1);
+    assert_eq!(same.expectation.unwrap().trips["a"], Trip::Must);
+
+    // Its counters are missing.
+    let other = judge(&with_second(&hung(), |fault| {
+        fault.meaning = "toxic".to_owned();
+        fault.params = BTreeMap::new();
+    }));
+    assert_eq!(other.result, Result::Invalid);
+    assert_eq!(other.expectation.unwrap().trips["a"], Trip::May);
+}
+
+#[test]
+fn in_a_closed_loop_an_effect_that_cannot_be_computed_asks_for_no_goodput() {
+    let retained = |scene: Scene| {
+        let mut journal = scene.journal();
+        for entry in &mut journal.entries {
+            if let Record::Hello(hello) = &mut entry.record {
+                hello.settings.load.kind = LoadKind::Closed;
+            }
+        }
+        judge(&journal).expectation.unwrap().goodput_retained
+    };
+    assert_eq!(retained(own()), 0.0);
+    assert!(retained(slow()) > 0.0);
 }
 
 #[test]
@@ -404,7 +489,7 @@ fn under_real_loss_a_trip_is_asked_for_only_where_the_least_and_the_most_delay_a
     let trip = |loss: f64, canaries_touched: f64| {
         let per_second = [10_000, (10_000.0 * loss) as u64];
         let params = vec![("loss", loss)];
-        let scene = Scene { params, canaries_touched, kernel_counted: Some(per_second), ..lossy() };
+        let scene = Scene { params, canaries_touched, counted: Some(per_second), ..lossy() };
         scene.judge().expectation.unwrap().trips["a"]
     };
     assert_eq!((trip(0.02, 0.08), trip(0.1, 0.3), trip(1.0, 1.0)), (Trip::MustNot, Trip::May, Trip::Must));

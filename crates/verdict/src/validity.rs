@@ -22,15 +22,26 @@ const MISSED: f64 = 0.01;
 const SLOW_US: u64 = 100_000;
 /// Canaries sent this shortly before the fault ends say nothing about it.
 const EDGE_US: u64 = 10_000;
+/// What a scenario calls a toxic of the proxy by its own name: nobody knows what it does to a canary or to an op.
+const TOXIC: &str = "toxic";
+/// A toxic that no canary and no op shows has touched more chunks than so many per canary: one of them is a request and a reply,
+/// and a few more are under way at the edges.
+const CANARY_CHUNKS: u64 = 3;
+/// Failed attempts and slow ops that are an effect: more than twice those of the baseline's rate, and so many.
+const HURT_MIN: f64 = 5.0;
+/// The proxy's buckets come this late, µs.
+const BUCKETS_US: u64 = 200_000;
 
 pub(crate) fn criteria(timeline: &Timeline<'_>, measures: &Measures) -> Vec<Criterion> {
     let mut criteria =
         vec![completed(timeline), clean(timeline), observed(timeline), baseline(timeline, measures)];
     criteria.push(generator(measures));
+    // One fault may be several toxics of a proxy.
     let mut seen = Vec::new();
     for fault in &timeline.faults {
-        if !seen.contains(&&fault.target) {
-            seen.push(&fault.target);
+        let this = (&fault.target, &fault.meaning, &fault.given);
+        if !seen.contains(&this) {
+            seen.push(this);
             criteria.push(bitten(timeline, fault));
         }
     }
@@ -174,7 +185,10 @@ fn bitten(timeline: &Timeline<'_>, fault: &FaultLife) -> Criterion {
     }
     let canary = canary(timeline, fault, on, off);
     let client = client(timeline, fault, server, on, off);
-    let dose = dose(timeline, fault, on, off);
+    let dose = match fault.meaning == TOXIC {
+        true => toxic_dose(timeline, fault, server, on, off),
+        false => dose(timeline, fault, on, off),
+    };
     let bit = canary.0 && client.0 && dose.0;
     let measured = [canary.1, client.1, dose.1].join("; ");
     say(if bit { Result::Pass } else { Result::Invalid }, expected, measured)
@@ -195,7 +209,7 @@ fn declared(fault: &FaultLife) -> Option<f64> {
 
 fn canary(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool, String) {
     let Some(declared) = declared(fault) else {
-        return (true, "canary not asked: its requests are too small".to_owned());
+        return (true, "canary not asked: this fault need not touch its small requests".to_owned());
     };
     let took = |from: u64, to: u64| {
         let of = timeline
@@ -260,7 +274,7 @@ fn dose(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool,
     if of.is_empty() || fault.meaning == "down" {
         return (true, "no dose counters".to_owned());
     }
-    let during = of.iter().filter(|dose| dose.at_us > on && dose.at_us <= off + 200_000);
+    let during = of.iter().filter(|dose| dose.at_us > on && dose.at_us <= off + BUCKETS_US);
     let (chunks, touched) =
         during.fold((0, 0), |(chunks, touched), dose| (chunks + dose.chunks, touched + dose.chunks_touched));
     if !kernel {
@@ -272,4 +286,54 @@ fn dose(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool,
     let near = (touched as f64 - declared * chunks as f64).abs() <= 5.0 * error + 1.0;
     let share = share(touched, chunks) * 100.0;
     (touched > 0 && near, format!("the kernel lost {touched} of {chunks} packets, {share:.2} %"))
+}
+
+/// Of a toxic by its own name the proxy's counter is the only witness, so it must be this toxic's and the client's.
+fn toxic_dose(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64, off: u64) -> (bool, String) {
+    let suffix = format!(" on {}", fault.target);
+    let foreign = timeline.notes.iter().find_map(|note| {
+        note.strip_prefix("foreign-toxic: ").filter(|toxic| toxic.ends_with(&suffix)).map(str::to_owned)
+    });
+    if let Some(foreign) = foreign {
+        return (false, format!("somebody else's toxic, {foreign}, moves the same counter"));
+    }
+    let within = |at_us: u64| at_us > on && at_us <= off + BUCKETS_US;
+    let mut doses = timeline.doses.iter().filter(|dose| dose.target == fault.target).peekable();
+    if doses.peek().is_none() {
+        return (
+            false,
+            "no dose counters, as of a stock Toxiproxy: nothing shows what it touched".to_owned(),
+        );
+    }
+    let (chunks, touched) = doses
+        .filter(|dose| within(dose.at_us))
+        .fold((0, 0), |(chunks, touched), dose| (chunks + dose.chunks, touched + dose.chunks_touched));
+    let canaries =
+        timeline.canaries.iter().filter(|c| c.target == fault.target && within(c.at_us)).count() as u64;
+    let beyond = touched > CANARY_CHUNKS * canaries;
+    let hurt = hurt(timeline, server, on, off);
+    let text = format!("the proxy touched {touched} of {chunks} chunks, with {canaries} canaries among them");
+    let text = match (touched > 0, beyond || hurt) {
+        (true, false) => format!(
+            "{text}: no more than {CANARY_CHUNKS} a canary, and no effect on the client, so it may have met the canaries alone"
+        ),
+        _ => text,
+    };
+    (touched > 0 && (beyond || hurt), text)
+}
+
+/// Did the client's own attempts at that server fail, or last, clearly more often than before the fault?
+fn hurt(timeline: &Timeline<'_>, server: &str, on: u64, off: u64) -> bool {
+    let harm = |from: u64, to: u64| {
+        let sum = timeline.sum(from, to);
+        let failed = sum.attempts.get(server).map_or(0, observation::Counts::errors);
+        let slow = sum.service.get(server).map_or(0, |service| service.above(SLOW_US));
+        ((failed + slow) as f64, sum.seconds)
+    };
+    let (now, seconds) = harm(on, off);
+    let usual = timeline.baseline_window().map_or(0.0, |(from, to)| {
+        let (before, of) = harm(from, to);
+        if of > 0.0 { before / of * seconds } else { 0.0 }
+    });
+    now >= HURT_MIN && now > 2.0 * usual
 }

@@ -124,3 +124,48 @@ async fn a_line_without_an_end_is_an_owner_that_died() {
     assert_eq!((&mut rig.served).await.unwrap(), 0);
     assert_eq!(rig.removed(), [ONE]);
 }
+
+/// What a log line to a closed standard error must never do again.
+struct PanickingLog;
+
+impl tracing::Subscriber for PanickingLog {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        assert!(*event.metadata().level() > tracing::Level::WARN, "the log cannot be written");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_removed_before_the_first_log_line() {
+    let _log = tracing::subscriber::set_default(PanickingLog);
+    let mut rig = rig(1).await;
+    rig.say(&format!("own 60000 {ONE}")).await;
+    rig.say(&format!("own 60000 {TWO}")).await;
+    rig.orders.shutdown().await.unwrap();
+    assert!((&mut rig.served).await.unwrap_err().is_panic(), "it has logged");
+    // The first removal failed, and waited for its second try behind the other.
+    assert_eq!(rig.removed(), [TWO, ONE]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_panics_keeps_none_of_the_others() {
+    let removed = Mutex::new(Vec::new());
+    let all = vec![TWO.parse().unwrap(), ONE.parse().unwrap()];
+    let remove = |resource: Resource| {
+        let panics = resource.to_string() == TWO;
+        assert!(!panics, "before it is a future");
+        removed.lock().unwrap().push(resource.to_string());
+        async { Ok(()) }
+    };
+    assert_eq!(take_away("test", all, &remove).await, [(TWO.parse().unwrap(), "a panic".to_owned())]);
+    assert_eq!(*removed.lock().unwrap(), [ONE]);
+}
