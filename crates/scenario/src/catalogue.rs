@@ -53,7 +53,7 @@ pub fn all() -> Result<Vec<Scenario>, ModelError> {
 
 /// The scenarios that are meant by names, globs and `all`; alphabetical within a pattern, none twice. Those that need the
 /// kernel are not in `all`, because few are permitted to run them and a refusal would end the others too: a name, or a glob
-/// that begins with [`KERNEL`], asks for them.
+/// that begins with `kernel-`, asks for them.
 pub fn select(patterns: &[String]) -> Result<Vec<Scenario>, SelectError> {
     let mut known = all()?;
     known.sort_by(|a, b| a.name.cmp(&b.name));

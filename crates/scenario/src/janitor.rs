@@ -10,7 +10,7 @@
 //! | `gone <resource>` | its owner has removed it |
 //! | `done` | nothing is left to do |
 //!
-//! A resource is `table <network namespace, or -> <name>`, a table of [`kernel`](crate::kernel); whatever else a fault leaves
+//! A resource is `table <network namespace, or -> <name>`, a table of [`kernel`]; whatever else a fault leaves
 //! behind can become another.
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //!
 //! A random share of the packets between the client and a proxy's listening port is dropped as they arrive, each direction by
 //! itself: the client's own connections are hit, their first packets (SYN) and bare acknowledgements included. Both ends must be
-//! in one network namespace, because a packet counts as lost only when it is dropped at its receiver ([`table::ruleset`]).
+//! in one network namespace, because a packet counts as lost only when it is dropped at its receiver (see `table::ruleset`).
 //!
 //! Each faulted proxy has a table of its own; nothing else of the rule set is touched. A [`Janitor`] knows of it before it is made.
 
