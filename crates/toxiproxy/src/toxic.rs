@@ -139,6 +139,11 @@ pub struct ToxicKind {
 const NUMBER_MAX: i64 = u32::MAX as i64;
 
 impl ToxicKind {
+    /// Does it act on both directions of a connection, with one state?
+    pub(crate) fn is_of_connections(&self) -> bool {
+        matches!(self.build, Build::Connection(_))
+    }
+
     /// Only this kind's attributes, all of them.
     pub fn complete(&self, given: &Attributes) -> Attributes {
         let value = |param: &Param| given.get(param.name).cloned().unwrap_or_else(|| param.default.clone());

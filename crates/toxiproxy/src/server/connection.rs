@@ -19,7 +19,7 @@ use super::dice::Dice;
 use super::dose::{Dose, LinkDose};
 use super::pipe::{Pipe, Spec, State};
 use super::timer::Timer;
-use crate::toxic::{Build, Joined};
+use crate::toxic::{Behaviour, Build, Joined};
 use crate::wire::{LinkCounters, Stream};
 
 /// Bytes of one read; a chunk is never larger.
@@ -29,7 +29,7 @@ const ROUNDS_MAX: usize = 16;
 /// A connection is woken at least this often while it waits for a time: wakers of ended ones must not pile up in the timer.
 const WAKE_MAX: Duration = Duration::from_secs(1);
 
-/// A change of the chain of one direction.
+/// A change of the chains.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Add(Stream, Arc<Spec>),
@@ -161,11 +161,7 @@ impl Connection {
 
 impl ConnectionState {
     /// The stages of a toxic that starts here, and whether their dice let them act.
-    fn build(
-        &mut self,
-        stream: Stream,
-        spec: &Spec,
-    ) -> Vec<(Stream, Box<dyn crate::toxic::Behaviour>, bool)> {
+    fn build(&mut self, stream: Stream, spec: &Spec) -> Vec<(Stream, Box<dyn Behaviour>, bool)> {
         let joined = Joined {
             bytes: [self.pipes[0].counters().bytes, self.pipes[1].counters().bytes],
             tails: [self.pipes[0].tail(), self.pipes[1].tail()],
@@ -200,7 +196,7 @@ impl ConnectionState {
     }
 }
 
-/// The sockets of one direction: `from` is gone when its other half's direction has ended, `to` when this one has.
+/// The sockets of one direction: `from` is gone when the other direction has ended, `to` when this one has.
 struct Way {
     from: Option<OwnedReadHalf>,
     to: Option<OwnedWriteHalf>,
@@ -209,7 +205,7 @@ struct Way {
 
 /// How a turn of one direction ended.
 enum Turn {
-    /// The connection is over.
+    /// This direction is over.
     Over,
     /// There may be more to do at once.
     Again,

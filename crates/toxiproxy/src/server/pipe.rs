@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::dice::Dice;
 use super::dose::{Dose, LinkDose};
-use crate::toxic::{Behaviour, Build, Chunk, Pop, ToxicKind};
+use crate::toxic::{Behaviour, Chunk, Pop, ToxicKind};
 use crate::wire::{Attributes, LinkCounters, Stream};
 
 /// Bytes that wait to be written at most before the source is no longer read.
@@ -240,9 +240,10 @@ impl Pipe {
     /// Where a stage of that kind goes: behind the others. But kinds that act on whole connections nest: what is behind
     /// upstream is in front downstream, so that each sees what the others answer in the server's place.
     fn place(&self, kind: &ToxicKind) -> usize {
-        let nests = |kind: &ToxicKind| matches!(kind.build, Build::Connection(_));
-        let around = self.stages.iter().position(|stage| nests(stage.spec.kind));
-        around.filter(|_| nests(kind) && self.link.is(Stream::Downstream)).unwrap_or(self.stages.len())
+        let around = self.stages.iter().position(|stage| stage.spec.kind.is_of_connections());
+        around
+            .filter(|_| kind.is_of_connections() && self.link.is(Stream::Downstream))
+            .unwrap_or(self.stages.len())
     }
 
     pub(super) fn dice(&mut self) -> &mut Dice {
@@ -295,7 +296,7 @@ impl Pipe {
     /// The toxic behind it comes or goes: a stage starts anew, as if it had been updated with what it has.
     fn restart(&mut self, index: usize, now: Instant) {
         let stage = &mut self.stages[index];
-        if matches!(stage.spec.kind.build, Build::Link(_)) {
+        if !stage.spec.kind.is_of_connections() {
             stage.behaviour.update(&stage.spec.attributes, now);
             self.roll(index, now);
         }
@@ -304,7 +305,7 @@ impl Pipe {
     /// Throws a stage's dice anew.
     fn roll(&mut self, index: usize, now: Instant) {
         let stage = &self.stages[index];
-        if matches!(stage.spec.kind.build, Build::Connection(_)) {
+        if stage.spec.kind.is_of_connections() {
             return;
         }
         let (was_active, toxicity) = (stage.active, stage.spec.toxicity);

@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::toxic::Build;
 use crate::toxics;
 use crate::wire::Stream;
 
