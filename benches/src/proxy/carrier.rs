@@ -18,7 +18,7 @@ use crate::cpu;
 
 /// Subcommand of a child that carries.
 pub const CARRY: &str = "carry";
-/// Its worker threads, as many as this class of machine has cores; the stock server takes as many by itself.
+/// Its threads, as many as this class of machine has cores; the stock server takes as many by itself.
 const WORKERS: usize = 2;
 /// Time until a carrier must answer.
 const READY: Duration = Duration::from_secs(10);
@@ -203,7 +203,8 @@ pub fn carry(kind: Kind, upstream: SocketAddr) -> Result<()> {
             }
             Kind::Ours => {
                 let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                let server = Server::bind(ServerConfig { addr, ..ServerConfig::default() }).await?;
+                let server =
+                    Server::bind(ServerConfig { addr, threads: WORKERS, ..ServerConfig::default() }).await?;
                 crate::cli::say(&server.addr().to_string())?;
                 server.run(async { drop(closed.await) }).await;
                 Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use humantime::Duration;
 use lab::{MemcachedKind, Ports};
 use memcache_client::{Driver, OnOpen};
@@ -12,8 +12,18 @@ use workload::Rate;
 
 /// Drive faults through three-phase scenarios - stabilization, testing, recovery - and give a verdict.
 #[derive(Debug, Parser)]
-#[command(name = "scenariod", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "scenariod",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
+    /// What to do other than running scenarios
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Scenario to run: a name, a glob like 'latency-*', or all; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "What")]
     pub scenario: Vec<String>,
@@ -106,12 +116,20 @@ pub struct Cli {
     pub log_format: LogFormat,
 }
 
+/// Everything that is no run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Judge recorded runs again, and write their reports anew
+    Judge(crate::judge::Args),
+}
+
 const EXAMPLES: &str = "\
 Examples:
   scenariod --lab --quick --scenario packet-loss-100-pct   everything embedded, a verdict after a minute
   scenariod --lab                                          servers and proxies for loadgen in another terminal
   scenariod --scenario all --loop                          against a running Toxiproxy and loadgen
   scenariod --scenario 'latency-*' --observe http://10.0.0.7:9090
+  scenariod judge runs/*                                   the same verdicts again, from the journals alone
   scenariod proxy -host 0.0.0.0 -config proxies.json       the embedded Toxiproxy alone, with Toxiproxy's own flags
 
 Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive or invalid, 4 infrastructure, 5 wrong data.";

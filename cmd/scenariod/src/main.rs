@@ -3,6 +3,7 @@
 mod cli;
 mod failure;
 mod goflags;
+mod judge;
 mod progress;
 mod proxy;
 mod run;

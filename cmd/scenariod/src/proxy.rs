@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -136,7 +137,8 @@ pub fn main(args: &[String]) -> ExitCode {
     if !options.rest.is_empty() {
         tracing::warn!("ignored, as flags end at the first other word: {}", options.rest.join(" "));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // For the API; the bytes have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(serve(&options)),
         Err(error) => Err(infrastructure(error)),
@@ -158,6 +160,7 @@ async fn serve(options: &Options) -> Result<(), Failure> {
     let config = ServerConfig {
         addr: addr.map_err(usage)?,
         seed: Some(seed),
+        threads: std::thread::available_parallelism().map_or(1, NonZero::get),
         extensions: memcache_toxics::KINDS,
         metrics: options.metrics().context("metrics").map_err(infrastructure)?,
         ..ServerConfig::default()

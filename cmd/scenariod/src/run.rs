@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use toxiproxy::wire::NewProxy;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 use crate::failure::{Failure, infrastructure, usage};
-use crate::{progress, settings};
+use crate::{judge, progress, settings};
 
 /// Between two scenarios.
 const BETWEEN: Duration = Duration::from_secs(5);
@@ -30,8 +30,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Everything that the flags ask for; gives the exit code.
 pub async fn run(cli: Cli) -> Result<u8, Failure> {
-    if cli.list {
-        return list().map(|()| 0);
+    match &cli.command {
+        Some(Command::Judge(args)) => return judge::main(args),
+        None if cli.list => return list().map(|()| 0),
+        None => {}
     }
     let scenarios = settings::scenarios(&cli)?;
     if scenarios.is_empty() && !cli.lab {
@@ -47,7 +49,8 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
     }
 }
 
-fn print(text: &str) {
+/// To standard output.
+pub fn print(text: &str) {
     // A closed standard output (`| head`) is no failure of the run.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

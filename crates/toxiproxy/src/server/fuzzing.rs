@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::api::Api;
 use super::body::{self, Json};
+use super::lanes::Lanes;
 use super::listen;
 use super::metrics::MetricsConfig;
 use super::store::Store;
@@ -28,7 +29,7 @@ pub fn api(data: &[u8]) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let api = Arc::new(Api {
-            store: Store::new(1, &[]),
+            store: Store::new(1, &[], Lanes::current()),
             body_max: 4096,
             handler: Duration::from_secs(60),
             metrics: MetricsConfig { proxies: true, program: None },

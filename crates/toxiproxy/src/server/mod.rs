@@ -10,6 +10,7 @@ mod dose;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod lanes;
 mod listen;
 mod metrics;
 mod path;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use api::Api;
+use lanes::Lanes;
 use patience::{Now, Patient, Phase};
 use store::Store;
 
@@ -51,6 +53,8 @@ pub struct ServerConfig {
     pub addr: SocketAddr,
     /// Seed of the dice; `None`: a random one.
     pub seed: Option<u64>,
+    /// Threads that carry the proxies' bytes, each connection on one of them for life; 0: the runtime that binds the server.
+    pub threads: usize,
     /// Kinds of toxics beside the built-in ones.
     pub extensions: &'static [ToxicKind],
     /// API connections at the same time; more are closed at once.
@@ -72,6 +76,7 @@ impl Default for ServerConfig {
         Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8474)),
             seed: None,
+            threads: 0,
             extensions: &[],
             connections: 256,
             limits: Limits::default(),
@@ -83,12 +88,25 @@ impl Default for ServerConfig {
     }
 }
 
-/// The API's port cannot be had.
+/// A server cannot be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr}: {source}")]
-pub struct BindError {
-    addr: SocketAddr,
-    source: io::Error,
+pub enum BindError {
+    /// The API's port cannot be had.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The threads of the proxies cannot be had.
+    #[error("cannot start {threads} threads: {source}")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// Proxies could not be made as they were described.
@@ -114,12 +132,14 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the port is taken or not permitted.
+    /// When the port is taken or not permitted, or there are no threads to be had.
     pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
-        let (listener, addr) =
-            listen::bind_addr(config.addr).map_err(|source| BindError { addr: config.addr, source })?;
+        let (listener, addr) = listen::bind_addr(config.addr)
+            .map_err(|source| BindError::Listen { addr: config.addr, source })?;
+        let threads = config.threads;
+        let lanes = Lanes::start(threads).map_err(|source| BindError::Threads { threads, source })?;
         let api = Arc::new(Api {
-            store: Store::new(config.seed.unwrap_or_else(rand::random), config.extensions),
+            store: Store::new(config.seed.unwrap_or_else(rand::random), config.extensions, lanes),
             body_max: config.body_max,
             handler: config.handler,
             metrics: config.metrics.clone(),

@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Change, Connection};
 use super::dose::Dose;
+use super::lanes::{Lane, Lanes};
 use super::listen::{self, ListenError};
 use super::pipe::Spec;
-use super::timer::Timer;
 use crate::toxics::RESET_PEER;
 use crate::wire::{self, LinkDose, ProxyDose, Stream};
 
@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// What all proxies of a server have in common.
 pub(super) struct Shared {
     pub(super) seed: u64,
-    pub(super) timer: Timer,
+    pub(super) lanes: Lanes,
 }
 
 pub(super) struct Proxy {
@@ -260,7 +260,10 @@ impl Proxy {
                 Ok((client, _)) => {
                     // In the order of accepting, so that the same seed means the same dice.
                     let number = self.connections.fetch_add(1, Ordering::Relaxed);
-                    tasks.spawn(Arc::clone(&self).connection(number, client, stop.clone()));
+                    let lane = Arc::clone(self.shared.lanes.of(number));
+                    let runtime = lane.runtime().clone();
+                    tasks
+                        .spawn_on(Arc::clone(&self).connection(number, client, lane, stop.clone()), &runtime);
                 }
                 Err(error) => {
                     tracing::warn!(proxy = self.name, %error, "accept");
@@ -270,7 +273,20 @@ impl Proxy {
         }
     }
 
-    async fn connection(self: Arc<Self>, number: u64, client: TcpStream, stop: CancellationToken) {
+    async fn connection(
+        self: Arc<Self>,
+        number: u64,
+        client: TcpStream,
+        lane: Arc<Lane>,
+        stop: CancellationToken,
+    ) {
+        let client = match Lane::adopt(client) {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::warn!(proxy = self.name, %error, "a connection is dropped");
+                return;
+            }
+        };
         // Boxed: it is large, and gone when bytes flow.
         let dialled = Box::pin(async {
             tokio::select! {
@@ -289,7 +305,7 @@ impl Proxy {
         }
         let Some(connection) = self.open(number, &client, &server) else { return };
         let _entered = Entered { proxy: &self, number };
-        connection.run(client, server, &self.shared.timer).await;
+        connection.run(client, server, &lane.timer).await;
     }
 
     async fn dial(&self) -> Option<TcpStream> {
@@ -371,7 +387,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_deleted_cannot_be_started_by_whoever_still_holds_it() {
-        let shared = Arc::new(Shared { seed: 1, timer: Timer::start() });
+        let shared = Arc::new(Shared { seed: 1, lanes: Lanes::current() });
         let (listen, upstream) = ("127.0.0.1:0".to_owned(), "127.0.0.1:1".to_owned());
         let proxy = Proxy::new("p".to_owned(), listen, upstream, shared);
         proxy.start().await.unwrap();

@@ -9,9 +9,9 @@ use hyper::header::HeaderValue;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::lanes::Lanes;
 use super::listen::{self, ListenError};
 use super::proxy::{Proxy, Shared};
-use super::timer::Timer;
 use crate::toxic::ToxicKind;
 use crate::toxics;
 use crate::wire::{DOSE, DoseBuckets, LinkDose, NewProxy, ProxyDose};
@@ -34,9 +34,8 @@ pub(super) enum CreateError {
 }
 
 impl Store {
-    /// Must be called within a runtime.
-    pub(super) fn new(seed: u64, extensions: &'static [ToxicKind]) -> Self {
-        let shared = Arc::new(Shared { seed, timer: Timer::start() });
+    pub(super) fn new(seed: u64, extensions: &'static [ToxicKind], lanes: Lanes) -> Self {
+        let shared = Arc::new(Shared { seed, lanes });
         let own = toxics::kinds().iter().filter(|kind| kind.extension).chain(extensions);
         let names: Vec<&str> = own.map(|kind| kind.name).chain([DOSE]).collect();
         // Names of kinds are plain.

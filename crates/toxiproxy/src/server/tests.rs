@@ -123,3 +123,42 @@ async fn the_server_ends_with_all_its_proxies() {
     assert!(TcpStream::connect(addr).await.is_err());
     assert!(TcpStream::connect(running.addr).await.is_err());
 }
+
+#[tokio::test]
+async fn connections_on_threads_of_their_own_carry_change_and_end() {
+    let threads = |wanted: &str| {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        tasks
+            .filter(|task| {
+                std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == wanted)
+            })
+            .count()
+    };
+    let running = Running::with(ServerConfig { threads: 3, ..Running::config() }).await;
+    assert_eq!((threads("toxiproxy-0"), threads("toxiproxy-2"), threads("toxiproxy-3")), (1, 1, 0));
+    let addr = proxied(&running.client, echo().await).await;
+    let mut open = Vec::new();
+    for _ in 0..7 {
+        open.push(TcpStream::connect(addr).await.unwrap());
+    }
+    let patience = Duration::from_secs(5);
+    for stream in &mut open {
+        assert!(ping(stream, patience).await.unwrap() < Duration::from_millis(300));
+    }
+    let toxic = crate::wire::Toxic {
+        name: "slow".to_owned(),
+        kind: "latency".to_owned(),
+        stream: "downstream".to_owned(),
+        toxicity: 1.0,
+        attributes: [("latency".to_owned(), 300.into())].into(),
+    };
+    running.client.add_toxic("p", &toxic).await.unwrap();
+    for stream in &mut open {
+        assert!(ping(stream, patience).await.unwrap() >= Duration::from_millis(300));
+    }
+    running.stop().await;
+    for stream in &mut open {
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+    }
+    eventually("no thread is left", async || threads("toxiproxy-0") == 0).await;
+}

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::asking::{Answer, ask};
 use super::{Running, ServerConfig, eventually};
 use crate::server::api::Api;
+use crate::server::lanes::Lanes;
 use crate::server::store::Store;
 use crate::server::{Limits, MetricsConfig};
 
@@ -153,7 +154,7 @@ async fn a_body_that_is_too_large_is_refused() {
 
 fn api(handler: Duration) -> Arc<Api> {
     Arc::new(Api {
-        store: Store::new(1, &[]),
+        store: Store::new(1, &[], Lanes::current()),
         body_max: 1000,
         handler,
         metrics: MetricsConfig::default(),
