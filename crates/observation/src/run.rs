@@ -29,6 +29,9 @@ pub struct Run {
     pub tool_version: String,
     /// What applied the faults, for example `toxiproxy 2.12.0 (embedded)`.
     pub backend: String,
+    /// No fault is applied, and none is missed: the run shows what the judge says when nothing happens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control: bool,
 }
 
 /// Planned lengths of the three phases.

@@ -28,6 +28,8 @@ pub struct Scenario {
     pub description: String,
     /// How long each phase is.
     pub phases: Phases,
+    /// No fault at all: what does the judge say when nothing happens?
+    pub control: bool,
     /// What happens in the testing phase.
     pub faults: Vec<Fault>,
     /// The text it was read from.
@@ -134,8 +136,9 @@ struct Written {
     name: toml::Spanned<String>,
     suite: String,
     description: String,
+    control: Option<toml::Spanned<bool>>,
     phases: WrittenPhases,
-    fault: toml::Spanned<Vec<toml::Spanned<WrittenFault>>>,
+    fault: Option<toml::Spanned<Vec<toml::Spanned<WrittenFault>>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -224,10 +227,19 @@ impl Scenario {
         if phases.testing.is_zero() {
             return Err(wrong(&written.phases.testing, "testing: expected more than 0"));
         }
-        if written.fault.get_ref().is_empty() {
-            return Err(wrong(&written.fault, "fault: expected at least one [[fault]]"));
+        let control = written.control.as_ref().is_some_and(|control| *control.get_ref());
+        let faults = written.fault.as_ref().map_or(&[][..], |faults| faults.get_ref());
+        match &written.control {
+            None if faults.is_empty() => {
+                let what = "fault: expected at least one [[fault]], or control = true for a run without";
+                return Err(wrong(&written.name, what));
+            }
+            Some(key) if control != faults.is_empty() => {
+                return Err(wrong(key, "control: true for a run without any [[fault]], and only then"));
+            }
+            _ => {}
         }
-        let faults = written.fault.get_ref().iter().map(|fault| {
+        let faults = faults.iter().map(|fault| {
             let given = fault.get_ref();
             Ok(Fault { target: target(&given.target)?, meaning: given.meaning()? })
         });
@@ -236,6 +248,7 @@ impl Scenario {
             suite: written.suite,
             description: written.description,
             phases,
+            control,
             faults: faults.collect::<Result<_, _>>()?,
             text: text.to_owned(),
         })
@@ -448,12 +461,25 @@ mod tests {
     }
 
     #[test]
+    fn a_control_run_has_no_fault_and_no_other_run_is_without() {
+        let (head, fault) = GOOD.split_at(GOOD.find("[[fault]]").unwrap());
+        let parse = |text: &str| Scenario::parse(text, "f").map_err(|error| error.to_string());
+        assert!(parse(head).unwrap_err().contains("line 1, column 8: fault: expected at least one"));
+        let control = |value: &str, fault: &str| parse(&format!("control = {value}\n{head}{fault}"));
+        assert!(control("true", "").unwrap().control);
+        assert!(control("true", fault).unwrap_err().contains("line 1, column 11: control: true for"));
+        assert!(control("false", "").unwrap_err().contains("control: true for"));
+        assert!(!control("false", fault).unwrap().control);
+    }
+
+    #[test]
     fn a_good_file_means_what_it_says() {
         let scenario = Scenario::parse(GOOD, "f.toml").unwrap();
         let seconds = |n| Duration::from_secs(n);
         assert_eq!(scenario.phases.total(), seconds(130));
         assert_eq!(scenario.phases.quick().total(), seconds(45));
         let latency = Meaning::Latency { latency: Duration::from_millis(200), jitter: Duration::ZERO };
+        assert!(!scenario.control);
         assert_eq!(scenario.faults, [Fault { target: Target::Count(1), meaning: latency }]);
     }
 

@@ -229,6 +229,7 @@ impl Running<'_> {
                 Some(_) => format!("{}; nftables", self.environment.backend.describe()),
                 None => self.environment.backend.describe(),
             },
+            control: self.scenario.control,
         };
         self.journal.append(Record::Run(Box::new(run))).await;
         let uncertainty = stream.uncertainty_us;

@@ -13,7 +13,7 @@ use observation::Outcome;
 use observation::journal::Journal;
 use serde::Serialize;
 
-pub use expect::{Expectation, Trip, timeout_probability};
+pub use expect::{Bounds, Expectation, FaultPlan, Situation, Trip, timeout_probability};
 pub use measure::Measures;
 
 /// Version of the verdict's form.

@@ -53,6 +53,7 @@ struct Scene {
     suspended_ms: u64,
     end: Option<EndStatus>,
     clean: bool,
+    control: bool,
 }
 
 /// A hung server, and a client that does everything right.
@@ -78,6 +79,7 @@ fn hung() -> Scene {
         suspended_ms: 0,
         end: Some(EndStatus::Completed),
         clean: true,
+        control: false,
     }
 }
 
@@ -187,6 +189,7 @@ impl Scene {
             wall_ms: 0,
             tool_version: "0".to_owned(),
             backend: "none".to_owned(),
+            control: self.control,
         };
         add(0, Source::Runner, Record::Run(Box::new(run)));
         let server = |name: &str| Server { name: name.to_owned(), addr: format!("{name}:1") };

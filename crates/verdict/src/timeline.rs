@@ -167,6 +167,11 @@ impl<'a> Timeline<'a> {
         self.faults[index].moments.entry(name(fault.state)).or_insert(fault.at_us);
     }
 
+    /// A run without a fault, to see what the judge says of a client to which nothing was done.
+    pub(crate) fn is_control(&self) -> bool {
+        self.run.is_some_and(|run| run.control)
+    }
+
     /// What was applied, each once.
     pub(crate) fn given(&self) -> Vec<String> {
         let mut given: Vec<String> = Vec::new();
