@@ -48,10 +48,16 @@ pub struct Settings {
     pub driver: String,
     /// Deadline of one attempt, from permit to whole reply.
     pub op_timeout_ms: u64,
+    /// Deadline of one op, all its attempts together; absent: there is none, or it is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_timeout_ms: Option<u64>,
     /// Limit of one dial; the op's deadline holds too.
     pub connect_timeout_ms: u64,
     /// Connections per server at most.
     pub pool_max: u32,
+    /// Dials a second at most, per server, after many connections were lost at once; absent: no limit, or it is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dials_per_s: Option<f64>,
     /// Ops that may wait for a connection, per server.
     pub pool_max_waiting: u32,
     /// Retries after a failed attempt of an idempotent op.

@@ -14,7 +14,9 @@ use observation::journal::Journal;
 use serde::Serialize;
 
 pub use expect::{Bounds, Expectation, FaultPlan, Situation, Trip, timeout_probability};
-pub use measure::Measures;
+pub use measure::{
+    BreakerMeasures, ConnectionMeasures, Measures, RecoveryPart, RoutingMeasures, StaleMeasures,
+};
 
 /// Version of the verdict's form.
 pub const VERDICT_VERSION: u32 = 1;

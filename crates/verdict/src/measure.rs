@@ -1,5 +1,10 @@
 //! What was measured. Nothing here knows what was expected.
 
+mod anatomy;
+mod breakers;
+mod connections;
+mod routing;
+
 use std::collections::BTreeMap;
 
 use observation::{BreakerState, LoadKind, Outcome, PhaseKind};
@@ -8,10 +13,30 @@ use serde::Serialize;
 use crate::ERROR_CLASSES;
 use crate::timeline::{Sum, Timeline, share};
 
+pub use anatomy::RecoveryPart;
+pub use breakers::BreakerMeasures;
+pub use connections::ConnectionMeasures;
+pub use routing::RoutingMeasures;
+
 /// Makes a median absolute deviation comparable with a standard deviation of normal noise.
 const MAD_TO_SIGMA: f64 = 1.4826;
 /// Seconds over which goodput must stay back to count as recovered; fewer when the phase is short.
 const HORIZON_S: usize = 10;
+
+/// After goodput was back: so many seconds below this share of the baseline, or with so many more failed ops, are a relapse.
+const RELAPSE_S: usize = 3;
+const RELAPSE: f64 = 0.9;
+const RELAPSE_ERRORS: f64 = 0.02;
+/// The recovery's last third, but at least so many seconds.
+const TAIL_S: usize = 3;
+/// Ops at least for a p99.
+const P99_SAMPLES: u64 = 500;
+
+/// Longest time that the settings allow an op, ms: all its attempts, within its deadline.
+fn op_limit_ms(settings: &observation::Settings) -> Option<f64> {
+    let attempts = settings.op_timeout_ms as f64 * f64::from(settings.retries + 1);
+    settings.total_timeout_ms.map(|total| attempts.min(total as f64))
+}
 
 /// Numbers of one run. Times are ms; `None`: it did not happen, or cannot be known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -46,6 +71,29 @@ pub struct Measures {
     pub error_share_by_class: BTreeMap<&'static str, f64>,
     /// Share of failed ops with their home on a healthy server, whole fault.
     pub healthy_error_share: f64,
+    /// p99 of ops with their home on a healthy server, from the intended start: before and under the fault, ms.
+    pub healthy_p99_ms: Option<[f64; 2]>,
+    /// The fault began within this time before its acknowledgement, and ended within this time before its lift was
+    /// acknowledged, ms: the uncertainty of every time that counts from there.
+    pub fault_width_ms: [f64; 2],
+    /// Breakers.
+    pub breakers: BreakerMeasures,
+    /// Connections.
+    pub connections: ConnectionMeasures,
+    /// Attempts beside ops.
+    pub routing: RoutingMeasures,
+    /// Reads of what was no longer there.
+    pub stale: StaleMeasures,
+    /// Ops that took longer than half as much again as their settings allow, and 100 ms; absent without such a setting.
+    pub beyond_deadline: Option<u64>,
+    /// The slowest op from its actual start, ms.
+    pub slowest_ms: f64,
+    /// Recovery in named parts that sum to the whole.
+    pub recovery: Vec<RecoveryPart>,
+    /// Mean goodput of the last third of the recovery over the baseline's.
+    pub goodput_after: Option<f64>,
+    /// Fault off to the first of three seconds of bad goodput after it was back.
+    pub relapsed_ms: Option<f64>,
     /// Fault off to all breakers closed; 0 when none was open.
     pub time_to_close_ms: Option<f64>,
     /// Fault off to sustained recovery of goodput and error rate.
@@ -58,6 +106,34 @@ pub struct Measures {
     pub wrong_values: u64,
     /// Ops in all.
     pub ops: u64,
+}
+
+/// Stale reads and resurrected values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StaleMeasures {
+    /// All of the run.
+    pub count: u64,
+    /// Those under the fault of which every write and read met the key's home: an acknowledged write was lost.
+    pub lost_writes: u64,
+    /// Oldest, ms.
+    pub worst_age_ms: f64,
+    /// Fault off to the last one; 0: none after it.
+    pub until_ms: f64,
+}
+
+impl StaleMeasures {
+    fn of(timeline: &Timeline<'_>) -> Self {
+        let window = timeline.fault_window();
+        let lifted = timeline.lifted().unwrap_or(u64::MAX);
+        let mut measures = Self { count: timeline.stale.len() as u64, ..Self::default() };
+        for stale in &timeline.stale {
+            let under_fault = window.is_some_and(|(on, off)| stale.at_us > on && stale.at_us <= off);
+            measures.lost_writes += u64::from(under_fault && !stale.elsewhere);
+            measures.worst_age_ms = measures.worst_age_ms.max(stale.age_us as f64 / 1e3);
+            measures.until_ms = measures.until_ms.max(stale.at_us.saturating_sub(lifted) as f64 / 1e3);
+        }
+        measures
+    }
 }
 
 impl Measures {
@@ -74,10 +150,29 @@ impl Measures {
         if let Some(window) = timeline.fault_window() {
             measures.fault(timeline, window);
         }
+        let mut tail = None;
         if let Some(lifted) = timeline.lifted() {
-            measures.recovery(timeline, lifted);
+            tail = measures.recovery(timeline, lifted);
         }
+        measures.breakers = BreakerMeasures::of(timeline);
+        measures.connections = ConnectionMeasures::of(timeline);
+        measures.routing = RoutingMeasures::of(timeline, tail);
+        measures.stale = StaleMeasures::of(timeline);
+        measures.fault_width_ms = timeline.widths_ms();
+        measures.recovery = anatomy::anatomy(timeline, measures.time_to_recover_ms);
+        measures.deadlines(timeline);
         measures
+    }
+
+    fn deadlines(&mut self, timeline: &Timeline<'_>) {
+        let all = timeline.sum(0, u64::MAX);
+        let slowest = all.service.values().filter_map(|service| service.0.last());
+        self.slowest_ms = slowest.map(|(us, _)| *us).max().unwrap_or(0) as f64 / 1e3;
+        let limit = timeline.hello.and_then(|hello| op_limit_ms(&hello.settings));
+        self.beyond_deadline = limit.map(|limit| {
+            let limit_us = ((1.5 * limit + 100.0) * 1e3) as u64;
+            all.service.values().map(|service| service.above(limit_us)).sum()
+        });
     }
 
     fn baseline(&mut self, timeline: &Timeline<'_>, (from, to): (u64, u64)) {
@@ -129,6 +224,18 @@ impl Measures {
             }
         }
         let healthy: Vec<String> = whole.ops.keys().filter(|name| !faulted.contains(name)).cloned().collect();
+        let p99 = |from: u64, to: u64| {
+            let mut latency = observation::Histogram::default();
+            for server in &healthy {
+                timeline.server(server, from, to).for_each(|(_, tick)| latency.merge(&tick.latency));
+            }
+            (latency.count() >= P99_SAMPLES).then(|| latency.quantile_us(0.99)).flatten()
+        };
+        if let Some((from, to)) = timeline.baseline_window()
+            && let (Some(before), Some(under)) = (p99(from, to), p99(on, off))
+        {
+            self.healthy_p99_ms = Some([before as f64 / 1e3, under as f64 / 1e3]);
+        }
         let healthy = whole.of(&healthy);
         self.healthy_error_share = share(healthy.errors(), healthy.total());
         // The first moments belong to detection, which has a criterion of its own.
@@ -139,7 +246,8 @@ impl Measures {
         }
     }
 
-    fn recovery(&mut self, timeline: &Timeline<'_>, lifted: u64) {
+    /// Gives the end of the recovery: where everything should long be well.
+    fn recovery(&mut self, timeline: &Timeline<'_>, lifted: u64) -> Option<(u64, u64)> {
         let end = timeline.end.map_or(lifted, |end| end.at_us);
         self.time_to_close_ms = closed_at(timeline, lifted).map(|at| at.saturating_sub(lifted) as f64 / 1e3);
         let seconds = timeline.seconds(lifted, end);
@@ -155,8 +263,22 @@ impl Measures {
                 && good * 10 >= goodputs.len() * 8
                 && share(errors, total) <= self.baseline_error_share + 0.005
         });
-        self.time_to_recover_ms =
-            back.and_then(|window| window.first()).map(|(at, _)| (at - lifted) as f64 / 1e3);
+        let back = back.and_then(|window| window.first()).map(|(at, _)| *at);
+        self.time_to_recover_ms = back.map(|at| (at - lifted) as f64 / 1e3);
+        let bad = |(_, sum): &(u64, Sum)| {
+            self.goodput(timeline, sum) < RELAPSE * self.baseline_goodput
+                || sum.error_share() > self.baseline_error_share + RELAPSE_ERRORS
+        };
+        self.relapsed_ms = back.and_then(|back| {
+            let later: Vec<&(u64, Sum)> = seconds.iter().filter(|(at, _)| *at >= back).collect();
+            let relapse = later.windows(RELAPSE_S).find(|window| window.iter().all(|second| bad(second)));
+            relapse.and_then(|window| window.first()).map(|(at, _)| (at - lifted) as f64 / 1e3)
+        });
+        let last = &seconds[seconds.len() - (seconds.len() / 3).max(TAIL_S).min(seconds.len())..];
+        let (first, _) = last.first()?;
+        let mean = last.iter().map(|(_, sum)| self.goodput(timeline, sum)).sum::<f64>() / last.len() as f64;
+        self.goodput_after = (self.baseline_goodput > 0.0).then(|| mean / self.baseline_goodput);
+        Some((*first, end))
     }
 
     fn latencies(&mut self, timeline: &Timeline<'_>) {

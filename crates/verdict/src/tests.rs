@@ -128,6 +128,8 @@ fn settings(on_open: OnOpen, slow_rule_ms: Option<u64>) -> Settings {
     Settings {
         driver: "meta".to_owned(),
         op_timeout_ms: 250,
+        total_timeout_ms: Some(1000),
+        dials_per_s: Some(32.0),
         connect_timeout_ms: 250,
         pool_max: 256,
         pool_max_waiting: 128,
@@ -309,8 +311,16 @@ impl Scene {
             ops.add(Outcome::Timeout, failed);
             let us = if on && name == "a" && self.slow_ops { 205_000 } else { 500 };
             let mut attempts = ops.clone();
-            if on && name == "a" && self.canaries_touched > 0.0 {
-                attempts.add(Outcome::BreakerOpen, 50);
+            if self.is_open(at_us) {
+                match name {
+                    // Of the healed server's load nothing gets there but a probe a second.
+                    "a" => {
+                        attempts = observation::Counts::default();
+                        attempts.add(Outcome::BreakerOpen, n);
+                        attempts.add(Outcome::Timeout, u64::from(at_us % 1_000_000 == 0));
+                    }
+                    _ => attempts.add(Outcome::Hit, n / 2),
+                }
             }
             let latency = Histogram(vec![(us, n)]);
             ServerTick {
@@ -327,6 +337,13 @@ impl Scene {
             servers[1].ops.add(Outcome::WrongValue, self.wrong_values);
         }
         Tick { at_us, period_us: 100_000, offered: 300, started: 300, servers, ..Tick::default() }
+    }
+
+    /// Have the last ops from before the trip ended, and is it open still?
+    fn is_open(&self, at_us: u64) -> bool {
+        let Some(trip) = self.trips_after_ms else { return false };
+        let closes = self.closes_after_ms.map_or(END, |ms| FAULT_OFF + ms * 1000);
+        at_us > FAULT_ON + (trip + 450) * 1000 && at_us <= closes
     }
 
     fn canary(&self, at_us: u64, n: u64) -> Canary {

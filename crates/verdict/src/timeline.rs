@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use observation::journal::{Journal, Source};
 use observation::{
-    BreakerState, Canary, Counts, Dose, End, EventKind, Fault, FaultState, Gap, Hello, Histogram, PhaseKind,
-    Record, Run, Tick,
+    BreakerState, Canary, Counts, Dose, End, Event, EventKind, Fault, FaultState, Gap, Hello, Histogram,
+    Outcome, PhaseKind, Record, Run, ServerTick, Tick,
 };
 
 /// Everything of one run, by kind; moments are µs on the run's clock.
@@ -18,6 +18,10 @@ pub(crate) struct Timeline<'a> {
     pub(crate) faults: Vec<FaultLife>,
     pub(crate) ticks: Vec<(u64, &'a Tick)>,
     pub(crate) breakers: Vec<Transition>,
+    pub(crate) probes: Vec<Probe>,
+    /// Dials and closed connections, one after another.
+    pub(crate) connections: Vec<ConnectionChange>,
+    pub(crate) stale: Vec<Stale>,
     pub(crate) integrity_events: u64,
     pub(crate) canaries: Vec<&'a Canary>,
     pub(crate) doses: Vec<&'a Dose>,
@@ -47,6 +51,31 @@ pub(crate) struct Transition {
     pub(crate) at_us: u64,
     pub(crate) server: String,
     pub(crate) to: BreakerState,
+}
+
+/// A half-open probe that has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Probe {
+    pub(crate) at_us: u64,
+    pub(crate) server: String,
+    pub(crate) ok: bool,
+}
+
+/// A dial that has ended, or a connection that was closed.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionChange {
+    pub(crate) at_us: u64,
+    pub(crate) server: String,
+    pub(crate) dial: bool,
+    pub(crate) ok: bool,
+}
+
+/// A read that gave what was no longer there.
+#[derive(Debug, Clone)]
+pub(crate) struct Stale {
+    pub(crate) at_us: u64,
+    pub(crate) age_us: u64,
+    pub(crate) elsewhere: bool,
 }
 
 /// What the ticks of an interval add up to.
@@ -84,6 +113,12 @@ impl Sum {
     }
 }
 
+/// Attempts that were sent to a server: not those that its breaker or its pool refused.
+pub(crate) fn sent(attempts: &Counts) -> u64 {
+    let refused = attempts.get(Outcome::BreakerOpen).saturating_add(attempts.get(Outcome::PoolExhausted));
+    attempts.total().saturating_sub(refused)
+}
+
 /// `part` of `whole`; 0 of nothing.
 pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
@@ -119,6 +154,8 @@ impl<'a> Timeline<'a> {
         // Ticks may arrive out of order.
         timeline.ticks.sort_by_key(|(at_us, _)| *at_us);
         timeline.breakers.sort_by_key(|transition| transition.at_us);
+        timeline.probes.sort_by_key(|probe| probe.at_us);
+        timeline.connections.sort_by_key(|change| change.at_us);
         timeline
     }
 
@@ -132,6 +169,17 @@ impl<'a> Timeline<'a> {
                     if let Some(server) = event.server.clone() {
                         self.breakers.push(Transition { at_us, server, to: *to });
                     }
+                }
+                EventKind::Probe { outcome, .. } => {
+                    if let Some(server) = event.server.clone() {
+                        self.probes.push(Probe { at_us, server, ok: outcome.is_ok() });
+                    }
+                }
+                EventKind::Dial { ok, .. } => self.connection(at_us, event, true, *ok),
+                EventKind::Closed { .. } => self.connection(at_us, event, false, true),
+                EventKind::StaleRead { age_us, elsewhere, .. }
+                | EventKind::Resurrected { age_us, elsewhere, .. } => {
+                    self.stale.push(Stale { at_us, age_us: *age_us, elsewhere: *elsewhere });
                 }
                 EventKind::Integrity { .. } => self.integrity_events += 1,
                 _ => {}
@@ -148,6 +196,12 @@ impl<'a> Timeline<'a> {
             (Record::Note(note), _) => self.notes.push(format!("{}: {}", note.code, note.text)),
             (Record::End(end), Source::Runner) => self.end = Some(end),
             _ => {}
+        }
+    }
+
+    fn connection(&mut self, at_us: u64, event: &Event, dial: bool, ok: bool) {
+        if let Some(server) = event.server.clone() {
+            self.connections.push(ConnectionChange { at_us, server, dial, ok });
         }
     }
 
@@ -184,8 +238,13 @@ impl<'a> Timeline<'a> {
         given
     }
 
-    /// From the last acknowledgement to the first call that takes a fault away.
+    /// From the last acknowledgement to the first call that takes a fault away; the testing phase of a control run.
     pub(crate) fn fault_window(&self) -> Option<(u64, u64)> {
+        if self.is_control() {
+            let (on, off) =
+                (*self.phases.get(&PhaseKind::Testing)?, *self.phases.get(&PhaseKind::Recovery)?);
+            return (on < off).then_some((on, off));
+        }
         let on =
             self.faults.iter().map(|fault| fault.at(FaultState::Acknowledged)).collect::<Option<Vec<_>>>()?;
         let off =
@@ -194,8 +253,11 @@ impl<'a> Timeline<'a> {
         (on < off).then_some((on, off))
     }
 
-    /// When the last fault had no effect any more.
+    /// When the last fault had no effect any more; the recovery phase of a control run.
     pub(crate) fn lifted(&self) -> Option<u64> {
+        if self.is_control() {
+            return self.phases.get(&PhaseKind::Recovery).copied();
+        }
         self.faults
             .iter()
             .map(|fault| fault.at(FaultState::Lifted))
@@ -217,6 +279,32 @@ impl<'a> Timeline<'a> {
         let from = *self.phases.get(&PhaseKind::Stabilization)?;
         let to = *self.phases.get(&PhaseKind::Testing)?;
         Some((from, to))
+    }
+
+    /// How well the moments of "on" and "off" are known, ms: from the call to its answer, of the slowest.
+    pub(crate) fn widths_ms(&self) -> [f64; 2] {
+        let width = |from: FaultState, to: FaultState| {
+            let of = self.faults.iter().filter_map(|fault| Some(fault.at(to)?.saturating_sub(fault.at(from)?)));
+            of.max().unwrap_or(0) as f64 / 1e3
+        };
+        [
+            width(FaultState::Sent, FaultState::Acknowledged),
+            width(FaultState::Removing, FaultState::Lifted),
+        ]
+    }
+
+    /// One server's part of every tick that ends within `(from, to]`, with that end.
+    pub(crate) fn server<'s>(
+        &'s self,
+        name: &'s str,
+        from: u64,
+        to: u64,
+    ) -> impl Iterator<Item = (u64, &'s ServerTick)> + 's {
+        let inside = self.ticks.iter().filter(move |(at, _)| *at > from && *at <= to);
+        inside.filter_map(move |(at, tick)| {
+            let server = tick.servers.iter().find(|server| server.server == name)?;
+            Some((*at, server))
+        })
     }
 
     /// Everything of the ticks that lie wholly within `(from, to]`.

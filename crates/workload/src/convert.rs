@@ -77,8 +77,10 @@ pub(crate) fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) 
         settings: Settings {
             driver: client.driver.name().to_owned(),
             op_timeout_ms: millis(client.op_timeout),
+            total_timeout_ms: Some(millis(client.total_timeout)),
             connect_timeout_ms: millis(client.connect_timeout),
             pool_max: u32::try_from(in_flight_max(client)).unwrap_or(u32::MAX),
+            dials_per_s: Some(client.pool.dials_per_s.unwrap_or(client.pool.max as f64)),
             pool_max_waiting: u32::try_from(client.pool.max_waiting).unwrap_or(u32::MAX),
             retries: client.retries,
             breaker: client.breaker.as_ref().map(|breaker| BreakerSettings {
