@@ -6,6 +6,7 @@
 mod criteria;
 mod expect;
 mod measure;
+pub mod statistics;
 mod timeline;
 mod validity;
 
