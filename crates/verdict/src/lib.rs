@@ -4,16 +4,19 @@
 //! `validity` whether the run can say anything at all, `criteria` compares.
 
 mod criteria;
+mod dose;
 mod expect;
 mod measure;
 pub mod statistics;
 mod timeline;
 mod validity;
+mod witness;
 
 use observation::Outcome;
 use observation::journal::Journal;
 use serde::Serialize;
 
+pub use dose::{DoseBucket, DoseMeter};
 pub use expect::{Bounds, Expectation, FaultPlan, Situation, Trip, timeout_probability};
 pub use measure::{
     BreakerMeasures, ConnectionMeasures, Measures, RecoveryPart, RoutingMeasures, StaleMeasures,
@@ -67,6 +70,16 @@ impl Result {
             Result::Fail => 1,
             Result::Inconclusive | Result::Invalid => 3,
             Result::WrongData => 5,
+        }
+    }
+}
+
+impl From<statistics::Answer> for Result {
+    fn from(answer: statistics::Answer) -> Self {
+        match answer {
+            statistics::Answer::Pass => Result::Pass,
+            statistics::Answer::Fail => Result::Fail,
+            statistics::Answer::Inconclusive => Result::Inconclusive,
         }
     }
 }

@@ -4,24 +4,27 @@ mod anatomy;
 mod breakers;
 mod connections;
 mod routing;
+mod seconds;
 
 use std::collections::BTreeMap;
 
-use observation::{BreakerState, LoadKind, Outcome, PhaseKind};
+use observation::{BreakerState, Outcome, PhaseKind};
 use serde::Serialize;
 
 use crate::ERROR_CLASSES;
+use crate::dose::DoseMeter;
+use crate::statistics::bootstrap::{self, NoRatio};
+use crate::statistics::{Baseline, Interval, Second, baseline, mad_sigma, median, recovery};
 use crate::timeline::{Sum, Timeline, share};
+use seconds::{goodput, seconds};
 
 pub use anatomy::RecoveryPart;
 pub use breakers::BreakerMeasures;
 pub use connections::ConnectionMeasures;
 pub use routing::RoutingMeasures;
 
-/// Makes a median absolute deviation comparable with a standard deviation of normal noise.
-const MAD_TO_SIGMA: f64 = 1.4826;
-/// Seconds over which goodput must stay back to count as recovered; fewer when the phase is short.
-const HORIZON_S: usize = 10;
+/// Seed of the resampling: any, but always the same, so that judging again gives the same bytes.
+const SEED: u64 = 1;
 
 /// After goodput was back: so many seconds below this share of the baseline, or with so many more failed ops, are a relapse.
 const RELAPSE_S: usize = 3;
@@ -41,6 +44,15 @@ fn op_limit_ms(settings: &observation::Settings) -> Option<f64> {
 /// Numbers of one run. Times are ms; `None`: it did not happen, or cannot be known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Measures {
+    /// What the rules say of the baseline; absent: it broke one.
+    #[serde(skip)]
+    pub(crate) baseline: Option<Baseline>,
+    /// Which it broke, and whether that makes the run invalid.
+    #[serde(skip)]
+    pub(crate) unfit: Option<(bool, String)>,
+    /// Goodputs of the baseline's seconds.
+    #[serde(skip)]
+    before: Vec<f64>,
     /// Median of the baseline's one-second goodputs, ops/s.
     pub baseline_goodput: f64,
     /// Their spread, 1.4826 * MAD, ops/s.
@@ -65,6 +77,8 @@ pub struct Measures {
     pub trips_elsewhere: u64,
     /// Mean goodput under the fault, after the first second or a third of it, over the baseline.
     pub goodput_retained: Option<f64>,
+    /// Where it lies, at 99 %; absent where there are too few seconds for that.
+    pub goodput_interval: Option<Interval>,
     /// Share of failed ops in the same interval.
     pub error_share: f64,
     /// The same by class, over the whole fault.
@@ -88,6 +102,8 @@ pub struct Measures {
     pub beyond_deadline: Option<u64>,
     /// The slowest op from its actual start, ms.
     pub slowest_ms: f64,
+    /// What arrived of each fault.
+    pub dose: Vec<DoseMeter>,
     /// Recovery in named parts that sum to the whole.
     pub recovery: Vec<RecoveryPart>,
     /// Mean goodput of the last third of the recovery over the baseline's.
@@ -96,8 +112,12 @@ pub struct Measures {
     pub relapsed_ms: Option<f64>,
     /// Fault off to all breakers closed; 0 when none was open.
     pub time_to_close_ms: Option<f64>,
-    /// Fault off to sustained recovery of goodput and error rate.
+    /// Fault off to sustained recovery of goodput, error rate and p99.
     pub time_to_recover_ms: Option<f64>,
+    /// The same without regard to the p99.
+    pub goodput_back_ms: Option<f64>,
+    /// Seconds over which recovery had to last.
+    pub recovery_horizon_s: usize,
     /// p50 and p99 from the intended start, by phase, ms.
     pub latency_ms: BTreeMap<&'static str, [f64; 2]>,
     /// Reads that found a right value.
@@ -160,6 +180,8 @@ impl Measures {
         measures.stale = StaleMeasures::of(timeline);
         measures.fault_width_ms = timeline.widths_ms();
         measures.recovery = anatomy::anatomy(timeline, measures.time_to_recover_ms);
+        let faults = timeline.distinct_faults().into_iter();
+        measures.dose = faults.filter_map(|fault| DoseMeter::of(timeline, fault)).collect();
         measures.deadlines(timeline);
         measures
     }
@@ -178,25 +200,18 @@ impl Measures {
     fn baseline(&mut self, timeline: &Timeline<'_>, (from, to): (u64, u64)) {
         let sum = timeline.sum(from, to);
         self.baseline_offered = if sum.seconds > 0.0 { sum.offered as f64 / sum.seconds } else { 0.0 };
-        let seconds = timeline.seconds(from, to);
-        let seconds: Vec<f64> = seconds.iter().map(|(_, sum)| self.goodput(timeline, sum)).collect();
-        self.baseline_goodput = median(&seconds);
-        let deviations: Vec<f64> = seconds.iter().map(|x| (x - self.baseline_goodput).abs()).collect();
-        self.baseline_sigma = MAD_TO_SIGMA * median(&deviations);
+        let seconds = seconds(timeline, from, to, self.baseline_offered);
+        match baseline::assess(&seconds) {
+            Ok(baseline) => self.baseline = Some(baseline),
+            Err(unfit) => self.unfit = Some((unfit.is_invalid(), unfit.to_string())),
+        }
+        self.before = seconds.iter().map(|second| second.goodput).filter(|x| x.is_finite()).collect();
+        self.baseline_goodput = median(&self.before).unwrap_or(0.0);
+        self.baseline_sigma = mad_sigma(&self.before).unwrap_or(0.0);
         self.baseline_error_share = sum.error_share();
         self.baseline_missed_share = share(sum.missed, sum.offered);
         self.faulted_share = share(sum.of(&timeline.faulted()).total(), sum.all().total());
         self.baseline_service_ms = mean_ms(&sum);
-    }
-
-    /// Successful ops/s. In an open loop as a share of what was offered, at the baseline's rate: the randomness of arrivals is
-    /// the load's, not the client's.
-    fn goodput(&self, timeline: &Timeline<'_>, sum: &Sum) -> f64 {
-        let open = timeline.hello.is_some_and(|hello| hello.settings.load.kind == LoadKind::Open);
-        match open && sum.offered > 0 {
-            true => share(sum.all().ok(), sum.offered) * self.baseline_offered,
-            false => sum.goodput(),
-        }
     }
 
     fn fault(&mut self, timeline: &Timeline<'_>, (on, off): (u64, u64)) {
@@ -239,10 +254,18 @@ impl Measures {
         let healthy = whole.of(&healthy);
         self.healthy_error_share = share(healthy.errors(), healthy.total());
         // The first moments belong to detection, which has a criterion of its own.
-        let settled = timeline.sum(on + ((off - on) / 3).min(1_000_000), off);
+        let from = on + ((off - on) / 3).min(1_000_000);
+        let settled = timeline.sum(from, off);
         self.error_share = settled.error_share();
         if settled.seconds > 0.0 && self.baseline_goodput > 0.0 {
-            self.goodput_retained = Some(self.goodput(timeline, &settled) / self.baseline_goodput);
+            let goodput = goodput(timeline, &settled, self.baseline_offered);
+            self.goodput_retained = Some(goodput / self.baseline_goodput);
+            let under = seconds(timeline, from, off, self.baseline_offered);
+            let under: Vec<f64> = under.iter().map(|second| second.goodput).collect();
+            match bootstrap::ratio_of_means(&under, &self.before, SEED) {
+                Ok(ratio) => self.goodput_interval = Some(ratio.interval),
+                Err(NoRatio::TooFew { .. } | NoRatio::NoMean) => {}
+            }
         }
     }
 
@@ -250,35 +273,37 @@ impl Measures {
     fn recovery(&mut self, timeline: &Timeline<'_>, lifted: u64) -> Option<(u64, u64)> {
         let end = timeline.end.map_or(lifted, |end| end.at_us);
         self.time_to_close_ms = closed_at(timeline, lifted).map(|at| at.saturating_sub(lifted) as f64 / 1e3);
-        let seconds = timeline.seconds(lifted, end);
-        let horizon = HORIZON_S.min(seconds.len() / 2).max(1);
-        let limit = self.baseline_goodput - (0.05 * self.baseline_goodput).max(3.0 * self.baseline_sigma);
-        let back = seconds.windows(horizon).find(|window| {
-            let goodputs: Vec<f64> = window.iter().map(|(_, sum)| self.goodput(timeline, sum)).collect();
-            let mean = goodputs.iter().sum::<f64>() / goodputs.len() as f64;
-            let good = goodputs.iter().filter(|goodput| **goodput >= limit).count();
-            let errors: u64 = window.iter().map(|(_, sum)| sum.all().errors()).sum();
-            let total: u64 = window.iter().map(|(_, sum)| sum.all().total()).sum();
-            mean >= 0.95 * self.baseline_goodput
-                && good * 10 >= goodputs.len() * 8
-                && share(errors, total) <= self.baseline_error_share + 0.005
+        let seconds = seconds(timeline, lifted, end, self.baseline_offered);
+        let baseline = self.baseline.unwrap_or(Baseline {
+            seconds: self.before.len(),
+            median: self.baseline_goodput,
+            sigma: self.baseline_sigma,
+            error_share: self.baseline_error_share,
+            p99_ms: None,
         });
-        let back = back.and_then(|window| window.first()).map(|(at, _)| *at);
-        self.time_to_recover_ms = back.map(|at| (at - lifted) as f64 / 1e3);
-        let bad = |(_, sum): &(u64, Sum)| {
-            self.goodput(timeline, sum) < RELAPSE * self.baseline_goodput
-                || sum.error_share() > self.baseline_error_share + RELAPSE_ERRORS
+        let horizon = recovery::horizon(&baseline, seconds.len())?;
+        self.recovery_horizon_s = horizon.seconds;
+        let back = recovery::find(&seconds, &baseline, horizon.seconds);
+        self.time_to_recover_ms = back.map(|second| second as f64 * 1e3);
+        let without_p99 = Baseline { p99_ms: None, ..baseline };
+        self.goodput_back_ms =
+            recovery::find(&seconds, &without_p99, horizon.seconds).map(|second| second as f64 * 1e3);
+        let bad = |second: &Second| {
+            second.goodput < RELAPSE * baseline.median
+                || second.error_share > baseline.error_share + RELAPSE_ERRORS
         };
         self.relapsed_ms = back.and_then(|back| {
-            let later: Vec<&(u64, Sum)> = seconds.iter().filter(|(at, _)| *at >= back).collect();
-            let relapse = later.windows(RELAPSE_S).find(|window| window.iter().all(|second| bad(second)));
-            relapse.and_then(|window| window.first()).map(|(at, _)| (at - lifted) as f64 / 1e3)
+            let mut later = seconds[back..].windows(RELAPSE_S);
+            let relapse = later.position(|window| window.iter().all(bad))?;
+            Some((back + relapse) as f64 * 1e3)
         });
-        let last = &seconds[seconds.len() - (seconds.len() / 3).max(TAIL_S).min(seconds.len())..];
-        let (first, _) = last.first()?;
-        let mean = last.iter().map(|(_, sum)| self.goodput(timeline, sum)).sum::<f64>() / last.len() as f64;
-        self.goodput_after = (self.baseline_goodput > 0.0).then(|| mean / self.baseline_goodput);
-        Some((*first, end))
+        let tail = (seconds.len() / 3).max(TAIL_S).min(seconds.len());
+        let last = &seconds[seconds.len() - tail..];
+        let seen: Vec<f64> = last.iter().map(|second| second.goodput).filter(|x| x.is_finite()).collect();
+        if self.baseline_goodput > 0.0 && !seen.is_empty() {
+            self.goodput_after = Some(seen.iter().sum::<f64>() / seen.len() as f64 / self.baseline_goodput);
+        }
+        Some((lifted + (seconds.len() - tail) as u64 * 1_000_000, end))
     }
 
     fn latencies(&mut self, timeline: &Timeline<'_>) {
@@ -323,15 +348,4 @@ fn mean_ms(sum: &Sum) -> f64 {
         }
     }
     if count == 0 { 0.0 } else { weighted / count as f64 / 1e3 }
-}
-
-/// The middle one; 0 of nothing.
-pub(crate) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
-    }
 }

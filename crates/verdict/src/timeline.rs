@@ -226,6 +226,27 @@ impl<'a> Timeline<'a> {
         self.run.is_some_and(|run| run.control)
     }
 
+    /// One fault may be several toxics of a proxy: the first of each.
+    pub(crate) fn distinct_faults(&self) -> Vec<&FaultLife> {
+        let mut distinct: Vec<&FaultLife> = Vec::new();
+        for fault in &self.faults {
+            let same = |known: &&FaultLife| {
+                (&known.target, &known.meaning, &known.given) == (&fault.target, &fault.meaning, &fault.given)
+            };
+            if !distinct.iter().any(same) {
+                distinct.push(fault);
+            }
+        }
+        distinct
+    }
+
+    /// Share of the run, from the first phase to the end, that ticks cover; more than 1: some came twice.
+    pub(crate) fn coverage(&self) -> Option<f64> {
+        let (from, to) = (*self.phases.get(&PhaseKind::Stabilization)?, self.end?.at_us);
+        let covered = self.sum(from, to).seconds;
+        (to > from).then(|| covered / ((to - from) as f64 / 1e6))
+    }
+
     /// What was applied, each once.
     pub(crate) fn given(&self) -> Vec<String> {
         let mut given: Vec<String> = Vec::new();
@@ -241,8 +262,7 @@ impl<'a> Timeline<'a> {
     /// From the last acknowledgement to the first call that takes a fault away; the testing phase of a control run.
     pub(crate) fn fault_window(&self) -> Option<(u64, u64)> {
         if self.is_control() {
-            let (on, off) =
-                (*self.phases.get(&PhaseKind::Testing)?, *self.phases.get(&PhaseKind::Recovery)?);
+            let (on, off) = (*self.phases.get(&PhaseKind::Testing)?, *self.phases.get(&PhaseKind::Recovery)?);
             return (on < off).then_some((on, off));
         }
         let on =
@@ -284,13 +304,11 @@ impl<'a> Timeline<'a> {
     /// How well the moments of "on" and "off" are known, ms: from the call to its answer, of the slowest.
     pub(crate) fn widths_ms(&self) -> [f64; 2] {
         let width = |from: FaultState, to: FaultState| {
-            let of = self.faults.iter().filter_map(|fault| Some(fault.at(to)?.saturating_sub(fault.at(from)?)));
+            let of =
+                self.faults.iter().filter_map(|fault| Some(fault.at(to)?.saturating_sub(fault.at(from)?)));
             of.max().unwrap_or(0) as f64 / 1e3
         };
-        [
-            width(FaultState::Sent, FaultState::Acknowledged),
-            width(FaultState::Removing, FaultState::Lifted),
-        ]
+        [width(FaultState::Sent, FaultState::Acknowledged), width(FaultState::Removing, FaultState::Lifted)]
     }
 
     /// One server's part of every tick that ends within `(from, to]`, with that end.

@@ -31,9 +31,10 @@ pub(super) fn trips(case: &Case<'_>) -> Vec<Criterion> {
 
 pub(super) fn time_to_trip(case: &Case<'_>) -> Vec<Criterion> {
     let Some(limit) = case.expected.time_to_trip_ms else { return Vec::new() };
-    let tripped = case.expected.trips.keys().filter_map(|server| {
-        Some((server, case.measures.time_to_trip_ms.get(server).copied().flatten()?))
-    });
+    let tripped =
+        case.expected.trips.keys().filter_map(|server| {
+            Some((server, case.measures.time_to_trip_ms.get(server).copied().flatten()?))
+        });
     let criterion = |(server, ms): (&String, f64)| Criterion {
         id: "time-to-trip",
         title: "It opens in time",
@@ -86,7 +87,10 @@ pub(super) fn probes(case: &Case<'_>) -> Vec<Criterion> {
             "{} at a time, and {} successes close it",
             breaker.half_open_probes, breaker.successes_to_close
         ),
-        measured: format!("at most {most}, in {} half-open times under the fault", case.measures.breakers.half_opens),
+        measured: format!(
+            "at most {most}, in {} half-open times under the fault",
+            case.measures.breakers.half_opens
+        ),
     }]
 }
 

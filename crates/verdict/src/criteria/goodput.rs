@@ -5,15 +5,36 @@ use crate::{Criterion, Result};
 
 /// Attempts over ops beyond what retries may add.
 const AMPLIFICATION: f64 = 1.2;
+/// How far a share of few seconds may be off.
+const NOISE: f64 = 0.03;
 /// Ops that may outlast their deadline: those that a stall of the machine held.
 const LATE_OPS: u64 = 5;
 
 pub(super) fn retained(case: &Case<'_>) -> Vec<Criterion> {
-    let least = case.expected.goodput_retained;
-    let (result, measured) = match case.measures.goodput_retained {
+    let (least, measures) = (case.expected.goodput_retained, case.measures);
+    let (result, measured) = match (measures.goodput_retained, measures.goodput_interval) {
         _ if case.too_few() => (Result::Pass, "too few ops under so short a fault: not asked".to_owned()),
-        Some(retained) => (pass(retained >= least), percent(retained)),
-        None => (Result::Pass, "the fault is shorter than the ticks: not asked".to_owned()),
+        (None, _) => (Result::Pass, "the fault is shorter than the ticks: not asked".to_owned()),
+        (Some(retained), Some(interval)) => {
+            let text = format!(
+                "{}, at 99 % within {} to {}",
+                percent(retained),
+                percent(interval.low),
+                percent(interval.high)
+            );
+            (interval.at_least(least).into(), text)
+        }
+        (Some(retained), None) => {
+            let noise = (3.0 * measures.baseline_sigma / measures.baseline_goodput.max(1.0)).max(NOISE);
+            let result = match retained {
+                _ if retained >= least => Result::Pass,
+                _ if retained < least - noise => Result::Fail,
+                _ => Result::Inconclusive,
+            };
+            let text =
+                format!("{}, too few seconds for an interval: ± {}", percent(retained), percent(noise));
+            (result, text)
+        }
     };
     vec![Criterion {
         id: "goodput-retained",
@@ -79,7 +100,8 @@ pub(super) fn lost_writes(case: &Case<'_>) -> Vec<Criterion> {
         title: "What was acknowledged is there",
         result: pass(stale.lost_writes == 0),
         expected: "0 reads under the fault that miss an acknowledged write of the same server".to_owned(),
-        because: "a write that was refused must not be reported as stored; one that timed out is excused".to_owned(),
+        because: "a write that was refused must not be reported as stored; one that timed out is excused"
+            .to_owned(),
         measured: format!(
             "{}; stale reads in all {}, the oldest {:.0} ms, the last {:.0} ms after the fault",
             stale.lost_writes, stale.count, stale.worst_age_ms, stale.until_ms

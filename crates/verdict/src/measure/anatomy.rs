@@ -44,7 +44,8 @@ pub(super) fn anatomy(timeline: &Timeline<'_>, goodput_back_ms: Option<f64>) -> 
     };
     let wire = |server: &str| {
         let tick = timeline.server(server, lifted, end).find(|(_, tick)| tick.attempts.ok() > 0);
-        let probe = timeline.probes.iter().find(|probe| probe.ok && probe.server == server && probe.at_us > lifted);
+        let probe =
+            timeline.probes.iter().find(|probe| probe.ok && probe.server == server && probe.at_us > lifted);
         [tick.map(|(at, _)| at), probe.map(|probe| probe.at_us)].into_iter().flatten().min()
     };
     let half_open = |server: &str| {

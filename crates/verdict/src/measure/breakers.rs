@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use observation::{BreakerState, Counts};
 use serde::Serialize;
 
-use super::median;
+use crate::statistics::median;
 use crate::timeline::{Timeline, sent};
 
 /// Ticks tell of ends up to this much later, µs.
@@ -69,7 +69,7 @@ impl BreakerMeasures {
             }
             measures.opens.insert(server, at.len() as u64);
         }
-        measures.sawtooth_period_ms = (!periods.is_empty()).then(|| median(&periods));
+        measures.sawtooth_period_ms = median(&periods);
         measures.half_open_times(timeline, on, off);
         measures.reopened(timeline);
         let settled = first_trip.unwrap_or(on + 1_000_000) + TICK_US;

@@ -12,10 +12,12 @@ pub const SECONDS_MIN: usize = 8;
 pub const NOISE_MAX: f64 = 0.15;
 /// Difference between the medians of the two halves, over the median.
 pub const DRIFT_MAX: f64 = 0.05;
-/// Share of failed ops.
-pub const ERRORS_MAX: f64 = 0.001;
-/// Share of ops that began more than 10 ms late.
-pub const LATE_MAX: f64 = 0.001;
+/// Share of failed ops. On a machine with other work a stall of a quarter of a second fails some that are nobody's fault; what
+/// is asked of a client under a fault leaves more room than this.
+pub const ERRORS_MAX: f64 = 0.005;
+/// Share of ops that began more than 10 ms late. Late starts show in the latency, which counts from the intended start; goodput
+/// they change only when ops are dropped.
+pub const LATE_MAX: f64 = 0.01;
 
 /// The client without a fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -220,11 +222,11 @@ mod tests {
         assert!(drift(51.0).is_ok());
         let drifting = Defect::Drifting { first: 1000.0, second: 1052.0 };
         assert_eq!(drift(52.0).unwrap_err().defects, [drifting]);
-        assert!(with(&|_, second| second.error_share = 0.000_999).is_ok());
-        let failing = with(&|_, second| second.error_share = 0.0011).unwrap_err();
+        assert!(with(&|_, second| second.error_share = 0.999 * ERRORS_MAX).is_ok());
+        let failing = with(&|_, second| second.error_share = 1.1 * ERRORS_MAX).unwrap_err();
         assert!(failing.is_invalid() && matches!(failing.defects[..], [Defect::Errors { .. }]));
-        assert!(with(&|_, second| second.late_share = 0.000_999).is_ok());
-        let late = with(&|_, second| second.late_share = 0.0011).unwrap_err();
+        assert!(with(&|_, second| second.late_share = 0.999 * LATE_MAX).is_ok());
+        let late = with(&|_, second| second.late_share = 1.1 * LATE_MAX).unwrap_err();
         assert!(late.is_invalid() && matches!(late.defects[..], [Defect::Late { .. }]));
         assert!(assess(&[steady(); SECONDS_MIN]).is_ok());
         let few = assess(&[steady(); SECONDS_MIN - 1]).unwrap_err();
