@@ -317,7 +317,7 @@ impl Scene {
                     "a" => {
                         attempts = observation::Counts::default();
                         attempts.add(Outcome::BreakerOpen, n);
-                        attempts.add(Outcome::Timeout, u64::from(at_us % 1_000_000 == 0));
+                        attempts.add(Outcome::Timeout, u64::from(at_us.is_multiple_of(1_000_000)));
                     }
                     _ => attempts.add(Outcome::Hit, n / 2),
                 }

@@ -3,27 +3,33 @@
 use super::{Case, pass};
 use crate::Criterion;
 
-/// Dials within 100 ms that are no burst: this share of the pool, or so much more than before the fault.
-const OF_POOL: f64 = 0.5;
-const BEFORE: f64 = 1.5;
-/// And so many whatever the settings.
+/// Dials within 100 ms that are no burst, whatever the settings.
 const DIALS: f64 = 8.0;
+/// Times the declared rate within any 100 ms.
+const RATE: f64 = 2.0;
+/// Faults that take all connections of a server in one instant.
+const CUTS: [&str; 2] = ["down", "reset"];
 /// Connections that may be missing from the books: dials under way at either end.
 const UNACCOUNTED: i64 = 4;
 
 pub(super) fn dial_burst(case: &Case<'_>) -> Vec<Criterion> {
     let Some(hello) = case.timeline.hello else { return Vec::new() };
     let pool = f64::from(hello.settings.pool_max);
-    let criterion = |(server, [before, after]): (&String, &[u64; 2])| {
-        let limit = (OF_POOL * pool).max(BEFORE * *before as f64).max(DIALS);
-        Criterion {
-            id: "dial-burst",
-            title: "A healed server is not met by all connections in one instant",
-            result: pass(*after as f64 <= limit),
-            expected: format!("{server}: at most {limit:.0} dials in 100 ms"),
-            because: format!("half of a pool of {pool:.0}; {before} before the fault"),
-            measured: format!("{after} dials after the fault"),
-        }
+    let cut = case.timeline.faults.iter().any(|fault| CUTS.contains(&fault.meaning.as_str()));
+    let (limit, because) = match hello.settings.dials_per_s.filter(|_| cut) {
+        Some(rate) => (
+            (RATE * rate / 10.0).max(DIALS),
+            format!("all were lost at once: {rate:.0} dials a second, twice that in any 100 ms"),
+        ),
+        None => (pool.max(DIALS), format!("a pool of {pool:.0} connections, each dialled once")),
+    };
+    let criterion = |(server, [_, after]): (&String, &[u64; 2])| Criterion {
+        id: "dial-burst",
+        title: "A healed server is not met by all connections in one instant",
+        result: pass(*after as f64 <= limit),
+        expected: format!("{server}: at most {limit:.0} dials in 100 ms"),
+        because: because.clone(),
+        measured: format!("{after} dials after the fault"),
     };
     let faulted = case.expected.trips.keys();
     let dials = &case.measures.connections.dials_per_100ms;
