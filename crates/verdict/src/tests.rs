@@ -11,6 +11,8 @@ use observation::{
 
 use super::*;
 
+mod behaviour;
+
 /// 1000 ops/s at each of three servers; seconds of stabilization, fault and recovery.
 const RATE: u64 = 1000;
 const STABLE_S: u64 = 10;

@@ -318,20 +318,24 @@ impl<'a> Timeline<'a> {
         from: u64,
         to: u64,
     ) -> impl Iterator<Item = (u64, &'s ServerTick)> + 's {
-        let inside = self.ticks.iter().filter(move |(at, _)| *at > from && *at <= to);
-        inside.filter_map(move |(at, tick)| {
+        self.ended_within(from, to).iter().filter_map(move |(at, tick)| {
             let server = tick.servers.iter().find(|server| server.server == name)?;
             Some((*at, server))
         })
     }
 
+    /// Ticks that end within `(from, to]`; they are in order.
+    fn ended_within(&self, from: u64, to: u64) -> &[(u64, &'a Tick)] {
+        let first = self.ticks.partition_point(|(at, _)| *at <= from);
+        let end = self.ticks.partition_point(|(at, _)| *at <= to);
+        self.ticks.get(first..end).unwrap_or_default()
+    }
+
     /// Everything of the ticks that lie wholly within `(from, to]`.
     pub(crate) fn sum(&self, from: u64, to: u64) -> Sum {
         let mut sum = Sum::default();
-        let inside = self
-            .ticks
-            .iter()
-            .filter(|(at, tick)| *at <= to && at.saturating_sub(tick.period_us) + 1_000 >= from);
+        let ended = self.ended_within(from, to).iter();
+        let inside = ended.filter(|(at, tick)| at.saturating_sub(tick.period_us) + 1_000 >= from);
         for (_, tick) in inside {
             sum.seconds += tick.period_us as f64 / 1e6;
             sum.offered += tick.offered;
