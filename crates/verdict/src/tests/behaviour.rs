@@ -56,7 +56,10 @@ fn finding(journal: &Journal) -> (Result, String) {
 
 type Tamper = fn(&mut Journal);
 
-const CASES: &[(&str, fn() -> Scene, Tamper)] = &[
+/// The criterion, a good client's run, and the change.
+type Row = (&'static str, fn() -> Scene, Tamper);
+
+const CASES: &[Row] = &[
     ("dead-server-calls", hung, |journal| {
         ticks(journal, FAULT_ON + 1_000_000, FAULT_OFF, |tick| a(tick).attempts.add(Outcome::Timeout, 20));
     }),
