@@ -124,12 +124,13 @@ impl World {
     }
 }
 
-async fn proxies(api: u16) -> Value {
+/// All proxies, by name.
+pub async fn proxies(api: u16) -> Value {
     serde_json::from_str(&get(&format!("http://127.0.0.1:{api}/proxies")).await.unwrap()).unwrap()
 }
 
 /// The API port of a `scenariod --lab`, from its log.
-async fn lab_port(dir: &Path) -> u16 {
+pub async fn lab_port(dir: &Path) -> u16 {
     let mut port = None;
     wait_for("the lab's log", PATIENCE, async || {
         let log = std::fs::read_to_string(dir.join("scenariod.err")).unwrap_or_default();

@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bad_input;
+mod foreign_source;
 mod harness;
 mod integrity;
 mod kernel_loss;

@@ -121,6 +121,8 @@ pub struct Cli {
 pub enum Command {
     /// Judge recorded runs again, and write their reports anew
     Judge(crate::judge::Args),
+    /// Say what is expected of a client and why, before anything is run
+    Explain(crate::explain::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -129,6 +131,7 @@ Examples:
   scenariod --lab                                          servers and proxies for loadgen in another terminal
   scenariod --scenario all --loop                          against a running Toxiproxy and loadgen
   scenariod --scenario 'latency-*' --observe http://10.0.0.7:9090
+  scenariod explain --scenario packet-loss-10-pct --op-timeout 1s   what would be expected, and why
   scenariod judge runs/*                                   the same verdicts again, from the journals alone
   scenariod proxy -host 0.0.0.0 -config proxies.json       the embedded Toxiproxy alone, with Toxiproxy's own flags
 

@@ -1,6 +1,7 @@
 //! Drives faults through three-phase scenarios and gives a verdict.
 
 mod cli;
+mod explain;
 mod failure;
 mod goflags;
 mod judge;

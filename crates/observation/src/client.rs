@@ -1,11 +1,12 @@
 //! What a client under test says of itself: hello, ticks, events.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Counts, Outcome};
 
 /// First record of a stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
     /// Schema version, [`crate::SCHEMA_VERSION`].
     pub v: u32,
@@ -15,7 +16,8 @@ pub struct Hello {
     pub instance: String,
     /// The source's monotonic clock at the moment of sending.
     pub at_us: u64,
-    /// The source's wall clock at the same moment, Unix milliseconds.
+    /// The source's wall clock at the same moment, Unix milliseconds; 0: not said.
+    #[serde(default)]
     pub wall_ms: u64,
     /// The servers in the order of the client's configuration.
     pub servers: Vec<Server>,
@@ -24,16 +26,17 @@ pub struct Hello {
 }
 
 /// Name and version of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientInfo {
     /// For example `memcache-client`.
     pub name: String,
     /// Its version.
+    #[serde(default)]
     pub version: String,
 }
 
 /// One server as the client knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
     /// The client's name for it; used in every tick and event.
     pub name: String,
@@ -42,36 +45,42 @@ pub struct Server {
 }
 
 /// The settings that an expectation oracle needs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// Wire driver, for example `meta` or `memcache-async`.
+    #[serde(default)]
     pub driver: String,
     /// Deadline of one attempt, from permit to whole reply.
     pub op_timeout_ms: u64,
     /// Deadline of one op, all its attempts together; absent: there is none, or it is not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_timeout_ms: Option<u64>,
-    /// Limit of one dial; the op's deadline holds too.
+    /// Limit of one dial; the op's deadline holds too. 0: not said.
+    #[serde(default)]
     pub connect_timeout_ms: u64,
-    /// Connections per server at most.
+    /// Connections per server at most; absent: no limit.
+    #[serde(default = "no_limit")]
     pub pool_max: u32,
     /// Dials a second at most, per server, after many connections were lost at once; absent: no limit, or it is not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dials_per_s: Option<f64>,
-    /// Ops that may wait for a connection, per server.
+    /// Ops that may wait for a connection, per server; absent: no limit.
+    #[serde(default = "no_limit")]
     pub pool_max_waiting: u32,
     /// Retries after a failed attempt of an idempotent op.
+    #[serde(default)]
     pub retries: u32,
     /// Breaker per server; absent: there is none.
     pub breaker: Option<BreakerSettings>,
-    /// What happens when a server is not available.
+    /// What happens when a server is not available; absent: ops fail.
+    #[serde(default)]
     pub routing: RoutingSettings,
     /// How load is made.
     pub load: LoadSettings,
 }
 
 /// When a breaker opens, and how it closes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BreakerSettings {
     /// Opens after this many timeouts in a row; absent: rule off.
     pub consecutive_timeouts: Option<u32>,
@@ -81,6 +90,7 @@ pub struct BreakerSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow: Option<SlowRule>,
     /// One refused connect opens it.
+    #[serde(default)]
     pub trip_on_refused: bool,
     /// Time in the open state, the first of an outage.
     pub open_ms: u64,
@@ -91,15 +101,18 @@ pub struct BreakerSettings {
     #[serde(default)]
     pub ramp_ms: u64,
     /// Each open time is drawn from `open_ms * (1 ± open_jitter)`.
+    #[serde(default)]
     pub open_jitter: f64,
     /// Probes in flight at most while half-open.
+    #[serde(default = "one")]
     pub half_open_probes: u32,
     /// Successes that close a half-open breaker.
+    #[serde(default = "one")]
     pub successes_to_close: u32,
 }
 
 /// "`share` of at least `min_calls` calls within `window_ms` took longer than `threshold_ms`".
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SlowRule {
     /// A reply after this time is slow.
     pub threshold_ms: u64,
@@ -112,7 +125,7 @@ pub struct SlowRule {
 }
 
 /// "`failure_ratio` of at least `min_calls` calls within `window_ms`".
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RatioRule {
     /// Share of failures that trips, 0-1.
     pub failure_ratio: f64,
@@ -123,18 +136,34 @@ pub struct RatioRule {
 }
 
 /// Routing when the home server of a key is not available.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RoutingSettings {
     /// Next server, or an error at once.
     pub on_open: OnOpen,
-    /// Time to live of a value that was written to another than its home server.
+    /// Time to live of a value that was written to another than its home server; 0: not said.
+    #[serde(default)]
     pub failover_ttl_ms: u64,
-    /// Servers that may be ejected at the same time.
+    /// Servers that may be ejected at the same time; absent: all.
+    #[serde(default = "no_limit")]
     pub max_ejected: u32,
 }
 
+impl Default for RoutingSettings {
+    fn default() -> Self {
+        Self { on_open: OnOpen::FailFast, failover_ttl_ms: 0, max_ejected: no_limit() }
+    }
+}
+
+fn no_limit() -> u32 {
+    u32::MAX
+}
+
+fn one() -> u32 {
+    1
+}
+
 /// What an op does when its home server's breaker is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnOpen {
     /// It fails at once.
@@ -144,7 +173,7 @@ pub enum OnOpen {
 }
 
 /// How load is made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadSettings {
     /// Open or closed loop.
     pub kind: LoadKind,
@@ -155,18 +184,48 @@ pub struct LoadSettings {
     /// Closed loop: workers. Open loop: ops in flight at most.
     pub concurrency: u32,
     /// Preset or mix text.
+    #[serde(default)]
     pub workload: String,
-    /// Number of keys.
+    /// Number of keys; 0: not said.
+    #[serde(default)]
     pub keys: u64,
     /// Seed of keys, ops and arrivals.
+    #[serde(default)]
     pub seed: u64,
+    /// What is read and written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataSettings>,
     /// Which of several generators this is; rate, concurrency and keys are its own part. Absent: the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<ShardSettings>,
 }
 
+/// What a load reads and writes; what is absent was not said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DataSettings {
+    /// How requests are spread over the keys: `uniform`, `hot`, `zipf:0.99`, `sequential`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_distribution: Option<String>,
+    /// Keys that take more than their share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_keys: Option<u64>,
+    /// Share of the requests that goes to them, 0-1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_share: Option<f64>,
+    /// Bytes of a value: `N`, `MIN-MAX`, `lognormal:MEDIAN,SIGMA`, `etc`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_size: Option<String>,
+    /// Time to live of written values, ms; 0: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// How far times to live differ from it, as a share of it, 0-1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_jitter: Option<f64>,
+}
+
 /// One of several load generators of the same experiment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShardSettings {
     /// From 1.
     pub number: u32,
@@ -175,7 +234,7 @@ pub struct ShardSettings {
 }
 
 /// Open loop: ops start when the schedule says so. Closed loop: when a worker is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadKind {
     /// Starts follow a schedule.
@@ -185,7 +244,7 @@ pub enum LoadKind {
 }
 
 /// Arrival process of an open loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrivals {
     /// Exponential gaps.
@@ -195,7 +254,7 @@ pub enum Arrivals {
 }
 
 /// What happened since the previous tick; a tick covers `(at_us - period_us, at_us]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tick {
     /// End of the interval.
     pub at_us: u64,
@@ -204,13 +263,16 @@ pub struct Tick {
     /// Ops that the schedule asked for (closed loop: equal to `started`).
     pub offered: u64,
     /// Ops that were started.
+    #[serde(default)]
     pub started: u64,
     /// Starts more than 10 ms behind their intended time.
+    #[serde(default)]
     pub late: u64,
     /// Starts more than 1 ms behind their intended time; those of `late` are among them.
     #[serde(default)]
     pub late_1ms: u64,
     /// Offered ops that were never started: too many were in flight, or the generator was stalled.
+    #[serde(default)]
     pub dropped: u64,
     /// Open loop: how far each start lay behind its intended time.
     #[serde(default)]
@@ -220,7 +282,7 @@ pub struct Tick {
 }
 
 /// One server's share of a [`Tick`].
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerTick {
     /// As in [`Server::name`].
     pub server: String,
@@ -229,23 +291,31 @@ pub struct ServerTick {
     /// Ends of attempts made at this server (refusals of its breaker and pool included).
     pub attempts: Counts,
     /// Bytes read from this server.
+    #[serde(default)]
     pub bytes_in: u64,
     /// Bytes written to this server.
+    #[serde(default)]
     pub bytes_out: u64,
     /// Latency of the `ops` above, from the intended start.
+    #[serde(default)]
     pub latency: Histogram,
     /// Latency of the `ops` above, from the actual start.
+    #[serde(default)]
     pub service: Histogram,
     /// Ops at this server now.
+    #[serde(default)]
     pub in_flight: u64,
     /// Its connections now.
+    #[serde(default)]
     pub pool: PoolTick,
     /// Its breaker now.
+    #[serde(default)]
     pub breaker: BreakerState,
 }
 
 /// Connections of one server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct PoolTick {
     /// Open connections, dials in progress included.
     pub total: u32,
@@ -258,7 +328,7 @@ pub struct PoolTick {
 }
 
 /// State of a breaker; the numbers are those of the gauge.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// 0: traffic flows.
@@ -292,7 +362,7 @@ impl BreakerState {
 
 /// Sparse latency histogram: `(lowest value of the bucket in µs, count)`, ascending. Histograms of the same
 /// precision (HDR, 2 significant digits) add bucket by bucket. Sums stop at the largest number, as those of [`Counts`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Histogram(pub Vec<(u64, u64)>);
 
@@ -337,7 +407,7 @@ impl Histogram {
 }
 
 /// Something that has a moment of its own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// When.
     pub at_us: u64,
@@ -348,7 +418,7 @@ pub struct Event {
 }
 
 /// Kinds of events.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
     /// A breaker changed its state.
@@ -446,7 +516,7 @@ pub enum EventKind {
 }
 
 /// Ways in which a value can be wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IntegrityKind {
     /// The value of another key.

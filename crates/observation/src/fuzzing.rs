@@ -74,7 +74,7 @@ fn by_the_rules(text: &[u8], line_max: usize) -> (Vec<Line>, bool) {
         } else if last {
             partial = !line.is_empty();
         } else if !line.trim_ascii().is_empty() {
-            found.push(serde_json::from_slice(line).map_err(|error| LineError::from(error).to_string()));
+            found.push(ndjson::parse(line).map_err(|error| error.to_string()));
         }
     }
     (found, partial)
@@ -132,66 +132,70 @@ fn journal(text: &[u8], cuts: &[usize]) {
     let mut at = 0;
     for cut in cuts {
         at = (at + cut).min(text.len());
-        prefix(text, at, &whole);
+        // Each read is compared with the rules.
+        let _ = parse(&text[..at]);
         if let Some(end) = text[at..].iter().position(|byte| *byte == b'\n') {
-            prefix(text, at + end + 1, &whole);
+            let _ = parse(&text[..at + end + 1]);
         }
     }
-    match whole {
-        Ok(journal) => {
-            let lines: String =
-                journal.entries.iter().filter_map(|entry| ndjson::to_line(entry).ok()).collect();
-            assert_eq!(parse(lines.as_bytes()), Ok(Journal { truncated: false, ..journal.clone() }));
-            // What a killed writer leaves behind takes nothing away.
-            let cut = parse(&[lines.as_bytes(), b"{\"at_us\":1,\"sou"].concat());
-            assert_eq!(cut, Ok(Journal { truncated: true, ..journal }));
-        }
-        Err(Some(line)) => {
-            let begin: usize =
-                text.split_inclusive(|byte| *byte == b'\n').take(line - 1).map(<[u8]>::len).sum();
-            assert!(!matches!(parse(&text[..begin]), Err(Some(_))), "what is before line {line} is good");
-        }
-        Err(None) => {}
-    }
+    let Ok(journal) = whole else { return };
+    let lines: String = journal.entries.iter().filter_map(|entry| ndjson::to_line(entry).ok()).collect();
+    assert_eq!(parse(lines.as_bytes()), Ok(Journal { truncated: false, ..journal.clone() }));
+    // What a killed writer leaves behind takes nothing away.
+    let cut = parse(&[lines.as_bytes(), b"{\"at_us\":1,\"sou"].concat());
+    assert_eq!(cut, Ok(Journal { truncated: true, ..journal }));
 }
 
-/// Reads the first `end` bytes: they say the same as at the beginning of the whole. There is one exception: a last line
-/// without its end, which is left out as it is no entry, may be cut to what is one.
-fn prefix(text: &[u8], end: usize, whole: &Result<Journal, Option<usize>>) {
-    let got = parse(&text[..end]);
-    let lines = text[..end].iter().filter(|byte| **byte == b'\n').count();
-    let at_line_end = end == 0 || text[end - 1] == b'\n';
-    match (whole, got) {
-        (Ok(whole), Ok(got)) => {
-            let common = whole.entries.len().min(got.entries.len());
-            assert_eq!(whole.entries[..common], got.entries[..common], "cut at {end}");
-            let more = usize::from(whole.truncated && !at_line_end);
-            assert!(got.entries.len() <= whole.entries.len() + more, "cut at {end}");
-            assert!(!(at_line_end && got.truncated), "cut at {end}");
+/// Lines of a journal by the rules once more, naively: entries, `None` for a run of bad lines, and whether the last is cut.
+type Lines = (Vec<Option<Entry>>, bool);
+
+fn journal_by_the_rules(text: &[u8]) -> Result<Lines, Option<usize>> {
+    let mut found: Vec<Option<Entry>> = Vec::new();
+    let (mut truncated, mut first_bad) = (false, None);
+    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let number = index + 1;
+        if line.trim_ascii().is_empty() {
+            continue;
         }
-        (Ok(_), Err(line)) => assert_eq!(line, None, "cut at {end}"),
-        (Err(None), Ok(got)) => assert!(got.entries.len() == 1 && !at_line_end, "cut at {end}"),
-        (Err(None), Err(line)) => assert_eq!(line, None, "cut at {end}"),
-        // A cut before the end of the bad line leaves it out, or sees what looks like a good one.
-        (Err(Some(bad)), Ok(_) | Err(None)) => assert!(*bad > lines, "cut at {end}: line {bad} is bad"),
-        (Err(Some(bad)), Err(line)) => {
-            assert_eq!(line, Some(*bad), "cut at {end}");
-            assert!(*bad <= lines, "cut at {end}");
+        match ndjson::parse::<Entry>(line) {
+            Ok(entry) if entry.record.later_version().is_some() => return Err(Some(number)),
+            Ok(entry) => found.push(Some(entry)),
+            Err(_) if !line.ends_with(b"\n") => truncated = true,
+            Err(LineError::Later { .. }) => return Err(Some(number)),
+            Err(_) => {
+                first_bad = first_bad.or(Some(number));
+                if found.last() != Some(&None) {
+                    found.push(None);
+                }
+            }
         }
     }
+    if found.iter().any(Option::is_some) { Ok((found, truncated)) } else { Err(first_bad) }
 }
 
 /// An error is the number of the bad line; `None`: there is no entry.
 fn parse(text: &[u8]) -> Result<Journal, Option<usize>> {
-    let journal = Journal::parse(text, Path::new("journal.jsonl")).map_err(|error| match error {
+    let got = Journal::parse(text, Path::new("journal.jsonl")).map_err(|error| match error {
         JournalError::Line { line, .. } => Some(line),
         JournalError::Empty { .. } => None,
         JournalError::Io { .. } => unreachable!("there is no file"),
-    })?;
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
-    assert_eq!(journal.entries.len() + usize::from(journal.truncated), lines);
-    for Entry { record, .. } in &journal.entries {
-        add_up(record.clone());
+    });
+    let (wanted, truncated) = match journal_by_the_rules(text) {
+        Ok(wanted) => wanted,
+        Err(line) => {
+            assert_eq!(got, Err(line));
+            return got;
+        }
+    };
+    let journal = got?;
+    assert_eq!((journal.entries.len(), journal.truncated), (wanted.len(), truncated));
+    for (entry, wanted) in journal.entries.iter().zip(&wanted) {
+        match (wanted, &entry.record) {
+            (Some(wanted), _) => assert_eq!(entry, wanted),
+            (None, Record::Gap(gap)) => assert!(gap.from_us < gap.to_us, "{gap:?}"),
+            (None, record) => panic!("a bad line became {record:?}"),
+        }
+        add_up(entry.record.clone());
     }
     Ok(journal)
 }

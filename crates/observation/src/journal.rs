@@ -1,18 +1,22 @@
 //! The journal: one append-only NDJSON file that holds everything that happened in a run.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Record, ndjson};
+use crate::ndjson::{self, LineError};
+use crate::{Gap, Record};
 
 /// File name of a journal within its run folder.
 pub const FILE_NAME: &str = "journal.jsonl";
+/// Characters of an error that a gap repeats.
+const REASON_MAX: usize = 200;
 
 /// One line of a journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Moment on the run's clock, which starts at 0 with the run.
     pub at_us: u64,
@@ -23,7 +27,7 @@ pub struct Entry {
 }
 
 /// Who said a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The client under test.
@@ -43,7 +47,7 @@ pub enum JournalError {
         /// What it said.
         error: io::Error,
     },
-    /// A whole line is not a journal entry.
+    /// No line can be read, or one is of a later version.
     #[error("journal {path}, line {line}: {error}")]
     Line {
         /// Which file.
@@ -51,7 +55,7 @@ pub enum JournalError {
         /// From 1.
         line: usize,
         /// What is wrong.
-        error: ndjson::LineError,
+        error: LineError,
     },
     /// No line at all.
     #[error("journal {path} is empty")]
@@ -117,46 +121,128 @@ impl Writer {
 /// A journal read back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Journal {
-    /// In the order of the file.
+    /// In the order of the file. Where lines could not be read, a [`Gap`] of the runner's stands in their place: what they
+    /// said is not known, so a run of which they tell cannot pass.
     pub entries: Vec<Entry>,
     /// The last line was cut (the writer was killed); it is left out.
     pub truncated: bool,
 }
 
 impl Journal {
-    /// Reads a journal; `path` is the file or its run folder.
+    /// Reads a journal; `path` is the file or its run folder. Of a line no more than [`ndjson::MAX_LINE_BYTES`] is held.
     pub fn read(path: &Path) -> Result<Self, JournalError> {
         let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
-        match std::fs::read(&path) {
-            Ok(bytes) => Self::parse(&bytes, &path),
+        match File::open(&path) {
+            Ok(file) => Self::read_lines(BufReader::new(file), &path, ndjson::MAX_LINE_BYTES),
             Err(error) => Err(JournalError::Io { path, error }),
         }
     }
 
     /// Parses the bytes of a journal; `path` is only for messages.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, JournalError> {
-        let mut entries = Vec::new();
-        let mut truncated = false;
-        for (index, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            match serde_json::from_slice(line) {
-                Ok(entry) => entries.push(entry),
-                Err(_) if !line.ends_with(b"\n") => truncated = true,
+        Self::read_lines(bytes, path, ndjson::MAX_LINE_BYTES)
+    }
+
+    fn read_lines(mut input: impl BufRead, path: &Path, line_max: usize) -> Result<Self, JournalError> {
+        let mut journal = Self { entries: Vec::new(), truncated: false };
+        let mut unread: Option<Unread> = None;
+        let mut line = Vec::new();
+        for number in 1.. {
+            let read = read_line(&mut input, &mut line, line_max);
+            let end = read.map_err(|error| JournalError::Io { path: path.to_owned(), error })?;
+            let refused = |error| JournalError::Line { path: path.to_owned(), line: number, error };
+            let entry = match end {
+                LineEnd::Nothing => break,
+                _ if line.trim_ascii().is_empty() => continue,
+                LineEnd::TooLong => Err(LineError::TooLong),
+                LineEnd::Newline | LineEnd::File => ndjson::parse::<Entry>(&line),
+            };
+            match entry {
+                Ok(entry) => {
+                    if let Some(version) = entry.record.later_version() {
+                        return Err(refused(LineError::Later { version: version.into() }));
+                    }
+                    journal
+                        .entries
+                        .extend(unread.take().map(|unread| unread.gap(&journal.entries, entry.at_us)));
+                    journal.entries.push(entry);
+                }
+                Err(_) if matches!(end, LineEnd::File) => journal.truncated = true,
+                Err(error @ LineError::Later { .. }) => return Err(refused(error)),
                 Err(error) => {
-                    return Err(JournalError::Line {
-                        path: path.to_owned(),
-                        line: index + 1,
-                        error: error.into(),
-                    });
+                    unread.get_or_insert(Unread { first: number, count: 0, error }).count += 1;
                 }
             }
         }
-        if entries.is_empty() {
-            return Err(JournalError::Empty { path: path.to_owned() });
+        match unread {
+            Some(Unread { first: line, error, .. }) if journal.entries.is_empty() => {
+                Err(JournalError::Line { path: path.to_owned(), line, error })
+            }
+            None if journal.entries.is_empty() => Err(JournalError::Empty { path: path.to_owned() }),
+            unread => {
+                journal.entries.extend(unread.map(|unread| unread.gap(&journal.entries, 0)));
+                Ok(journal)
+            }
         }
-        Ok(Self { entries, truncated })
+    }
+}
+
+/// Lines one after the other that cannot be read.
+struct Unread {
+    first: usize,
+    count: usize,
+    error: LineError,
+}
+
+impl Unread {
+    /// What is not known of the time between the last of `before` and `until_us`: never of no length, or it would be no gap.
+    fn gap(self, before: &[Entry], until_us: u64) -> Entry {
+        let from_us = before.last().map_or(0, |entry| entry.at_us).min(u64::MAX - 1);
+        let to_us = until_us.max(from_us + 1);
+        // The error may quote the line.
+        let why: String = self.error.to_string().chars().take(REASON_MAX).collect();
+        let reason = match self.count {
+            1 => format!("line {} of the journal cannot be read: {why}", self.first),
+            n => format!("{n} lines of the journal cannot be read, from line {} on: {why}", self.first),
+        };
+        Entry { at_us: to_us, source: Source::Runner, record: Record::Gap(Gap { from_us, to_us, reason }) }
+    }
+}
+
+/// How a line ended.
+#[derive(Clone, Copy)]
+enum LineEnd {
+    Newline,
+    /// Without a newline: the writer was killed within it.
+    File,
+    /// It was passed over beyond the limit.
+    TooLong,
+    /// There is no line.
+    Nothing,
+}
+
+/// Reads one line into `line`, no more than `line_max` bytes of it, and passes over the rest.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, line_max: usize) -> io::Result<LineEnd> {
+    line.clear();
+    input.by_ref().take(line_max as u64 + 1).read_until(b'\n', line)?;
+    match line.last() {
+        None => return Ok(LineEnd::Nothing),
+        Some(b'\n') => return Ok(LineEnd::Newline),
+        Some(_) if line.len() <= line_max => return Ok(LineEnd::File),
+        Some(_) => {}
+    }
+    loop {
+        let (length, ended) = match input.fill_buf()? {
+            [] => return Ok(LineEnd::File),
+            more => match more.iter().position(|byte| *byte == b'\n') {
+                Some(end) => (end + 1, true),
+                None => (more.len(), false),
+            },
+        };
+        input.consume(length);
+        if ended {
+            return Ok(LineEnd::TooLong);
+        }
     }
 }
 
@@ -204,10 +290,80 @@ mod tests {
         }
     }
 
+    fn line(n: u64) -> String {
+        ndjson::to_line(&entry(n)).unwrap()
+    }
+
+    fn parse(text: &str) -> Result<Journal, JournalError> {
+        Journal::parse(text.as_bytes(), Path::new("j"))
+    }
+
+    fn gap_at(journal: &Journal, index: usize) -> &Gap {
+        let Record::Gap(gap) = &journal.entries[index].record else { panic!("{:?}", journal.entries[index]) };
+        gap
+    }
+
     #[test]
-    fn a_broken_line_in_the_middle_is_named() {
-        let text = ndjson::to_line(&entry(1)).unwrap() + "{broken\n" + &ndjson::to_line(&entry(2)).unwrap();
-        let error = Journal::parse(text.as_bytes(), Path::new("j")).unwrap_err();
-        assert!(error.to_string().starts_with("journal j, line 2: "), "{error}");
+    fn broken_lines_in_the_middle_are_a_gap_and_the_rest_is_read() {
+        let journal = parse(&[&line(10), "{broken\n", "[]\n", &line(20), &line(30)].concat()).unwrap();
+        assert_eq!(journal.entries.len(), 4);
+        assert_eq!((&journal.entries[0], &journal.entries[2]), (&entry(10), &entry(20)));
+        let gap = gap_at(&journal, 1);
+        assert_eq!((gap.from_us, gap.to_us), (10, 20));
+        assert!(gap.reason.starts_with("2 lines of the journal cannot be read, from line 2 on: "), "{gap:?}");
+        // At an end, between equal moments, and at the largest moment there is a gap too.
+        for text in [line(7) + "x\n", "x\n".to_owned() + &line(7), line(7) + "x\n" + &line(7)] {
+            let journal = parse(&text).unwrap();
+            let gaps = journal.entries.iter().filter(|entry| matches!(entry.record, Record::Gap(_)));
+            assert_eq!(gaps.count(), 1, "{text}");
+        }
+        let last = parse(&(line(u64::MAX) + "x\n")).unwrap();
+        assert_eq!((gap_at(&last, 1).from_us, gap_at(&last, 1).to_us), (u64::MAX - 1, u64::MAX));
+        assert!(!last.truncated);
+    }
+
+    #[test]
+    fn where_nothing_can_be_read_the_first_line_is_named() {
+        let error = parse("\n{broken\nx\n").unwrap_err().to_string();
+        assert!(error.starts_with("journal j, line 2: "), "{error}");
+        assert!(matches!(parse("\n{broken").unwrap_err(), JournalError::Empty { .. }));
+    }
+
+    #[test]
+    fn a_journal_of_a_later_version_says_so() {
+        for later in [
+            r#"{"at_us":0,"source":"runner","record":{"type":"run","v":7,"all":"new"}}"#,
+            r#"{"at_us":0,"source":"client","record":{"type":"hello","v":7,"client":{"name":"c"},"instance":"i","at_us":0,"servers":[],"settings":{"op_timeout_ms":1,"load":{"kind":"open","concurrency":1}}}}"#,
+        ] {
+            let error = parse(&format!("{}{later}\n", line(1))).unwrap_err().to_string();
+            let said = "journal j, line 2: version 7 of the records, and this program reads up to 1: take a later one";
+            assert_eq!(error, said);
+        }
+    }
+
+    #[test]
+    fn an_endless_line_is_passed_over_and_never_held() {
+        struct Endless(u64);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let n = buffer.len().min(self.0 as usize);
+                buffer[..n].fill(b'x');
+                self.0 -= n as u64;
+                Ok(n)
+            }
+        }
+        let (first, last) = (line(1), line(2));
+        let read = |long: u64, after: &str| {
+            let input = first.as_bytes().chain(Endless(long)).chain(after.as_bytes());
+            Journal::read_lines(BufReader::new(input), Path::new("j"), 1000).unwrap()
+        };
+        let journal = read(1 << 28, &format!("\n{last}"));
+        assert_eq!((journal.entries.len(), &journal.entries[2]), (3, &entry(2)));
+        assert!(gap_at(&journal, 1).reason.contains("a line of more than"));
+        assert!(read(1 << 28, "").truncated, "cut within it");
+        let mut held = Vec::new();
+        let mut input = BufReader::new(Endless(1 << 28));
+        assert!(matches!(read_line(&mut input, &mut held, 1000), Ok(LineEnd::File)));
+        assert!(held.capacity() <= 4000, "{}", held.capacity());
     }
 }

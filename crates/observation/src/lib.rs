@@ -5,11 +5,12 @@
 //! client, in any language) emits [`Hello`], [`Tick`], [`Event`] and, if it can, [`Host`]; the scenario runner adds [`Run`],
 //! [`Phase`], [`Fault`], [`Canary`], [`Dose`], [`Note`], [`Gap`] and [`End`].
 //!
-//! Rules: unknown fields and unknown record types are ignored by readers; times are microseconds of a
+//! Rules: unknown fields and unknown record types are ignored by readers (`docs/observation-stream.md`); times are microseconds of a
 //! monotonic clock with an arbitrary origin (`at_us`); durations carry their unit in the name.
 
 mod client;
 pub mod clock;
+pub mod continuity;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -20,24 +21,26 @@ pub mod ndjson;
 mod ops;
 mod outcome;
 mod run;
+pub mod schema;
 
 pub use client::{
-    Arrivals, BreakerSettings, BreakerState, ClientInfo, Event, EventKind, Hello, Histogram, IntegrityKind,
-    LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick, Settings,
-    ShardSettings, SlowRule, Tick,
+    Arrivals, BreakerSettings, BreakerState, ClientInfo, DataSettings, Event, EventKind, Hello, Histogram,
+    IntegrityKind, LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick,
+    Settings, ShardSettings, SlowRule, Tick,
 };
 pub use host::{Host, Stall};
 pub use ops::{FlightHead, OpLine, OpLogHead};
 pub use outcome::{Counts, Outcome};
 pub use run::{Canary, Dose, End, EndStatus, Fault, FaultState, Gap, Note, Phase, PhaseKind, Run, RunPhases};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of the record schema, carried by [`Hello`] and [`Run`].
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One record of the stream or the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record {
     /// First line of a stream: who is speaking, and every setting that an expectation depends on.
@@ -67,6 +70,18 @@ pub enum Record {
     /// A type that this version does not know; kept so that a reader can count it.
     #[serde(other)]
     Unknown,
+}
+
+impl Record {
+    /// The version that it claims, if that is later than [`SCHEMA_VERSION`].
+    pub fn later_version(&self) -> Option<u32> {
+        let claimed = match self {
+            Record::Hello(hello) => hello.v,
+            Record::Run(run) => run.v,
+            _ => return None,
+        };
+        (claimed > SCHEMA_VERSION).then_some(claimed)
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::SCHEMA_VERSION;
 
 /// Longest line that a reader accepts; a tick of 100 servers has about 100 KiB.
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
@@ -17,6 +19,37 @@ pub enum LineError {
     /// Longer than [`MAX_LINE_BYTES`].
     #[error("a line of more than {MAX_LINE_BYTES} bytes")]
     TooLong,
+    /// Of a later version: what it means is not known here.
+    #[error(
+        "version {version} of the records, and this program reads up to {SCHEMA_VERSION}: take a later one"
+    )]
+    Later {
+        /// Which.
+        version: u64,
+    },
+}
+
+/// Reads one line.
+pub(crate) fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, LineError> {
+    serde_json::from_slice(line).map_err(|error| match later_version(line) {
+        Some(version) => LineError::Later { version },
+        None => error.into(),
+    })
+}
+
+/// The version that a line claims, if it is later than [`SCHEMA_VERSION`].
+fn later_version(line: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Claim {
+        v: Option<u64>,
+        record: Option<Inner>,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        v: Option<u64>,
+    }
+    let claim: Claim = serde_json::from_slice(line).ok()?;
+    claim.v.or(claim.record.and_then(|record| record.v)).filter(|version| *version > SCHEMA_VERSION.into())
 }
 
 /// `record` as one line, newline included.
@@ -78,7 +111,7 @@ impl Decoder {
 
     /// The next whole line as a record.
     pub fn next_record<T: DeserializeOwned>(&mut self) -> Option<Result<T, LineError>> {
-        self.lines.pop_front().map(|line| Ok(serde_json::from_slice(&line?)?))
+        self.lines.pop_front().map(|line| parse(&line?))
     }
 
     /// Bytes after the last newline: a line that was cut.
@@ -140,6 +173,18 @@ mod tests {
         assert!(matches!(decoder.next_record::<Record>(), Some(Err(LineError::TooLong))));
         decoder.push(to_line(&note("after")).unwrap().as_bytes());
         assert_eq!(decoder.next_record::<Record>().unwrap().unwrap(), note("after"));
+    }
+
+    #[test]
+    fn a_line_of_a_later_version_says_so() {
+        let mut decoder = Decoder::default();
+        decoder.push(b"{\"type\":\"hello\",\"v\":2,\"all\":\"new\"}\n{\"type\":\"hello\",\"v\":1}\n");
+        let error = decoder.next_record::<Record>().unwrap().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "version 2 of the records, and this program reads up to 1: take a later one"
+        );
+        assert!(matches!(decoder.next_record::<Record>(), Some(Err(LineError::Json(_)))));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// First record of a journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Schema version, [`crate::SCHEMA_VERSION`].
     pub v: u32,
@@ -35,7 +36,7 @@ pub struct Run {
 }
 
 /// Planned lengths of the three phases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunPhases {
     /// Before the fault.
     pub stabilization_ms: u64,
@@ -46,7 +47,7 @@ pub struct RunPhases {
 }
 
 /// A phase began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
     /// When.
     pub at_us: u64,
@@ -55,7 +56,7 @@ pub struct Phase {
 }
 
 /// Phases; the numbers are those of the gauge `scenario_phase`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PhaseKind {
     /// 0: nothing runs.
@@ -87,7 +88,7 @@ impl PhaseKind {
 
 /// One state of one fault on one server. A fault begins somewhere between `sent` and `acknowledged` and ends
 /// somewhere between `removing` and `lifted`: the intervals are the measurement error.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// When this state was entered.
     pub at_us: u64,
@@ -112,7 +113,7 @@ pub struct Fault {
 }
 
 /// Life of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultState {
     /// The call that applies it was sent.
@@ -130,7 +131,7 @@ pub enum FaultState {
 }
 
 /// One probe of the runner's own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Canary {
     /// When it was sent.
     pub at_us: u64,
@@ -145,7 +146,7 @@ pub struct Canary {
 }
 
 /// What a fault touched within one bucket, as its proxy or the kernel counted it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Dose {
     /// End of the bucket.
     pub at_us: u64,
@@ -170,7 +171,7 @@ pub struct Dose {
 }
 
 /// Something a reader of the report should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Note {
     /// When.
     pub at_us: u64,
@@ -181,7 +182,7 @@ pub struct Note {
 }
 
 /// Observations are missing; never to be read as zero.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
     /// Begin of the gap.
     pub from_us: u64,
@@ -192,7 +193,7 @@ pub struct Gap {
 }
 
 /// Last record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
     /// When.
     pub at_us: u64,
@@ -205,7 +206,7 @@ pub struct End {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndStatus {
     /// All phases ran to their end.

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use observation::clock::{Alignment, RunClock, SuspendWatch, suspended};
-use observation::ndjson::Decoder;
-use observation::{Gap, Hello, Record};
+use observation::continuity::{BadLines, Seen, Ticks};
+use observation::ndjson::{Decoder, LineError};
+use observation::{Gap, Hello, Record, SCHEMA_VERSION};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -100,9 +101,15 @@ async fn open(http: &reqwest::Client, address: &str, clock: RunClock) -> Result<
         };
         decoder.push(&chunk);
         if let Some(first) = decoder.next_record::<Record>() {
-            let Ok(Record::Hello(hello)) = first else {
-                return Err("the stream does not begin with a hello; is it a loadgen?".to_owned());
+            let hello = match first {
+                Ok(Record::Hello(hello)) => hello,
+                Ok(_) => return Err("the stream does not begin with a hello; is it a loadgen?".to_owned()),
+                Err(error @ LineError::Later { .. }) => return Err(error.to_string()),
+                Err(error) => return Err(format!("the stream does not begin with a hello: {error}")),
             };
+            if hello.v > SCHEMA_VERSION {
+                return Err(LineError::Later { version: hello.v.into() }.to_string());
+            }
             let alignment = Alignment::from_exchange(sent, clock.now_us(), hello.at_us);
             return Ok(Connection { response, decoder, hello: *hello, alignment });
         }
@@ -124,9 +131,10 @@ async fn read_for_ever(
     clock: RunClock,
     sender: mpsc::Sender<Observed>,
 ) {
+    let mut ticks = Ticks::default();
     loop {
         let instance = connection.hello.instance.clone();
-        let Some(why) = read(connection, clock, &sender).await else { return };
+        let Some(why) = read(connection, clock, &sender, &mut ticks).await else { return };
         let from_us = clock.now_us();
         connection = loop {
             match open(&http, &address, clock).await {
@@ -134,7 +142,13 @@ async fn read_for_ever(
                 Err(_) => sleep(PAUSE).await,
             }
         };
-        let restarted = if connection.hello.instance == instance { "" } else { "; the source has restarted" };
+        let restarted = if connection.hello.instance == instance {
+            ticks.resume();
+            ""
+        } else {
+            ticks = Ticks::default();
+            "; the source has restarted"
+        };
         let to_us = clock.now_us();
         let gap = Gap { from_us, to_us, reason: format!("{why}{restarted}") };
         tracing::warn!(gap.reason, "observations were lost");
@@ -149,19 +163,43 @@ async fn read(
     mut connection: Connection,
     clock: RunClock,
     sender: &mpsc::Sender<Observed>,
+    ticks: &mut Ticks,
 ) -> Option<String> {
+    let instance = connection.hello.instance.clone();
     let hello = Record::Hello(Box::new(connection.hello));
     sender.send(Observed { at_us: clock.now_us(), record: hello }).await.ok()?;
     let mut watch = SuspendWatch::new(suspended());
+    let mut bad_lines = BadLines::new(clock.now_us());
+    let mut ticked = Instant::now();
     loop {
         while let Some(next) = connection.decoder.next_record::<Record>() {
-            let record = match next {
-                Ok(record) => record,
-                Err(error) => {
-                    tracing::warn!(%error, "a line of the observation stream");
-                    continue;
-                }
+            let now_us = clock.now_us();
+            let unread = match &next {
+                Ok(_) => bad_lines.good(now_us),
+                Err(error) => bad_lines.bad(now_us, error),
             };
+            if let Some(gap) = unread {
+                tell(gap, sender).await?;
+            }
+            let Ok(record) = next else { continue };
+            match &record {
+                Record::Hello(hello) if hello.instance != instance => {
+                    return Some("another hello came within the stream".to_owned());
+                }
+                Record::Tick(tick) => {
+                    ticked = Instant::now();
+                    match ticks.seen(tick) {
+                        Seen::New => {}
+                        Seen::Again => continue,
+                        Seen::After(gap) => {
+                            let ours = |theirs| connection.alignment.to_ours(theirs);
+                            let (from_us, to_us) = (ours(gap.from_us), ours(gap.to_us));
+                            tell(Gap { from_us, to_us, ..gap }, sender).await?;
+                        }
+                    }
+                }
+                _ => {}
+            }
             let Some(theirs) = moment(&record) else { continue };
             let at_us = connection.alignment.to_ours(theirs);
             sender.send(Observed { at_us, record }).await.ok()?;
@@ -177,7 +215,16 @@ async fn read(
             Ok(Err(error)) => return Some(root(&error)),
             Err(_) => return Some(format!("silent for {SILENCE:?}")),
         }
+        if ticked.elapsed() > SILENCE {
+            return Some(format!("no tick for {SILENCE:?}"));
+        }
     }
+}
+
+/// Records what is missing; `None` when nobody listens any more.
+async fn tell(gap: Gap, sender: &mpsc::Sender<Observed>) -> Option<()> {
+    tracing::warn!(gap.reason, "observations were lost");
+    sender.send(Observed { at_us: gap.to_us, record: Record::Gap(gap) }).await.ok()
 }
 
 /// When a record of the client's was made, on its own clock; records of other kinds are not the client's to send.

@@ -163,6 +163,7 @@ fn settings(on_open: OnOpen, slow_rule_ms: Option<u64>) -> Settings {
             keys: 1000,
             seed: 1,
             shard: None,
+            data: None,
         },
     }
 }

@@ -3,10 +3,12 @@
 use memcache_client::breaker::State;
 use memcache_client::{Config, Mode, OnOpen, Outcome, ServerAddr, ServerStats};
 use observation::{
-    Arrivals, BreakerSettings, BreakerState, ClientInfo, Hello, LoadKind, LoadSettings, OpLogHead, PoolTick,
-    RatioRule, RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings, ShardSettings, SlowRule,
+    Arrivals, BreakerSettings, BreakerState, ClientInfo, DataSettings, Hello, LoadKind, LoadSettings,
+    OpLogHead, PoolTick, RatioRule, RoutingSettings, SCHEMA_VERSION, Server, ServerTick, Settings,
+    ShardSettings, SlowRule,
 };
 
+use crate::keys::KeyDist;
 use crate::load::LoadConfig;
 use crate::mix::OpKind;
 use crate::shard::Shard;
@@ -59,7 +61,7 @@ pub(crate) fn with_stats(tick: ServerTick, stats: &ServerStats, before: &ServerS
 }
 
 /// Who speaks, and everything that an expectation depends on. The clock fields are set when it is sent.
-pub(crate) fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) -> Hello {
+pub fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) -> Hello {
     let servers: Vec<Server> = servers
         .iter()
         .map(|server| Server { name: server.name.clone(), addr: server.addr.clone() })
@@ -148,6 +150,19 @@ fn load_settings(load: &LoadConfig) -> LoadSettings {
         seed: load.seed,
         shard: (load.shard != Shard::WHOLE)
             .then(|| ShardSettings { number: load.shard.number(), count: load.shard.count() }),
+        data: Some(data_settings(load)),
+    }
+}
+
+fn data_settings(load: &LoadConfig) -> DataSettings {
+    let hot = load.key_dist == KeyDist::Hot;
+    DataSettings {
+        key_distribution: Some(load.key_dist.to_string()),
+        hot_keys: hot.then_some(load.hot_keys as u64),
+        hot_share: hot.then_some(load.hot_share),
+        value_size: Some(load.value_size.to_string()),
+        ttl_ms: Some(load.ttl.map_or(0, millis)),
+        ttl_jitter: Some(load.ttl_jitter.share()),
     }
 }
 

@@ -32,6 +32,7 @@ pub mod values;
 pub use arrivals::{ArrivalKind, Arrivals, Profile, Rate, RateError};
 pub use check::{GeneratorCheck, check_generator};
 pub use control::{ControlError, LoadControl};
+pub use convert::hello;
 pub use keys::{KeyDist, KeySize};
 pub use load::{Load, LoadConfig, LoadError, Prepared};
 pub use mix::Mix;
