@@ -8,6 +8,8 @@ mod progress;
 mod proxy;
 mod run;
 mod settings;
+mod suite;
+mod world;
 
 use std::process::ExitCode;
 
