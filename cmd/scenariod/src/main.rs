@@ -8,6 +8,7 @@ mod progress;
 mod proxy;
 mod run;
 mod settings;
+mod stable;
 mod suite;
 mod world;
 

@@ -10,6 +10,7 @@ use workload::LoadConfig;
 
 use crate::cli::Cli;
 use crate::failure::{Failure, usage};
+use crate::stable;
 
 /// Ports of the proxies that are created if missing, and of the servers behind them.
 const PROXY_PORT: u16 = 21_211;
@@ -53,7 +54,11 @@ pub fn share_of_rate(rate: f64, labs: u32) -> f64 {
 
 /// What ends a run, or a phase of it, before its time.
 pub fn endings(cli: &Cli) -> Endings {
-    Endings { abort_if: cli.abort_if.clone(), blind: cli.blind, until_stable: None }
+    Endings {
+        abort_if: cli.abort_if.clone(),
+        blind: cli.blind,
+        until_stable: cli.until_stable.then(stable::until_stable),
+    }
 }
 
 /// The scenarios that are asked for, in order.

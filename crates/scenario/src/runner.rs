@@ -299,7 +299,7 @@ impl Running<'_> {
             watch: Watch::new(self.rules().cloned()),
             halt: self.halt.clone(),
         };
-        tasks.spawn(follow::follow(stream, self.journal.clone(), status, limits, done.clone()));
+        tasks.spawn(follow::follow(stream.records, self.journal.clone(), status, limits, done.clone()));
     }
 
     async fn phases(&mut self, stop: &CancellationToken) -> Result<(), Broken> {

@@ -9,6 +9,7 @@ mod expect;
 mod measure;
 pub mod repeat;
 pub mod statistics;
+pub mod steady;
 mod timeline;
 mod validity;
 mod witness;

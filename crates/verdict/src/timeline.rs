@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use observation::journal::{Journal, Source};
 use observation::{
-    BreakerState, Canary, Counts, Dose, End, EndStatus, Event, EventKind, Fault, FaultState, Gap, Hello, Histogram,
-    Outcome, PhaseKind, Record, Run, ServerTick, Tick,
+    BreakerState, Canary, Counts, Dose, End, EndStatus, Event, EventKind, Fault, FaultState, Gap, Hello,
+    Histogram, Outcome, PhaseKind, Record, Run, ServerTick, Tick,
 };
 
 /// Everything of one run, by kind; moments are µs on the run's clock.
