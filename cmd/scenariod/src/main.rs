@@ -9,6 +9,9 @@ mod progress;
 mod proxy;
 mod run;
 mod settings;
+mod stable;
+mod suite;
+mod world;
 
 use std::process::ExitCode;
 

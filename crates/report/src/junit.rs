@@ -32,16 +32,18 @@ fn xml(text: &str) -> String {
 fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
     let count = |wanted: fn(Result) -> bool| verdict.criteria.iter().filter(|c| wanted(c.result)).count();
     let failures = count(|result| matches!(result, Result::Fail | Result::WrongData));
-    let errors = count(|result| matches!(result, Result::Invalid | Result::Inconclusive));
+    let silent = count(|result| matches!(result, Result::Invalid | Result::Inconclusive));
+    // What was stopped on purpose is no error either.
+    let (errors, skipped) = if verdict.stopped.is_some() { (0, silent) } else { (silent, 0) };
     let (name, tests) = (xml(&verdict.scenario), verdict.criteria.len());
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(
         out,
-        "<testsuites name=\"scenariod\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\">"
+        "<testsuites name=\"scenariod\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\">"
     )?;
     writeln!(
         out,
-        "  <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\">"
+        "  <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\">"
     )?;
     for criterion in &verdict.criteria {
         let text = format!("expected {}, measured {}", criterion.expected, criterion.measured);
@@ -53,6 +55,7 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
                 continue;
             }
             Result::Fail | Result::WrongData => "failure",
+            Result::Invalid | Result::Inconclusive if verdict.stopped.is_some() => "skipped",
             Result::Invalid | Result::Inconclusive => "error",
         };
         writeln!(out, "><{kind} message=\"{}\">{}</{kind}></testcase>", xml(&text), xml(&criterion.because))?;

@@ -2,6 +2,7 @@
 
 mod junit;
 mod markdown;
+pub mod suite;
 mod table;
 
 use std::io::{self, Write};

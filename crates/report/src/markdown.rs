@@ -21,7 +21,7 @@ fn cell(text: &str) -> String {
 }
 
 fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
-    writeln!(out, "## {}: {}\n", verdict.result.name(), cell(&verdict.scenario))?;
+    writeln!(out, "## {}: {}\n", verdict.name(), cell(&verdict.scenario))?;
     writeln!(out, "Client: {}. Run: `{}`.", cell(&verdict.client), cell(&verdict.run).replace('`', "'"))?;
     for given in &verdict.given {
         writeln!(out, "Fault: {}.", cell(given))?;
