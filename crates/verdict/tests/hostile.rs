@@ -170,7 +170,10 @@ fn apply(change: Change, lines: &mut Vec<Value>) {
             let again = line.get(lines).clone();
             lines.push(again);
         }
-        Change::Swap(a, b) => lines.swap(a.index(lines.len()), b.index(lines.len())),
+        Change::Swap(a, b) => {
+            let n = lines.len();
+            lines.swap(a.index(n), b.index(n));
+        }
         Change::Garbage(line) => *line.get_mut(lines) = json!("garbage"),
     }
 }
