@@ -67,7 +67,8 @@ impl DoseMeter {
         let mut proxy: Counted = vec![(0, 0); buckets];
         for dose in timeline.doses.iter().filter(|dose| dose.target == *witness::counter(fault)) {
             if let Some(bucket) = index(dose.at_us).and_then(|index| proxy.get_mut(index)) {
-                *bucket = (bucket.0 + dose.chunks_touched, bucket.1 + dose.chunks);
+                *bucket =
+                    (bucket.0.saturating_add(dose.chunks_touched), bucket.1.saturating_add(dose.chunks));
             }
         }
         let client = client(timeline, fault, (on, off), buckets);
@@ -117,9 +118,9 @@ impl DoseMeter {
 /// Adds buckets up until `share` of them should have hit somebody; counts such blocks, and those without a victim. What is left
 /// at the end is too little to judge.
 fn blocks(counted: &Counted, share: f64) -> (u32, u32) {
-    let (mut blocks, mut outside, mut sum) = (0, 0, (0, 0));
+    let (mut blocks, mut outside, mut sum) = (0, 0, (0u64, 0u64));
     for (victims, all) in counted {
-        sum = (sum.0 + victims, sum.1 + all);
+        sum = (sum.0.saturating_add(*victims), sum.1.saturating_add(*all));
         if sum.1 as f64 * share >= POWER {
             blocks += 1;
             outside += u32::from(sum.0 == 0);
@@ -134,7 +135,7 @@ fn client(timeline: &Timeline<'_>, fault: &FaultLife, (on, off): (u64, u64), buc
     let Some(server) = &fault.server else { return counted };
     let slow_us = fault.param("latency_ms").map_or(SLOW_US, |ms| (ms * 500.0) as u64);
     // What ends in the first moments began before the fault.
-    let timeout = timeline.hello.map_or(0, |hello| hello.settings.op_timeout_ms * 1000);
+    let timeout = timeline.op_timeout_us();
     let from = on + timeout + LATE_US;
     let mut was_closed = true;
     for (at, tick) in timeline.server(server, on, off) {
@@ -144,7 +145,7 @@ fn client(timeline: &Timeline<'_>, fault: &FaultLife, (on, off): (u64, u64), buc
             let victims = slow.max(tick.ops.errors());
             let bucket = ((at - on - 1) / BUCKET_US) as usize;
             if let Some(bucket) = counted.get_mut(bucket) {
-                *bucket = (bucket.0 + victims, bucket.1 + tick.ops.total());
+                *bucket = (bucket.0.saturating_add(victims), bucket.1.saturating_add(tick.ops.total()));
             }
         }
         was_closed = closed;

@@ -37,7 +37,7 @@ const P99_SAMPLES: u64 = 500;
 
 /// Longest time that the settings allow an op, ms: all its attempts, within its deadline.
 fn op_limit_ms(settings: &observation::Settings) -> Option<f64> {
-    let attempts = settings.op_timeout_ms as f64 * f64::from(settings.retries + 1);
+    let attempts = settings.op_timeout_ms as f64 * (f64::from(settings.retries) + 1.0);
     settings.total_timeout_ms.map(|total| attempts.min(total as f64))
 }
 
@@ -193,7 +193,7 @@ impl Measures {
         let limit = timeline.hello.and_then(|hello| op_limit_ms(&hello.settings));
         self.beyond_deadline = limit.map(|limit| {
             let limit_us = ((1.5 * limit + 100.0) * 1e3) as u64;
-            all.service.values().map(|service| service.above(limit_us)).sum()
+            all.service.values().fold(0, |sum: u64, service| sum.saturating_add(service.above(limit_us)))
         });
     }
 
@@ -340,11 +340,11 @@ fn closed_at(timeline: &Timeline<'_>, lifted: u64) -> Option<u64> {
 }
 
 fn mean_ms(sum: &Sum) -> f64 {
-    let (mut weighted, mut count) = (0.0, 0);
+    let (mut weighted, mut count) = (0.0, 0u64);
     for service in sum.service.values() {
         for (value, n) in &service.0 {
             weighted += *value as f64 * *n as f64;
-            count += n;
+            count = n.saturating_add(count);
         }
     }
     if count == 0 { 0.0 } else { weighted / count as f64 / 1e3 }

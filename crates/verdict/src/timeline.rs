@@ -113,6 +113,23 @@ impl Sum {
     }
 }
 
+/// Later than any moment of a run, µs: 30 years. Moments below can be added to one another.
+const MOMENT_MAX: u64 = 1_000_000_000_000_000;
+
+/// The latest moment or length that a record names, as far as the judge reckons with it.
+fn latest(record: &Record) -> u64 {
+    match record {
+        Record::Tick(tick) => tick.period_us,
+        Record::Phase(phase) => phase.at_us,
+        Record::Fault(fault) => fault.at_us,
+        Record::Canary(canary) => canary.at_us.max(canary.took_us.unwrap_or(0)),
+        Record::Dose(dose) => dose.at_us.max(dose.period_us),
+        Record::Gap(gap) => gap.from_us.max(gap.to_us),
+        Record::End(end) => end.at_us,
+        _ => 0,
+    }
+}
+
 /// Attempts that were sent to a server: not those that its breaker or its pool refused.
 pub(crate) fn sent(attempts: &Counts) -> u64 {
     let refused = attempts.get(Outcome::BreakerOpen).saturating_add(attempts.get(Outcome::PoolExhausted));
@@ -149,6 +166,11 @@ impl<'a> Timeline<'a> {
     pub(crate) fn read(journal: &'a Journal) -> Self {
         let mut timeline = Self { truncated: journal.truncated, ..Self::default() };
         for entry in &journal.entries {
+            if entry.at_us.max(latest(&entry.record)) > MOMENT_MAX {
+                // A moment that no run has: the line is as good as lost.
+                timeline.truncated = true;
+                continue;
+            }
             timeline.add(entry.at_us, entry.source, &entry.record);
         }
         // Ticks may arrive out of order.
@@ -219,6 +241,12 @@ impl<'a> Timeline<'a> {
             self.faults.len() - 1
         });
         self.faults[index].moments.entry(name(fault.state)).or_insert(fault.at_us);
+    }
+
+    /// Limit of one attempt by the client's settings, µs.
+    pub(crate) fn op_timeout_us(&self) -> u64 {
+        let timeout = self.hello.map_or(0, |hello| hello.settings.op_timeout_ms);
+        timeout.saturating_mul(1000).min(MOMENT_MAX)
     }
 
     /// A run without a fault, to see what the judge says of a client to which nothing was done.
@@ -344,8 +372,8 @@ impl<'a> Timeline<'a> {
         let inside = ended.filter(|(at, tick)| at.saturating_sub(tick.period_us) + 1_000 >= from);
         for (_, tick) in inside {
             sum.seconds += tick.period_us as f64 / 1e6;
-            sum.offered += tick.offered;
-            sum.missed += tick.late + tick.dropped;
+            sum.offered = sum.offered.saturating_add(tick.offered);
+            sum.missed = sum.missed.saturating_add(tick.late).saturating_add(tick.dropped);
             for server in &tick.servers {
                 sum.ops.entry(server.server.clone()).or_default().merge(&server.ops);
                 sum.attempts.entry(server.server.clone()).or_default().merge(&server.attempts);

@@ -145,7 +145,7 @@ fn canary(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (boo
 /// What the client itself met at that server.
 fn client(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64, off: u64) -> (bool, String) {
     // A tick may end up to a timeout after what it tells of began.
-    let tail = timeline.hello.map_or(0, |hello| hello.settings.op_timeout_ms * 1000) + 200_000;
+    let tail = timeline.op_timeout_us() + 200_000;
     let sum = timeline.sum(on, off + tail);
     let failed = sum.attempts.get(server).map_or(0, observation::Counts::errors);
     let slow_us = fault.param("latency_ms").map_or(SLOW_US, |ms| (ms * 500.0) as u64).min((off - on) / 2);
@@ -160,7 +160,12 @@ fn client(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64, off
         return (hit * 2 >= seconds.len() && hit > 0, text);
     }
     let asked = declared(fault).is_some();
-    (!asked || failed + slow > 0, text)
+    (!asked || failed.saturating_add(slow) > 0, text)
+}
+
+/// Chunks and those touched, of one record more; they stop at the largest number.
+fn add((chunks, touched): (u64, u64), dose: &observation::Dose) -> (u64, u64) {
+    (chunks.saturating_add(dose.chunks), touched.saturating_add(dose.chunks_touched))
 }
 
 /// What the proxy says, where it can; of the kernel's loss the kernel.
@@ -174,8 +179,7 @@ fn dose(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool,
         return (true, "no dose counters".to_owned());
     }
     let during = of.iter().filter(|dose| dose.at_us > on && dose.at_us <= off + BUCKETS_US);
-    let (chunks, touched) =
-        during.fold((0, 0), |(chunks, touched), dose| (chunks + dose.chunks, touched + dose.chunks_touched));
+    let (chunks, touched) = during.fold((0, 0), |sum, dose| add(sum, dose));
     if !kernel {
         return (touched > 0, format!("the proxy touched {touched} of {chunks} chunks"));
     }
@@ -197,9 +201,7 @@ fn toxic_dose(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64,
             "no dose counters, as of a stock Toxiproxy: nothing shows what it touched".to_owned(),
         );
     }
-    let (chunks, touched) = doses
-        .filter(|dose| within(dose.at_us))
-        .fold((0, 0), |(chunks, touched), dose| (chunks + dose.chunks, touched + dose.chunks_touched));
+    let (chunks, touched) = doses.filter(|dose| within(dose.at_us)).copied().fold((0, 0), add);
     let canaries =
         timeline.canaries.iter().filter(|c| c.target == fault.target && within(c.at_us)).count() as u64;
     let beyond = touched > CANARY_CHUNKS * canaries;
@@ -220,7 +222,7 @@ fn hurt(timeline: &Timeline<'_>, server: &str, on: u64, off: u64) -> bool {
         let sum = timeline.sum(from, to);
         let failed = sum.attempts.get(server).map_or(0, observation::Counts::errors);
         let slow = sum.service.get(server).map_or(0, |service| service.above(SLOW_US));
-        ((failed + slow) as f64, sum.seconds)
+        (failed.saturating_add(slow) as f64, sum.seconds)
     };
     let (now, seconds) = harm(on, off);
     let usual = timeline.baseline_window().map_or(0.0, |(from, to)| {

@@ -73,7 +73,7 @@ pub(super) fn probes(case: &Case<'_>) -> Vec<Criterion> {
     };
     let (most, limit) = (
         case.measures.breakers.probes_per_half_open,
-        u64::from(breaker.half_open_probes + breaker.successes_to_close),
+        u64::from(breaker.half_open_probes) + u64::from(breaker.successes_to_close),
     );
     if case.measures.breakers.half_opens == 0 && most == 0 {
         return Vec::new();

@@ -71,7 +71,7 @@ pub(super) fn deadline(case: &Case<'_>) -> Vec<Criterion> {
         because: format!(
             "an attempt takes at most {} ms, an op {} attempts and at most {} ms",
             settings.op_timeout_ms,
-            settings.retries + 1,
+            u64::from(settings.retries) + 1,
             settings.total_timeout_ms.unwrap_or(0)
         ),
         measured: format!("{beyond} ops, the slowest took {:.0} ms", case.measures.slowest_ms),

@@ -79,7 +79,7 @@ pub(super) fn anatomy(timeline: &Timeline<'_>, goodput_back_ms: Option<f64>) -> 
     steps.push(("pool back", all(&pool)));
     steps.push(("hit ratio back", hit_ratio_back(timeline, (from, to), (lifted, end))));
     steps.push(("p99 back", p99_back(timeline, (from, to), (lifted, end))));
-    steps.push(("goodput back for good", goodput_back_ms.map(|ms| lifted + (ms * 1e3) as u64)));
+    steps.push(("goodput back for good", goodput_back_ms.map(|ms| lifted.saturating_add((ms * 1e3) as u64))));
     let mut parts: Vec<RecoveryPart> = Vec::new();
     let since = |at: u64| at.saturating_sub(lifted) as f64 / 1e3;
     for (name, at) in steps {
@@ -111,7 +111,7 @@ fn first_window(
 fn hit_ratio_back(timeline: &Timeline<'_>, (from, to): (u64, u64), after: (u64, u64)) -> Option<u64> {
     let ratio = |sum: &crate::timeline::Sum| {
         let all = sum.all();
-        let reads = all.get(Outcome::Hit) + all.get(Outcome::Miss);
+        let reads = all.get(Outcome::Hit).saturating_add(all.get(Outcome::Miss));
         (reads > 0).then(|| share(all.get(Outcome::Hit), reads))
     };
     let before = ratio(&timeline.sum(from, to));

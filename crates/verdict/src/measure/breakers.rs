@@ -39,7 +39,7 @@ impl BreakerMeasures {
     pub(super) fn of(timeline: &Timeline<'_>) -> Self {
         let mut measures = Self::default();
         let Some((on, off)) = timeline.fault_window() else { return measures };
-        let timeout = timeline.hello.map_or(0, |hello| hello.settings.op_timeout_ms * 1000);
+        let timeout = timeline.op_timeout_us();
         let opens = |from: u64, to: u64| {
             let opens = timeline.breakers.iter().filter(|t| t.to == BreakerState::Open);
             opens.filter(move |t| t.at_us >= from && t.at_us <= to)
@@ -63,8 +63,8 @@ impl BreakerMeasures {
             let dead_from = first.unwrap_or(on).saturating_add(timeout + TICK_US);
             measures.dead_calls.insert(server.clone(), sent(&attempts(dead_from, off)));
             if let Some(first) = first {
-                let failed = attempts(on, first.saturating_add(100_000)).errors()
-                    - attempts(on, first.saturating_add(100_000)).get(observation::Outcome::BreakerOpen);
+                let before = attempts(on, first.saturating_add(100_000));
+                let failed = before.errors().saturating_sub(before.get(observation::Outcome::BreakerOpen));
                 measures.lost_before_trip.insert(server.clone(), failed);
             }
             measures.opens.insert(server, at.len() as u64);

@@ -41,7 +41,7 @@ impl RoutingMeasures {
         }
         if let Some((from_end, to_end)) = tail {
             let (before, after) = (timeline.sum(from, to), timeline.sum(from_end, to_end));
-            let all = |sum: &Sum| sum.attempts.values().map(sent).sum::<u64>();
+            let all = |sum: &Sum| total(sum.attempts.values());
             for (server, attempts) in &before.attempts {
                 let after_here = after.attempts.get(server).map_or(0, sent);
                 let shares = [share(sent(attempts), all(&before)), share(after_here, all(&after))];
@@ -60,11 +60,15 @@ fn worst_amplification(timeline: &Timeline<'_>, begin: u64) -> Option<f64> {
         let sum = timeline.sum(from, from + WINDOW_US);
         let ops = sum.all().total();
         if ops > 0 && sum.seconds > 0.5 * (WINDOW_US.min(end - begin) as f64 / 1e6) {
-            let attempts: u64 = sum.attempts.values().map(sent).sum();
+            let attempts = total(sum.attempts.values());
             let here = attempts as f64 / ops as f64;
             worst = Some(worst.map_or(here, |worst: f64| worst.max(here)));
         }
         from += STEP_US;
     }
     worst
+}
+
+fn total<'a>(attempts: impl Iterator<Item = &'a observation::Counts>) -> u64 {
+    attempts.fold(0, |total, attempts| sent(attempts).saturating_add(total))
 }
