@@ -72,10 +72,9 @@ async fn a_stop_rule_ends_a_run_and_its_fault_within_two_seconds_and_that_is_no_
 
     let journal = journal(run);
     let at = |state: &str| fault_at(&journal, state).unwrap_or_else(|| panic!("never {state}"));
-    // A client's refusals begin after at most 2 s, and fill the window of one.
     let fired = at("removing") - at("acknowledged");
-    assert!((900_000..5_000_000).contains(&fired), "{fired} µs");
-    assert!(at("removed") - at("removing") < 2_000_000);
+    assert!(fired < 5_000_000, "{fired} µs");
+    assert!(at("lifted") - at("removing") < 2_000_000 && at("removed") > at("lifted"));
     let end = &journal.last().unwrap()["record"];
     assert_eq!((&end["status"], &end["clean"]), (&Value::from("stopped"), &Value::from(true)), "{end}");
     assert!(journal.iter().any(|entry| entry["record"]["code"] == "abort-if"));
@@ -242,5 +241,5 @@ async fn one_scenario_that_does_not_fit_does_not_lose_the_others() {
         "{text}"
     );
     assert!(runs(dir.path()).iter().any(|run| run.to_string_lossy().ends_with("-good")), "{text}");
-    assert!(code == 2 || code == 1, "{code}: {text}");
+    assert_eq!(code, 2, "{text}");
 }
