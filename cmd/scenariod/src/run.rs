@@ -295,8 +295,8 @@ async fn one(
     let verdict = verdict::judge(&journal);
     environment.metrics.run_ended(&scenario.name, verdict.result.status());
     print(&report::table(&verdict));
-    report::write_all(&outcome.dir, &verdict).map_err(infrastructure)?;
-    print(&format!("{}\n", outcome.dir.display()));
+    let page = report::write_all(&outcome.dir, &journal, &verdict).map_err(infrastructure)?;
+    print(&format!("{}\n", page.display()));
     if !outcome.clean {
         return Err(infrastructure(anyhow::anyhow!(
             "a fault could not be taken away; see {}",

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use verdict::Verdict;
 
-use crate::{measures, plain};
+use crate::measures::measures;
+use crate::plain;
 
 /// Markdown.
 pub fn markdown(verdict: &Verdict) -> String {
@@ -41,8 +42,8 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
         )?;
     }
     writeln!(out, "\n| measure | value |\n|---|---|")?;
-    for (name, value) in measures(verdict) {
-        writeln!(out, "| {} | {} |", cell(&name), cell(&value))?;
+    for row in measures(verdict) {
+        writeln!(out, "| {} | {} |", cell(&row.name), cell(&row.shown))?;
     }
     Ok(())
 }

@@ -35,12 +35,12 @@ fn a_journal_without_a_run_is_never_a_pass() {
 #[test]
 fn all_files_are_written_and_nothing_else_is_left() {
     let dir = tempfile::tempdir().unwrap();
-    write_all(dir.path(), &hostile()).unwrap();
+    write_all(dir.path(), &Journal { entries: Vec::new(), truncated: false }, &hostile()).unwrap();
     let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["junit.xml", "summary.md", "verdict.json"]);
+    assert_eq!(names, ["junit.xml", "report.html", "summary.md", "verdict.json"]);
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(dir.path().join("verdict.json")).unwrap()).unwrap();
     assert_eq!(json["result"], "invalid");
-    assert!(write_all(&dir.path().join("missing"), &hostile()).is_err());
+    assert!(write_all(&dir.path().join("missing"), &Journal { entries: Vec::new(), truncated: false }, &hostile()).is_err());
 }
