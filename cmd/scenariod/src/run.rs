@@ -19,7 +19,7 @@ use toxiproxy::wire::NewProxy;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, infrastructure, usage};
-use crate::{explain, judge, progress, settings};
+use crate::{compare, explain, judge, progress, settings};
 
 /// Between two scenarios.
 const BETWEEN: Duration = Duration::from_secs(5);
@@ -33,6 +33,8 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
     match &cli.command {
         Some(Command::Judge(args)) => return judge::main(args),
         Some(Command::Explain(args)) => return explain::main(args).await,
+        Some(Command::Report(args)) => return crate::report::main(args),
+        Some(Command::Compare(args)) => return compare::main(args),
         None if cli.list => return list().map(|()| 0),
         None => {}
     }

@@ -47,9 +47,9 @@
           const from = at(u, phase.from), to = at(u, phase.to);
           u.ctx.fillStyle = colour("shade-" + phase.tone);
           u.ctx.fillRect(from, top, to - from, height);
-          if (first && to - from > 90 * ratio) {
+          u.ctx.font = 11 * ratio + "px system-ui, sans-serif";
+          if (first && to - from > u.ctx.measureText(phase.label).width + 6 * ratio) {
             u.ctx.fillStyle = colour("muted");
-            u.ctx.font = 11 * ratio + "px system-ui, sans-serif";
             u.ctx.textAlign = "left";
             u.ctx.textBaseline = "bottom";
             u.ctx.fillText(phase.label, from + 4 * ratio, top - 3 * ratio);
@@ -84,6 +84,13 @@
     ...more,
   });
 
+  // Charts below each other share one axis width too: rows of bands need the most.
+  const letters = (rows) => Math.min(Math.max(...rows.map((name) => name.length), 4), narrow() ? 11 : 22);
+  const gutter = (rows) => 18 + 7 * letters(rows);
+  const timeline = data.charts.find((chart) => chart.kind === "bands" && chart.shade);
+  const yAxis = (chart, place) =>
+    timeline && chart.shade && !place.closest(".pair") ? Math.max(gutter(timeline.rows), 50) : 50;
+
   const clock = (u, splits) =>
     splits.map((ms) => new Date(ms).toISOString().slice(11, 19));
 
@@ -92,12 +99,22 @@
     return axis({ label: chart.x_title, size: 24, space: 60, ...wall });
   }
 
+  // A zoom asks for less than the data; everything else is the whole of the chart's own range.
+  function xScale(chart) {
+    const range = (u, low, high) => {
+      const times = u.data[0];
+      const whole = low <= times[0] && high >= times[times.length - 1];
+      const [from, to] = whole && chart.range ? chart.range : [low, high];
+      return from < to ? [from, to] : [from, from + 1];
+    };
+    return { time: false, range };
+  }
+
   function shared(chart, place, first) {
     return {
       width: Math.max(place.clientWidth, 200),
       height: chart.height,
       padding: [first && chart.shade ? 18 : 8, 14, 0, 0],
-      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
       cursor: chart.sync ? { sync: { key: group.key, scales: ["x", null] }, y: false } : { y: false },
       hooks: Object.fromEntries(Object.entries(marks(chart, first)).map(([name, hook]) => [name, [hook]])),
     };
@@ -123,11 +140,11 @@
       : (u, low, high) => [0, Math.max(chart.top ?? 0, (high ?? 0) * 1.06, chart.least ?? 1)];
     const options = {
       ...base,
-      series: [{ label: chart.x_title, value: (u, value) => number(value, "s") }, ...series],
-      scales: { x: { time: false }, y: chart.log ? { distr: 3 } : { range } },
+      series: [{ label: "at", value: (u, value) => number(value, "s") }, ...series],
+      scales: { x: xScale(chart), y: chart.log ? { distr: 3 } : { range } },
       axes: [
         xAxis(chart),
-        axis({ label: chart.y_title, size: narrow() ? 38 : 46, values: (u, splits) => splits.map((v) => (v == null ? "" : compact(v))) }),
+        axis({ label: chart.y_title, size: yAxis(chart, place), values: (u, splits) => splits.map((v) => (v == null ? "" : compact(v))) }),
       ],
     };
     return new uPlot(options, joined(chart.tables), place);
@@ -150,7 +167,6 @@
     const keys = [...columns.keys()];
     const row = (key) => Math.floor(key / chart.tones.length);
     const base = shared(chart, place, first);
-    const wide = Math.min(Math.max(...chart.rows.map((name) => name.length), 4), narrow() ? 11 : 22);
     const readout = document.createElement("p");
     readout.className = "readout";
     const say = (u) => {
@@ -173,16 +189,16 @@
           fillTo: () => rows - row(key) - 0.82,
         })),
       ),
-      scales: { x: { time: false, range: (u, low, high) => (low === high ? [low, low + 1] : [low, high]) }, y: { range: [0, rows] } },
+      scales: { x: xScale(chart), y: { range: [0, rows] } },
       axes: [
         xAxis(chart),
         axis({
-          size: 14 + 6.2 * wide,
+          size: chart.shade ? yAxis(chart, place) : gutter(chart.rows),
           grid: { show: false },
           ticks: { show: false },
           splits: () => chart.rows.map((_, n) => n + 0.5),
           filter: (u, splits) => splits,
-          values: () => chart.rows.map((name) => short(name, wide)).reverse(),
+          values: () => chart.rows.map((name) => short(name, letters(chart.rows))).reverse(),
         }),
       ],
     };

@@ -41,6 +41,8 @@ pub(crate) struct Chart {
     pub(crate) sync: bool,
     /// Times are Unix milliseconds.
     pub(crate) wall: bool,
+    /// The whole x axis, where it is not that of the data.
+    pub(crate) range: Option<[f64; 2]>,
     /// Unit of values: of the y axis of lines, of the x axis of bands.
     pub(crate) unit: &'static str,
     #[serde(flatten)]
@@ -109,6 +111,13 @@ pub(crate) fn column(values: impl Iterator<Item = Option<f64>>) -> Vec<Option<f6
     values.map(|value| value.filter(|value| value.is_finite()).map(round)).collect()
 }
 
+/// Charts below each other show the same time, so that a line of the eye through all of them is one moment.
+pub(crate) fn align(charts: &mut [Chart], from: f64, to: f64) {
+    for chart in charts.iter_mut().filter(|chart| chart.shade && from < to) {
+        chart.range = Some([round(from), round(to)]);
+    }
+}
+
 /// Colours of lines that have no meaning of their own.
 pub(crate) const ROLES: [&str; 8] = ["orange", "blue", "amber", "pink", "green", "sky", "grey", "black"];
 
@@ -126,6 +135,7 @@ pub(crate) fn lines(
         shade: true,
         sync: true,
         wall: false,
+        range: None,
         unit,
         body: Body::Lines { y_title: y_title.to_owned(), log: false, least: 1.0, series, tables },
     }
@@ -147,7 +157,7 @@ impl Chart {
     }
 }
 
-/// Phases and the fault of a run, with `zero` of its seconds at 0.
+/// Phases and the fault of a run, with `zero` of its seconds as 0.
 pub(crate) fn marks(history: &History<'_>, zero: f64) -> (Vec<Phase>, Vec<Moment>) {
     let order = [PhaseKind::Stabilization, PhaseKind::Testing, PhaseKind::Recovery];
     let looks = [("stabilization", "before"), ("fault", "fault"), ("recovery", "after")];
@@ -170,10 +180,10 @@ pub(crate) fn goodput(history: &History<'_>) -> Chart {
     let offered = column(history.points.iter().map(|point| point.rate(point.offered)));
     let ok = column(history.points.iter().map(|point| point.rate(point.counts.ok())));
     let series = vec![
-        Series { thin: true, dashed: true, ..line("offered", "grey") },
         Series { filled: true, ..line("succeeded", "blue") },
+        Series { thin: true, dashed: true, ..line("offered", "grey") },
     ];
-    lines("goodput", ("ops per second", "ops/s"), series, vec![vec![times(history, 0.0), offered, ok]])
+    lines("goodput", ("ops per second", "ops/s"), series, vec![vec![times(history, 0.0), ok, offered]])
 }
 
 /// Failed ops by class, per second.
@@ -197,7 +207,7 @@ pub(crate) fn latency(history: &History<'_>) -> Chart {
     let quantile = |q: f64| column(history.points.iter().map(|point| point.latency_ms(q)));
     let table = vec![times(history, 0.0), quantile(0.5), quantile(0.9), quantile(0.99)];
     let series = vec![line("p50", "blue"), line("p90", "amber"), line("p99", "orange")];
-    lines("latency", ("latency, ms (logarithmic)", "ms"), series, vec![table]).logarithmic()
+    lines("latency", ("latency, ms (log)", "ms"), series, vec![table]).logarithmic()
 }
 
 /// Connections and waiting ops of one server.
@@ -223,15 +233,18 @@ pub(crate) fn pool(history: &History<'_>, index: usize) -> Option<Chart> {
 }
 
 /// States of breakers as bands; `name` says which row an interval is in.
-pub(crate) fn breakers<'i>(rows: Vec<String>, intervals: impl Iterator<Item = (usize, f64, &'i Interval)>) -> Chart {
+pub(crate) fn breakers<'i>(
+    rows: Vec<String>,
+    intervals: impl Iterator<Item = (usize, f64, &'i Interval)>,
+) -> Chart {
     let tones = vec![
         Tone { label: "closed", role: "closed-band" },
         Tone { label: "half-open", role: "amber-band" },
         Tone { label: "open", role: "open-band" },
     ];
     let tone = |state: BreakerState| usize::try_from(state.gauge()).unwrap_or(0);
-    let segments =
-        intervals.map(|(row, zero, i)| Segment(row, round(i.from - zero), round(i.to - zero), tone(i.state), None));
+    let segments = intervals
+        .map(|(row, zero, i)| Segment(row, round(i.from - zero), round(i.to - zero), tone(i.state), None));
     let segments = segments.filter(|segment| segment.1 < segment.2).collect();
     bands("breakers", rows, tones, segments)
 }
@@ -247,6 +260,7 @@ pub(crate) fn bands(id: &str, rows: Vec<String>, tones: Vec<Tone>, segments: Vec
         shade: true,
         sync: true,
         wall: false,
+        range: None,
         unit: "s",
         body: Body::Bands { rows, tones, segments, hint: "Point at the chart to read it." },
     }

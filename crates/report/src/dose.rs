@@ -24,7 +24,8 @@ pub(crate) fn charts(journal: &Journal, _verdict: &Verdict, history: &History<'_
             targets.entry(&dose.target).or_default().push((entry.at_us, dose));
         }
     }
-    let touched = targets.into_iter().filter(|(_, doses)| doses.iter().any(|(_, dose)| dose.links_touched > 0));
+    let touched =
+        targets.into_iter().filter(|(_, doses)| doses.iter().any(|(_, dose)| dose.links_touched > 0));
     let shown = touched.take(SERVERS_MAX).enumerate().map(|(n, (target, doses))| {
         let joined = joined(&doses, history.step);
         let table = vec![

@@ -108,7 +108,8 @@ impl<'a> History<'a> {
             }
         }
         ticks.sort_by_key(|(at_us, _)| *at_us);
-        let at = |state: FaultState| moments.values().filter_map(move |life| life.get(&(state as u8)).copied());
+        let at =
+            |state: FaultState| moments.values().filter_map(move |life| life.get(&(state as u8)).copied());
         history.fault_on = at(FaultState::Acknowledged).max().map(seconds);
         history.fault_off = at(FaultState::Removing).min().map(seconds);
         history.lifted = at(FaultState::Lifted).max().map(seconds);
@@ -157,7 +158,8 @@ impl<'a> History<'a> {
             for server in &tick.servers {
                 if let Some(n) = place.get(server.server.as_str()) {
                     // What a tick says holds since its begin only where nothing was known before.
-                    let from = if states[*n].is_empty() { at_us.saturating_sub(tick.period_us) } else { *at_us };
+                    let from =
+                        if states[*n].is_empty() { at_us.saturating_sub(tick.period_us) } else { *at_us };
                     states[*n].push((from, server.breaker));
                 }
             }
@@ -196,7 +198,10 @@ pub(crate) fn seconds(us: u64) -> f64 {
 
 fn step(length_us: u64) -> u64 {
     let fits = |step: &u64| length_us / step <= POINTS_MAX;
-    STEPS_US.into_iter().find(fits).unwrap_or_else(|| length_us.div_ceil(POINTS_MAX).next_multiple_of(1_000_000))
+    STEPS_US
+        .into_iter()
+        .find(fits)
+        .unwrap_or_else(|| length_us.div_ceil(POINTS_MAX).next_multiple_of(1_000_000))
 }
 
 /// Ticks are joined until they are a step long: cutting time into equal pieces would give one piece two ticks and the next
@@ -263,7 +268,8 @@ mod tests {
     }
 
     fn journal(ticks: impl IntoIterator<Item = Tick>) -> Journal {
-        let entry = |tick: Tick| Entry { at_us: tick.at_us, source: Source::Client, record: Record::Tick(tick) };
+        let entry =
+            |tick: Tick| Entry { at_us: tick.at_us, source: Source::Client, record: Record::Tick(tick) };
         Journal { entries: ticks.into_iter().map(entry).collect(), truncated: false }
     }
 
@@ -281,7 +287,8 @@ mod tests {
     #[test]
     fn a_gap_is_no_zero() {
         let journal = journal([1, 2, 9, 10].map(|n| tick(n * 100_000, BreakerState::Closed)));
-        let rates: Vec<_> = History::read(&journal).points.iter().map(|p| p.rate(p.offered).is_some()).collect();
+        let rates: Vec<_> =
+            History::read(&journal).points.iter().map(|p| p.rate(p.offered).is_some()).collect();
         assert_eq!(rates, [true, true, false, true, true]);
     }
 
@@ -292,7 +299,8 @@ mod tests {
         let intervals = History::read(&states).breakers;
         let shown: Vec<_> = intervals.iter().map(|i| (i.from, i.to, i.state.gauge())).collect();
         assert_eq!(shown, [(0.0, 0.3, 0), (0.3, 0.5, 2), (0.5, 0.6, 0)]);
-        let flapping = (0..9_000u64).map(|n| (n * 50, [BreakerState::Open, BreakerState::Closed][n as usize % 2]));
+        let flapping =
+            (0..9_000u64).map(|n| (n * 50, [BreakerState::Open, BreakerState::Closed][n as usize % 2]));
         assert_eq!(worst_of_each(flapping.collect(), 100_000).len(), 5);
     }
 

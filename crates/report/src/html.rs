@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use maud::{Markup, html};
 use observation::journal::Journal;
-use verdict::Verdict;
+use verdict::{RecoveryPart, Verdict};
 
 use crate::charts::{self, Chart, Data};
 use crate::history::History;
@@ -24,11 +24,15 @@ const SCENARIO_MAX: usize = 40_000;
 pub fn html(journal: &Journal, verdict: &Verdict) -> String {
     let history = History::read(journal);
     let (phases, moments) = charts::marks(&history, 0.0);
-    let parts = recovery::parts(verdict);
+    let parts = verdict.measures.recovery.as_slice();
     let doses = dose::charts(journal, verdict, &history);
     let over_time = [
         (charts::goodput(&history), "Goodput", "Operations that succeeded beside those that were offered."),
-        (charts::errors(&history), "Errors by class", "Failed operations; nothing here is hidden by retries."),
+        (
+            charts::errors(&history),
+            "Errors by class",
+            "Failed operations; nothing here is hidden by retries.",
+        ),
         (charts::latency(&history), "Latency", "From the intended start: waiting counts."),
         (
             charts::breakers(history.servers.clone(), history.breakers.iter().map(|i| (i.server, 0.0, i))),
@@ -36,8 +40,12 @@ pub fn html(journal: &Journal, verdict: &Verdict) -> String {
             "State of each server's circuit breaker.",
         ),
     ];
-    let pools: Vec<(Chart, &String)> =
-        history.servers.iter().enumerate().filter_map(|(n, name)| Some((charts::pool(&history, n)?, name))).collect();
+    let pools: Vec<(Chart, &String)> = history
+        .servers
+        .iter()
+        .enumerate()
+        .filter_map(|(n, name)| Some((charts::pool(&history, n)?, name)))
+        .collect();
     let body = html! {
         (heading(&badge(verdict.result), if verdict.scenario.is_empty() { "no scenario" } else { &verdict.scenario }))
         (about(&history, verdict))
@@ -49,9 +57,9 @@ pub fn html(journal: &Journal, verdict: &Verdict) -> String {
         }
         @for (chart, title, about) in &over_time { (figure(chart, title, about)) }
         h2 { "Recovery" }
-        (recovery_table(&parts, verdict))
+        (recovery_table(parts, verdict))
         @if !parts.is_empty() {
-            (figure(&recovery::chart("recovery", &parts), "What the recovery was made of", "From the moment the fault had no effect any more."))
+            (figure(&recovery::chart("recovery", parts), "What the recovery was made of", "From the moment the fault had no effect any more."))
         }
         h2 { "Criteria" }
         (criteria(verdict))
@@ -73,10 +81,11 @@ pub fn html(journal: &Journal, verdict: &Verdict) -> String {
     };
     let mut all: Vec<Chart> = over_time.into_iter().map(|(chart, ..)| chart).collect();
     if !parts.is_empty() {
-        all.push(recovery::chart("recovery", &parts));
+        all.push(recovery::chart("recovery", parts));
     }
     all.extend(doses.into_iter().map(|dose| dose.chart));
     all.extend(pools.into_iter().map(|(chart, _)| chart));
+    charts::align(&mut all, 0.0, history.until);
     let data = Data { phases, moments, charts: all };
     page(&format!("{} {}", verdict.result.name(), verdict.scenario), &data, &body)
 }
@@ -129,18 +138,18 @@ fn criteria(verdict: &Verdict) -> Markup {
     }
 }
 
-fn recovery_table(parts: &[recovery::Part], verdict: &Verdict) -> Markup {
+fn recovery_table(parts: &[RecoveryPart], verdict: &Verdict) -> Markup {
     html! {
         @if parts.is_empty() {
             p.muted { "No recovery was measured." }
         } @else {
             div.framed { table {
-                thead { tr { th { "part" } th.num { "from" } th.num { "to" } th.num { "took" } } }
+                thead { tr { th { "what came back" } th.num { "from" } th.num { "to" } th.num { "took" } } }
                 tbody { @for part in parts {
                     tr {
-                        th scope="row" { (text(&part.name)) }
+                        th scope="row" { (text(part.name)) }
                         td.num { (millis(Some(part.from_ms))) }
-                        td.num { (millis(Some(part.to_ms))) }
+                        td.num { @if part.reached { (millis(Some(part.to_ms))) } @else { "not within the run" } }
                         td.num { (millis(Some(part.to_ms - part.from_ms))) }
                     }
                 } }
@@ -198,7 +207,10 @@ fn run_data(history: &History<'_>, verdict: &Verdict) -> Markup {
 fn load_text(load: &observation::LoadSettings) -> String {
     let kind = if load.kind == observation::LoadKind::Open { "open loop" } else { "closed loop" };
     let rate = load.rate_ops_per_s.map(|rate| format!(", {rate:.0} ops/s")).unwrap_or_default();
-    format!("{kind}{rate}, {} keys, workload {}, at most {} at once", load.keys, load.workload, load.concurrency)
+    format!(
+        "{kind}{rate}, {} keys, workload {}, at most {} at once",
+        load.keys, load.workload, load.concurrency
+    )
 }
 
 /// UTC, to the second.

@@ -4,6 +4,7 @@
 //! maud's for HTML, `junit`'s for XML, `markdown`'s for Markdown.
 
 mod charts;
+pub mod compare;
 mod dose;
 mod history;
 mod html;
@@ -12,6 +13,8 @@ mod markdown;
 mod measures;
 mod page;
 mod recovery;
+pub mod suite;
+mod suite_page;
 mod table;
 
 use std::io::{self, Write};
@@ -23,10 +26,13 @@ use verdict::Verdict;
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
+pub use suite_page::suite_page;
 pub use table::table;
 
 /// File name of the page of a run within its folder.
 pub const PAGE: &str = "report.html";
+/// File name of the page of a suite.
+pub const SUITE_PAGE: &str = "suite.html";
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -41,23 +47,25 @@ pub fn write_all(dir: &Path, journal: &Journal, verdict: &Verdict) -> Result<Pat
     let json = serde_json::to_string_pretty(verdict)
         .map_err(|error| WriteError { path: dir.join("verdict.json"), error: error.into() })?;
     let page = dir.join(PAGE);
-    write_whole(&dir.join("verdict.json"), &json)?;
-    write_whole(&dir.join("summary.md"), &markdown(verdict))?;
-    write_whole(&dir.join("junit.xml"), &junit(verdict))?;
-    write_whole(&page, &html(journal, verdict))?;
+    write(&dir.join("verdict.json"), &json)?;
+    write(&dir.join("summary.md"), &markdown(verdict))?;
+    write(&dir.join("junit.xml"), &junit(verdict))?;
+    write(&page, &html(journal, verdict))?;
     Ok(page)
 }
 
+/// Writes one file, whole or not at all.
+pub fn write(path: &Path, text: &str) -> Result<(), WriteError> {
+    write_whole(path, text).map_err(|error| WriteError { path: path.to_owned(), error })
+}
+
 /// Beside it first, then in its place: a reader never sees half a file.
-pub fn write_whole(path: &Path, text: &str) -> Result<(), WriteError> {
-    let write = || {
-        let beside = path.with_extension("tmp");
-        let mut file = std::fs::File::create(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    write().map_err(|error| WriteError { path: path.to_owned(), error })
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let beside = path.with_extension("tmp");
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
 }
 
 /// Text from outside without what steers a terminal or a reader's eye: control characters, and marks that turn the

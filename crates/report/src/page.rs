@@ -12,7 +12,8 @@ use crate::plain;
 /// uPlot 1.6.32, see `assets/uplot/README.md`.
 const UPLOT: &str = include_str!("../assets/uplot/uPlot.iife.min.js");
 const SCRIPT: &str = include_str!("../assets/report.js");
-const STYLE: &str = concat!(include_str!("../assets/uplot/uPlot.min.css"), include_str!("../assets/report.css"));
+const STYLE: &str =
+    concat!(include_str!("../assets/uplot/uPlot.min.css"), include_str!("../assets/report.css"));
 
 /// The whole document.
 pub(crate) fn page(title: &str, data: &Data, body: &Markup) -> String {

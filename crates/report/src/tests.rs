@@ -42,5 +42,12 @@ fn all_files_are_written_and_nothing_else_is_left() {
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(dir.path().join("verdict.json")).unwrap()).unwrap();
     assert_eq!(json["result"], "invalid");
-    assert!(write_all(&dir.path().join("missing"), &Journal { entries: Vec::new(), truncated: false }, &hostile()).is_err());
+    assert!(
+        write_all(
+            &dir.path().join("missing"),
+            &Journal { entries: Vec::new(), truncated: false },
+            &hostile()
+        )
+        .is_err()
+    );
 }

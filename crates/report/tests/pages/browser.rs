@@ -57,7 +57,13 @@ impl Browser {
         let mut child = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>/dev/null"#])
             .arg(program()?)
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"])
+            .args([
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+            ])
             .args(["--no-first-run", "--disable-extensions", "--disable-background-networking"])
             .args(["--disable-component-update", "--remote-debugging-pipe"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -119,7 +125,8 @@ impl Browser {
     }
 
     fn receive(&mut self, waiting_for: &str) -> Value {
-        let message = self.from.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{waiting_for}: {error}"));
+        let message =
+            self.from.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{waiting_for}: {error}"));
         self.note(&message);
         message
     }
@@ -150,7 +157,8 @@ impl Browser {
 
     /// Opens a file and waits until it is loaded.
     pub fn open(&mut self, path: &Path, look: Look) {
-        let scheme = json!([{ "name": "prefers-color-scheme", "value": if look.dark { "dark" } else { "light" } }]);
+        let scheme =
+            json!([{ "name": "prefers-color-scheme", "value": if look.dark { "dark" } else { "light" } }]);
         self.ask("Emulation.setEmulatedMedia", json!({ "features": scheme }));
         let metrics =
             json!({ "width": look.width, "height": 900, "deviceScaleFactor": 1, "mobile": look.width < 600 });

@@ -37,7 +37,8 @@ pub const PAYLOADS: [&str; 25] = [
 
 /// Words of the schema: changing them makes another record, not another text.
 const SCHEMA: [&str; 12] = [
-    "type", "phase", "state", "kind", "from", "to", "status", "on_open", "arrivals", "outcome", "breaker", "meaning",
+    "type", "phase", "state", "kind", "from", "to", "status", "on_open", "arrivals", "outcome", "breaker",
+    "meaning",
 ];
 
 /// `honest` with a payload in every text, the same one for the same text, and every payload in every frame as a note.

@@ -87,7 +87,8 @@ fn nothing_that_a_client_says_of_itself_runs() {
     let page = page_of(dir.path(), &journal);
     browser.open(&page, Look { dark: false, width: 1200 });
     assert_eq!(browser.complaints, Vec::<String>::new());
-    let elements = "[...new Set([...document.querySelectorAll('*')].map((e) => e.localName))].sort().join(' ')";
+    let elements =
+        "[...new Set([...document.querySelectorAll('*')].map((e) => e.localName))].sort().join(' ')";
     let honest = page_of(dir.path(), &recorded(RECORDED));
     let with = browser.evaluate(elements);
     assert_eq!(browser.evaluate("[...document.scripts].length"), 3);
