@@ -3,16 +3,22 @@
 mod browser;
 mod hostile;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use browser::{Browser, Look};
 use observation::journal::Journal;
+use report::compare::{self, Side};
+use report::suite::{Repeated, SUITE_VERSION, Suite, SuiteRun};
 use serde_json::Value;
 
 /// A run that was recorded in the lab: our client, one of three servers silent for 15 s.
 const RECORDED: &[u8] = include_bytes!("../data/packet-loss-100-pct.jsonl.zst");
+
+/// The same with another client.
+const OTHER: &[u8] = include_bytes!("../data/packet-loss-100-pct-memcache-async.jsonl.zst");
 
 const LOOKS: [(&str, Look); 4] = [
     ("light", Look { dark: false, width: 1200 }),
@@ -79,6 +85,93 @@ fn a_recorded_run_is_drawn_in_any_look_and_fetches_nothing() {
     inspect(&mut browser, &page, 9);
 }
 
+/// Runs of which one is `verdict`'s, with texts from outside that are `text`.
+fn suite(text: &str) -> Suite {
+    let run = |n: u32, result: &str| SuiteRun {
+        scenario: format!("scenario-{n} {text}"),
+        dir: if n == 1 { "run".to_owned() } else { text.to_owned() },
+        result: result.to_owned(),
+        reasons: vec![format!("goodput-retained: expected at least 92 %, measured {n} % {text}")],
+        began_ms: 1_795_278_263_000 + u64::from(n / 3) * 47_000,
+        ended_ms: 1_795_278_263_000 + u64::from(n / 3) * 47_000 + 45_000,
+        job: n % 3 + 1,
+        attempt: 1,
+        stopped: (n == 5).then(|| text.to_owned()),
+        rerun: n == 4,
+    };
+    let results = ["PASS", "PASS", "FAIL", "PASS", "INCONCLUSIVE", "INVALID", "PASS", "ERROR", text];
+    Suite {
+        v: SUITE_VERSION,
+        began_ms: 1_795_278_263_000,
+        ended_ms: None,
+        tool_version: text.to_owned(),
+        jobs: 3,
+        runs: (0..).zip(results).map(|(n, result)| run(n, result)).collect(),
+        repeated: vec![Repeated {
+            scenario: text.to_owned(),
+            result: "PASS".into(),
+            class: "noisy".into(),
+            runs: 3,
+        }],
+    }
+}
+
+fn suite_page_of(dir: &Path, journal: &Journal, text: &str) -> std::path::PathBuf {
+    let verdicts = BTreeMap::from([("run".to_owned(), verdict::judge(journal))]);
+    let path = dir.join(report::SUITE_PAGE);
+    report::write(&path, &report::suite_page(&suite(text), &verdicts, Path::new(".."))).unwrap();
+    path
+}
+
+fn comparison_of(dir: &Path, a: &Journal, b: &Journal) -> std::path::PathBuf {
+    let (verdict_a, verdict_b) = (verdict::judge(a), verdict::judge(b));
+    let (a, b) = (Side { journal: a, verdict: &verdict_a }, Side { journal: b, verdict: &verdict_b });
+    assert_eq!(compare::refusal(a, b), None);
+    let path = dir.join("compare.html");
+    report::write(&path, &compare::html(a, b)).unwrap();
+    path
+}
+
+#[test]
+fn a_suite_is_drawn_in_any_look_and_fetches_nothing() {
+    let Some(mut browser) = Browser::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let page = suite_page_of(dir.path(), &recorded(RECORDED), "plain");
+    inspect(&mut browser, &page, 1);
+    let links = "[...document.links].map((a) => a.getAttribute('href'))[1]";
+    assert_eq!(browser.evaluate(links), "./../run/report.html");
+}
+
+#[test]
+fn two_clients_are_drawn_beside_each_other_in_any_look() {
+    let Some(mut browser) = Browser::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let page = comparison_of(dir.path(), &recorded(RECORDED), &recorded(OTHER));
+    // Goodput, errors, latency, breakers, two recoveries.
+    inspect(&mut browser, &page, 6);
+}
+
+#[test]
+fn ten_minutes_with_three_servers_are_less_than_two_megabytes() {
+    let mut journal = recorded(RECORDED);
+    let ticks: Vec<_> = journal
+        .entries
+        .iter()
+        .filter(|e| matches!(e.record, observation::Record::Tick(_)))
+        .cloned()
+        .collect();
+    let end = journal.entries.len() - 1;
+    for n in 1..14u64 {
+        let later = ticks.iter().cloned().map(|mut entry| {
+            entry.at_us += n * 45_000_000;
+            entry
+        });
+        journal.entries.splice(end..end, later);
+    }
+    let page = report::html(&journal, &verdict::judge(&journal));
+    assert!(page.len() < 1_000_000, "{}", page.len());
+}
+
 #[test]
 fn nothing_that_a_client_says_of_itself_runs() {
     let Some(mut browser) = Browser::start() else { return };
@@ -96,6 +189,15 @@ fn nothing_that_a_client_says_of_itself_runs() {
         .filter((a) => a.name.startsWith('on') || a.name === 'style' && !a.ownerElement.closest('[data-chart], #theme')).length";
     assert_eq!(browser.evaluate(handlers), 0);
     assert!(browser.evaluate("document.body.textContent").as_str().unwrap().contains(hostile::PAYLOADS[0]));
+    // The same texts on the other pages.
+    for payload in hostile::PAYLOADS {
+        let page = suite_page_of(dir.path(), &journal, payload);
+        browser.open(&page, Look { dark: false, width: 1200 });
+        assert_eq!(browser.complaints, Vec::<String>::new());
+    }
+    let page = comparison_of(dir.path(), &journal, &journal);
+    browser.open(&page, Look { dark: false, width: 1200 });
+    assert_eq!(browser.evaluate("[...document.scripts].length"), 3);
     browser.open(&honest, Look { dark: false, width: 1200 });
     // No element that an honest run does not have, but for the list of its notes.
     let known = browser.evaluate(elements);
