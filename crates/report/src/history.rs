@@ -9,7 +9,7 @@ use observation::{
 };
 
 /// Points of a column at most: more than a screen has.
-const POINTS_MAX: u64 = 1_000;
+pub(crate) const POINTS_MAX: u64 = 1_000;
 /// Length of a point, µs: the first that gives few enough of them.
 const STEPS_US: [u64; 6] = [100_000, 200_000, 500_000, 1_000_000, 2_000_000, 5_000_000];
 /// Changes of breakers that are shown to the microsecond; of more only the worst state of each point.

@@ -25,7 +25,7 @@ pub fn html(journal: &Journal, verdict: &Verdict) -> String {
     let history = History::read(journal);
     let (phases, moments) = charts::marks(&history, 0.0);
     let parts = verdict.measures.recovery.as_slice();
-    let doses = dose::charts(journal, verdict, &history);
+    let doses = dose::charts(verdict, &history);
     let over_time = [
         (charts::goodput(&history), "Goodput", "Operations that succeeded beside those that were offered."),
         (
