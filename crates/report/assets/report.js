@@ -16,7 +16,9 @@
     probe.style.color = "";
     return resolved;
   };
-  const short = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
+  // Names differ at their ends: the middle goes.
+  const short = (text, most) =>
+    text.length > most ? text.slice(0, Math.ceil(most / 2) - 1) + "…" + text.slice(-Math.floor(most / 2)) : text;
   const narrow = () => window.innerWidth < 560;
 
   // 1234567 -> 1.23M: ticks of an axis have to be short.
@@ -74,22 +76,24 @@
     };
   }
 
+  // Height of an axis title; uPlot adds it to an axis' size.
+  const LABEL = 16;
   const axis = (more) => ({
     stroke: colour("muted"),
     font: "11px system-ui, sans-serif",
     labelFont: "11px system-ui, sans-serif",
-    labelSize: 16,
+    labelSize: LABEL,
     grid: { stroke: colour("grid"), width: 1 },
     ticks: { stroke: colour("grid"), width: 1, size: 4 },
     ...more,
   });
 
   // Charts below each other share one axis width too: rows of bands need the most.
-  const letters = (rows) => Math.min(Math.max(...rows.map((name) => name.length), 4), narrow() ? 11 : 22);
+  const letters = (rows) => Math.min(Math.max(...rows.map((name) => name.length), 4), narrow() ? 13 : 30);
   const gutter = (rows) => 18 + 7 * letters(rows);
   const timeline = data.charts.find((chart) => chart.kind === "bands" && chart.shade);
   const yAxis = (chart, place) =>
-    timeline && chart.shade && !place.closest(".pair") ? Math.max(gutter(timeline.rows), 50) : 50;
+    timeline && chart.shade && !place.closest(".pair") ? Math.max(gutter(timeline.rows), 60) : 60;
 
   const clock = (u, splits) =>
     splits.map((ms) => new Date(ms).toISOString().slice(11, 19));
@@ -144,7 +148,7 @@
       scales: { x: xScale(chart), y: chart.log ? { distr: 3 } : { range } },
       axes: [
         xAxis(chart),
-        axis({ label: chart.y_title, size: yAxis(chart, place), values: (u, splits) => splits.map((v) => (v == null ? "" : compact(v))) }),
+        axis({ label: chart.y_title, size: yAxis(chart, place) - LABEL, values: (u, splits) => splits.map((v) => (v == null ? "" : compact(v))) }),
       ],
     };
     return new uPlot(options, joined(chart.tables), place);

@@ -80,6 +80,11 @@ impl Point {
 
 impl<'a> History<'a> {
     pub(crate) fn read(journal: &'a Journal) -> Self {
+        Self::calmer(journal, STEPS_US[0])
+    }
+
+    /// With points of at least this length, where the noise of single ticks would hide what is compared.
+    pub(crate) fn calmer(journal: &'a Journal, least_us: u64) -> Self {
         let mut history = Self::default();
         let mut ticks: Vec<(u64, &Tick)> = Vec::new();
         let mut changes: Vec<(u64, String, BreakerState)> = Vec::new();
@@ -117,7 +122,7 @@ impl<'a> History<'a> {
         let last = ticks.last().map_or(0, |(at_us, _)| *at_us);
         history.until = seconds(last.max(history.end.map_or(0, |end| end.at_us)));
         history.choose_servers(&ticks, &faulted);
-        let step_us = step(last.saturating_sub(first));
+        let step_us = step(last.saturating_sub(first)).max(least_us);
         history.step = seconds(step_us);
         history.points = points(&ticks, step_us);
         history.breakers = history.intervals(&ticks, changes, step_us);

@@ -60,24 +60,33 @@ pub fn suite_page(suite: &Suite, verdicts: &BTreeMap<String, Verdict>, runs: &Pa
 fn row(run: &SuiteRun, verdict: Option<&Verdict>, runs: &Path) -> Markup {
     let telling = verdict.map(telling).unwrap_or_default();
     let tries = if run.attempt > 1 { format!("run {}", run.attempt) } else { String::new() };
-    html! { tr {
-        td { (badge(&run.result)) }
-        td {
-            @if run.dir.is_empty() { (text(&run.scenario)) }
-            @else { a href=(link(&runs.join(&run.dir), PAGE)) { (text(&run.scenario)) } }
-            @if !tries.is_empty() { " " span.muted { (tries) } }
-            @if run.rerun { p.because { "Inconclusive, and run again: it does not count." } }
-            @if let Some(stopped) = &run.stopped { p.because { "Stopped: " (text(stopped)) } }
+    let height = telling.len().max(1);
+    html! {
+        tr {
+            td rowspan=(height) { (badge(&run.result)) }
+            td rowspan=(height) {
+                @if run.dir.is_empty() { (text(&run.scenario)) }
+                @else { a href=(link(&runs.join(&run.dir), PAGE)) { (text(&run.scenario)) } }
+                @if !tries.is_empty() { " " span.muted { (tries) } }
+                @if run.rerun { p.because { "Inconclusive, and run again: it does not count." } }
+                @if let Some(stopped) = &run.stopped { p.because { "Stopped: " (text(stopped)) } }
+            }
+            @if let Some(first) = telling.first() { (cells(first)) }
+            @else {
+                td {}
+                td data-label="measured" { @for reason in run.reasons.iter().take(LINES_MAX) { div { (text(reason)) } } }
+            }
+            td.num rowspan=(height) data-label="took" { (length(run.began_ms, run.ended_ms)) }
         }
-        td data-label="expected" {
-            @for criterion in &telling { div { (text(&criterion.expected)) } }
-        }
-        td data-label="measured" {
-            @for criterion in &telling { div { (text(&criterion.measured)) } }
-            @if telling.is_empty() { @for reason in run.reasons.iter().take(LINES_MAX) { div { (text(reason)) } } }
-        }
-        td.num data-label="took" { (length(run.began_ms, run.ended_ms)) }
-    } }
+        @for criterion in telling.iter().skip(1) { tr.more { (cells(criterion)) } }
+    }
+}
+
+fn cells(criterion: &Criterion) -> Markup {
+    html! {
+        td data-label="expected" { (text(&criterion.expected)) }
+        td data-label="measured" { (text(&criterion.measured)) }
+    }
 }
 
 /// What went wrong; if nothing did, what the run was about.

@@ -1,5 +1,8 @@
 //! What is written as `verdict.json` is what `docs/verdict.schema.json` says.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (send, from) = channel();
+        let (send, from) = sync_channel(1024);
         let messages = BufReader::new(child.stdout.take().unwrap()).split(0);
         // Ends with the pipe.
         std::thread::spawn(move || {
@@ -190,13 +190,8 @@ impl Drop for Browser {
     fn drop(&mut self) {
         self.session = None;
         self.send("Browser.close", json!({}));
-        // It may take a while, or not answer at all: then it is ended.
-        for _ in 0..100 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        // Its pipe ends when it does. Where it hangs it is ended.
+        while self.from.recv_timeout(Duration::from_secs(10)).is_ok() {}
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

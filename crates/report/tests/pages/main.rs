@@ -1,5 +1,8 @@
 //! The pages, opened in Chromium: every chart is drawn, nothing is fetched, nothing from outside runs.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 mod browser;
 mod hostile;
 
@@ -39,7 +42,7 @@ const INK: &str = "[...document.querySelectorAll('[data-chart]')].map((place) =>
   return { id: place.dataset.chart, inked, colours: colours.size };
 })";
 
-pub fn recorded(bytes: &[u8]) -> Journal {
+fn recorded(bytes: &[u8]) -> Journal {
     Journal::parse(&zstd::decode_all(bytes).unwrap(), Path::new("fixture")).unwrap()
 }
 
