@@ -221,6 +221,11 @@
     return plot;
   }
 
+  const nothing = (chart) =>
+    chart.kind === "bands"
+      ? chart.segments.length === 0
+      : chart.tables.every((table) => table.slice(1).every((column) => column.every((value) => value == null)));
+
   function draw() {
     drawn.forEach(({ plot, place }) => {
       plot.destroy();
@@ -230,6 +235,10 @@
     drawn = data.charts.flatMap((chart) => {
       const place = document.querySelector(`[data-chart="${chart.id}"]`);
       if (!place) return [];
+      if (nothing(chart)) {
+        place.textContent = "Nothing was observed.";
+        return [];
+      }
       const plot = (chart.kind === "bands" ? bands : lines)(chart, place, first);
       first = first && !chart.shade;
       if (chart.sync) group.sub(plot);
