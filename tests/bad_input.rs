@@ -31,6 +31,14 @@ fn expect(program: &str, args: &[&str], code: i32, words: &[&str]) {
 fn usage_errors_are_2_and_say_what_to_do() {
     expect("scenariod", &["--scenario", "packet-los-100-pct"], 2, &["did you mean \"packet-loss-100-pct\""]);
     expect("scenariod", &["--scenario", "x-*"], 2, &["no scenario fits", "--list"]);
+    expect("scenariod", &["--scenario", "all", "--jobs", "2"], 2, &["--jobs 2 needs --lab", "a world each"]);
+    expect(
+        "scenariod",
+        &["--abort-if", "error_rte > 5%"],
+        2,
+        &["column 1", "did you mean \"error_rate\"?", "p999"],
+    );
+    expect("scenariod", &["--blind", "10ms"], 2, &["--blind", "at least 1s"]);
     expect("scenariod", &[], 2, &["--scenario", "--lab"]);
     let bad = ["bad.toml, line 5, column 11: testing: expected a duration with its unit"];
     expect("scenariod", &["--scenario-file", "bad.toml"], 2, &bad);

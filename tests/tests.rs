@@ -18,4 +18,5 @@ mod lab;
 mod metrics_docs;
 mod published_clients;
 mod scenarios;
+mod suite;
 mod tidy;

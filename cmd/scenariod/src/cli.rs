@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use humantime::Duration;
 use lab::{MemcachedKind, Ports};
 use memcache_client::{Driver, OnOpen};
+use scenario::StopRule;
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
 use workload::Rate;
@@ -33,6 +34,12 @@ pub struct Cli {
     /// Print the scenarios, grouped, with their durations
     #[arg(long, help_heading = "What")]
     pub list: bool,
+    /// Run each scenario so often; the majority is its verdict
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "What")]
+    pub repeat: u32,
+    /// Run an inconclusive run again, at most so often a scenario; the last of them counts
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3), help_heading = "What")]
+    pub rerun_inconclusive: u32,
     /// Begin again after the last scenario, until a signal
     #[arg(long, help_heading = "What")]
     pub r#loop: bool,
@@ -49,6 +56,18 @@ pub struct Cli {
     /// Length of the phase after the fault
     #[arg(long, value_name = "DURATION", help_heading = "Phases")]
     pub recovery: Option<Duration>,
+
+    /// End the first phase as soon as the baseline is steady, and the last as soon as the client has recovered: their lengths are
+    /// upper limits then
+    #[arg(long, help_heading = "Phases")]
+    pub until_stable: bool,
+    /// Stop a run and take its fault away when this holds: MEASURE > VALUE [for DURATION]; may be repeated.
+    /// Measures: goodput, offered, error_rate, p50, p90, p99, p999, wrong_values; comparisons: > >= < <=
+    #[arg(long, value_name = "RULE", help_heading = "Phases")]
+    pub abort_if: Vec<StopRule>,
+    /// Stop a run when its client has not been seen for this long, at least 1 s
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = blind, help_heading = "Phases")]
+    pub blind: std::time::Duration,
 
     /// API of the Toxiproxy that carries the faults
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8474", help_heading = "Where")]
@@ -76,13 +95,17 @@ pub struct Cli {
     /// Lab without a scenario: default (8474, 21211-21213, 11211-11213) or any (free ones, printed)
     #[arg(long, value_name = "WHICH", default_value = "default", help_heading = "Lab")]
     pub lab_ports: Ports,
+    /// Lab: so many scenarios side by side, in a lab each
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16), help_heading = "Lab")]
+    pub jobs: u32,
     /// Lab: servers
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Lab")]
     pub servers: usize,
     /// Lab: which memcached: auto (real if the binary is on PATH), real or fake
     #[arg(long, value_name = "KIND", default_value = "auto", help_heading = "Lab")]
     pub memcached: MemcachedKind,
-    /// Lab: ops/s of the open loop [default: half of what 2 s of calibration reach, at most 10000]
+    /// Lab: ops/s of the open loop [default: half of what 2 s of calibration reach, at most 10000; with --jobs a quarter of it, at
+    /// most 4000, for all labs together]
     #[arg(long, value_name = "OPS_PER_S", help_heading = "Lab")]
     pub rate: Option<Rate>,
     /// Lab: how the client speaks: meta (ours) or memcache-async (the crate of that name)
@@ -132,6 +155,7 @@ pub enum Command {
 const EXAMPLES: &str = "\
 Examples:
   scenariod --lab --quick --scenario packet-loss-100-pct   everything embedded, a verdict after a minute
+  scenariod --lab --quick --scenario all --jobs 4          the whole catalogue, four labs side by side
   scenariod --lab                                          servers and proxies for loadgen in another terminal
   scenariod --scenario all --loop                          against a running Toxiproxy and loadgen
   scenariod --scenario 'latency-*' --observe http://10.0.0.7:9090
@@ -140,7 +164,14 @@ Examples:
   scenariod compare runs/A runs/B                          two clients under the same fault, compare.html
   scenariod proxy -host 0.0.0.0 -config proxies.json       the embedded Toxiproxy alone, with Toxiproxy's own flags
 
-Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive or invalid, 4 infrastructure, 5 wrong data.";
+Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, invalid or stopped, 4 infrastructure, 5 wrong data.";
+
+/// A time without observations.
+fn blind(text: &str) -> Result<std::time::Duration, String> {
+    let blind: Duration = text.parse().map_err(|error| format!("{error}"))?;
+    let least = std::time::Duration::from_secs(1);
+    if *blind < least { Err(format!("expected at least {least:?}")) } else { Ok(*blind) }
+}
 
 impl Cli {
     /// Where metrics are served. In a lab nothing is on a fixed port, unless one is asked for.

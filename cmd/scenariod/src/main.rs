@@ -11,6 +11,9 @@ mod proxy;
 mod report;
 mod run;
 mod settings;
+mod stable;
+mod suite;
+mod world;
 
 use std::process::ExitCode;
 

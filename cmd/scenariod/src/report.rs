@@ -55,47 +55,58 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
         runs,
         repeated: Vec::new(),
     };
-    page(&parent.join(SUITE_PAGE), &suite, &verdicts, Path::new(""))
-}
-
-/// The runs of a suite lie beside its folder.
-fn of_suite(dir: &Path) -> Result<u8, Failure> {
-    let dir = &dir.canonicalize().map_err(infrastructure)?;
-    let suite = Suite::read(dir).map_err(infrastructure)?;
-    let mut verdicts = BTreeMap::new();
-    for run in suite.runs.iter().filter(|run| !run.dir.is_empty()) {
-        // The record may come from elsewhere: only a name, never a way to another place.
-        let Some(name) = Path::new(&run.dir).file_name().filter(|name| *name == run.dir.as_str()) else {
-            return Err(usage(anyhow::anyhow!(
-                "{SUITE_FILE}: {:?} is not the name of a run folder",
-                run.dir
-            )));
-        };
-        match one(&dir.with_file_name(name)) {
-            Ok((_, verdict)) => drop(verdicts.insert(run.dir.clone(), verdict)),
-            // A run that was deleted keeps its line.
-            Err(failure) => tracing::warn!("{:#}", failure.error()),
-        }
-    }
-    page(&dir.join(SUITE_PAGE), &suite, &verdicts, Path::new(".."))
-}
-
-fn page(
-    path: &Path,
-    suite: &Suite,
-    verdicts: &BTreeMap<String, Verdict>,
-    runs: &Path,
-) -> Result<u8, Failure> {
-    write(path, &suite_page(suite, verdicts, runs)).map_err(infrastructure)?;
+    let path = parent.join(SUITE_PAGE);
+    write(&path, &suite_page(&suite, &verdicts, Path::new(""))).map_err(infrastructure)?;
     print(&format!("{}\n", path.display()));
     Ok(0)
+}
+
+/// Writes the files of each run of a suite anew, then its page.
+fn of_suite(dir: &Path) -> Result<u8, Failure> {
+    for run in folders_of(dir, &Suite::read(dir).map_err(infrastructure)?)? {
+        // A run that was deleted keeps its line.
+        if let Err(failure) = one(&run) {
+            tracing::warn!("{:#}", failure.error());
+        }
+    }
+    print(&format!("{}\n", page_of_suite(dir)?.display()));
+    Ok(0)
+}
+
+/// Writes the page of the suite whose record is in `dir`, from the journals of its runs.
+pub fn page_of_suite(dir: &Path) -> Result<PathBuf, Failure> {
+    let suite = Suite::read(dir).map_err(infrastructure)?;
+    let mut verdicts = BTreeMap::new();
+    for run in folders_of(dir, &suite)? {
+        if let Ok(journal) = Journal::read(&run) {
+            let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            verdicts.insert(name, verdict::judge(&journal));
+        }
+    }
+    let path = dir.join(SUITE_PAGE);
+    write(&path, &suite_page(&suite, &verdicts, Path::new(".."))).map_err(infrastructure)?;
+    Ok(path)
+}
+
+/// The run folders of a suite: they lie beside its own.
+fn folders_of(dir: &Path, suite: &Suite) -> Result<Vec<PathBuf>, Failure> {
+    let dir = dir.canonicalize().map_err(infrastructure)?;
+    let names = suite.runs.iter().map(|run| run.dir.as_str()).filter(|name| !name.is_empty());
+    let folder = |name: &str| {
+        // The record may come from elsewhere: only a name, never a way to another place.
+        match Path::new(name).file_name() {
+            Some(own) if own == name => Ok(dir.with_file_name(own)),
+            _ => Err(usage(anyhow::anyhow!("{SUITE_FILE}: {name:?} is not the name of a run folder"))),
+        }
+    };
+    names.map(folder).collect()
 }
 
 fn one(dir: &Path) -> Result<(Journal, Verdict), Failure> {
     let journal = Journal::read(dir).map_err(infrastructure)?;
     let verdict = verdict::judge(&journal);
     let page = write_all(dir, &journal, &verdict).map_err(infrastructure)?;
-    print(&format!("{:<18}{}\n", verdict.result.name(), page.display()));
+    print(&format!("{:<18}{}\n", verdict.name(), page.display()));
     Ok((journal, verdict))
 }
 
@@ -116,13 +127,13 @@ fn recorded(journal: &Journal, verdict: &Verdict, dir: String) -> SuiteRun {
     SuiteRun {
         scenario: verdict.scenario.clone(),
         dir,
-        result: verdict.result.name().to_owned(),
+        result: verdict.name().to_owned(),
         reasons: verdict.reasons.clone(),
         began_ms,
         ended_ms: began_ms.saturating_add(last_us / 1000),
         job: 1,
         attempt: 1,
-        stopped: None,
+        stopped: verdict.stopped.clone(),
         rerun: false,
     }
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use lab::{LabConfig, LoadPlan, Ports};
 use memcache_client::{BreakerConfig, Config, Routing};
-use scenario::{Phases, Scenario, catalogue};
+use scenario::{Endings, Phases, Scenario, catalogue};
 use toxiproxy::wire::NewProxy;
 use workload::LoadConfig;
 
 use crate::cli::Cli;
 use crate::failure::{Failure, usage};
+use crate::stable;
 
 /// Ports of the proxies that are created if missing, and of the servers behind them.
 const PROXY_PORT: u16 = 21_211;
@@ -18,6 +19,47 @@ const SERVER_PORT: u16 = 11_211;
 const PROXIES: u16 = 3;
 /// Open time of the breaker with `--quick`: recovery has to fit its phase.
 const QUICK_OPEN: Duration = Duration::from_secs(1);
+
+/// Ops/s of all labs side by side together, at most, unless a rate is asked for.
+const RATE_TOGETHER: f64 = 4_000.0;
+/// A lab beside others asks for this share of what it would alone: each fault's extra work is the others' disturbance.
+const RATE_SHARE: f64 = 0.5;
+
+/// What clap cannot know.
+pub fn check(cli: &Cli) -> Result<(), Failure> {
+    if cli.jobs > 1 && !cli.lab {
+        return Err(usage(anyhow::anyhow!(
+            "--jobs {} needs --lab: runs side by side need a world each, because a fault that one run applies to a shared \
+             Toxiproxy would be in the others' measurements",
+            cli.jobs
+        )));
+    }
+    let (rules, most) = (cli.abort_if.len(), scenario::stop::RULES_MAX);
+    if rules > most {
+        return Err(usage(anyhow::anyhow!("--abort-if: {rules} rules; at most {most}")));
+    }
+    Ok(())
+}
+
+/// Runs side by side: no more than there are.
+pub fn jobs(cli: &Cli, scenarios: usize) -> u32 {
+    let runs = u32::try_from(scenarios).unwrap_or(u32::MAX).saturating_mul(cli.repeat);
+    cli.jobs.min(runs).max(1)
+}
+
+/// Ops/s of each of so many labs, of which one alone would ask for `rate`.
+pub fn share_of_rate(rate: f64, labs: u32) -> f64 {
+    ((rate * RATE_SHARE).min(RATE_TOGETHER) / f64::from(labs.max(1))).floor().max(1.0)
+}
+
+/// What ends a run, or a phase of it, before its time.
+pub fn endings(cli: &Cli) -> Endings {
+    Endings {
+        abort_if: cli.abort_if.clone(),
+        blind: cli.blind,
+        until_stable: cli.until_stable.then(stable::until_stable),
+    }
+}
 
 /// The scenarios that are asked for, in order.
 pub fn scenarios(cli: &Cli) -> Result<Vec<Scenario>, Failure> {
@@ -54,8 +96,8 @@ pub fn lab(cli: &Cli, ports: Ports, seed: u64) -> LabConfig {
     LabConfig { servers: cli.servers, memcached: cli.memcached, ports, seed }
 }
 
-/// The load of a lab.
-pub fn load(cli: &Cli, seed: u64) -> LoadPlan {
+/// The load of a lab; without a rate it is calibrated.
+pub fn load(cli: &Cli, seed: u64, rate: Option<f64>) -> LoadPlan {
     let open = match cli.breaker_open {
         Some(open) => *open,
         None if cli.quick => QUICK_OPEN,
@@ -75,5 +117,5 @@ pub fn load(cli: &Cli, seed: u64) -> LoadPlan {
     let per_server = client.pool.max + client.pool.max_waiting;
     let in_flight_max = 2 * per_server * cli.servers.max(1);
     let load = LoadConfig { in_flight_max, drivers: cli.max_procs.into(), seed, ..LoadConfig::default() };
-    LoadPlan { load, client, rate: cli.rate.map(|rate| rate.ops_per_s()) }
+    LoadPlan { load, client, rate }
 }

@@ -4,7 +4,7 @@
 mod load;
 mod servers;
 
-pub use load::{LabLoad, LoadPlan};
+pub use load::{LabLoad, LoadPlan, calibrate};
 pub use servers::{MemcachedKind, Servers};
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -11,7 +11,7 @@ use crate::charts::{self, Chart, Data, Series, column, line, lines, times};
 use crate::history::History;
 use crate::html::text;
 use crate::measures::{Measure, measures};
-use crate::page::{badge, figure, heading, page};
+use crate::page::{badge, figure, heading, named, page};
 use crate::{plain, recovery};
 
 /// Length of a point at least, µs: two lines of 100 ms each hide each other.
@@ -90,7 +90,7 @@ pub fn table(a: Side<'_>, b: Side<'_>) -> String {
 fn render(out: &mut String, a: &Verdict, b: &Verdict) -> std::fmt::Result {
     writeln!(out, "\n{}", plain(&a.scenario))?;
     for (name, side) in [("A", a), ("B", b)] {
-        writeln!(out, "  {name}  {:<18}{}  ({})", side.result.name(), plain(&side.client), plain(&side.run))?;
+        writeln!(out, "  {name}  {:<18}{}  ({})", side.name(), plain(&side.client), plain(&side.run))?;
     }
     writeln!(out, "\n  {:<36}{:>18}{:>18}{:>22}", "measure", "A", "B", "B - A")?;
     for (name, of_a, of_b, difference) in pairs(a, b) {
@@ -164,7 +164,7 @@ fn who(sides: &[(&str, &Verdict); 2]) -> Markup {
             thead { tr { th { "" } th { "verdict" } th { "client" } th { "run" } } }
             tbody { @for (name, verdict) in sides { tr {
                 th scope="row" { (name) }
-                td { (badge(verdict.result)) }
+                td { (named(verdict)) }
                 td data-label="client" { (text(&verdict.client)) }
                 td.mono data-label="run" { (text(&verdict.run)) }
             } } }

@@ -10,7 +10,7 @@ use verdict::{RecoveryPart, Verdict};
 use crate::charts::{self, Chart, Data};
 use crate::history::History;
 use crate::measures::measures;
-use crate::page::{badge, figure, heading, page, tone};
+use crate::page::{badge, figure, heading, named, page, tone};
 use crate::{cut, dose, millis, percent, plain, recovery};
 
 /// Notes that are shown.
@@ -47,7 +47,7 @@ pub fn html(journal: &Journal, verdict: &Verdict) -> String {
         .filter_map(|(n, name)| Some((charts::pool(&history, n)?, name)))
         .collect();
     let body = html! {
-        (heading(&badge(verdict.result), if verdict.scenario.is_empty() { "no scenario" } else { &verdict.scenario }))
+        (heading(&named(verdict), if verdict.scenario.is_empty() { "no scenario" } else { &verdict.scenario }))
         (about(&history, verdict))
         (facts(verdict))
         h2 { "Over time" }
@@ -87,7 +87,7 @@ pub fn html(journal: &Journal, verdict: &Verdict) -> String {
     all.extend(pools.into_iter().map(|(chart, _)| chart));
     charts::align(&mut all, 0.0, history.until);
     let data = Data { phases, moments, charts: all };
-    page(&format!("{} {}", verdict.result.name(), verdict.scenario), &data, &body)
+    page(&format!("{} {}", verdict.name(), verdict.scenario), &data, &body)
 }
 
 fn about(history: &History<'_>, verdict: &Verdict) -> Markup {

@@ -46,7 +46,7 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
         Result::Fail | Result::WrongData => "❌",
         Result::Inconclusive | Result::Invalid => "⚪",
     };
-    writeln!(out, "## {mark} {}: {}\n", verdict.result.name(), cell(&verdict.scenario))?;
+    writeln!(out, "## {mark} {}: {}\n", verdict.name(), cell(&verdict.scenario))?;
     writeln!(out, "Client: {}. Run: {}.", cell(&verdict.client), cell(&verdict.run))?;
     for given in &verdict.given {
         row(out, &format!("Fault: {}.", cell(given)))?;

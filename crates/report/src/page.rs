@@ -95,6 +95,11 @@ pub(crate) fn badge(result: verdict::Result) -> Markup {
     html! { span.badge.(tone(result)) { (result.name()) } }
 }
 
+/// The result of a whole run: one that was stopped on purpose says so.
+pub(crate) fn named(verdict: &verdict::Verdict) -> Markup {
+    html! { span.badge.(tone(verdict.result)) { (verdict.name()) } }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

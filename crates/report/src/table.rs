@@ -43,10 +43,11 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
         }
     }
     writeln!(out)?;
-    match verdict.reasons.first() {
-        None => writeln!(out, "{}  {}", verdict.result.name(), plain(&verdict.scenario)),
+    let why = verdict.stopped.as_ref().filter(|_| verdict.name() != verdict.result.name());
+    match why.or(verdict.reasons.first()) {
+        None => writeln!(out, "{}  {}", verdict.name(), plain(&verdict.scenario)),
         Some(reason) => {
-            writeln!(out, "{}  {}: {}", verdict.result.name(), plain(&verdict.scenario), plain(reason))
+            writeln!(out, "{}  {}: {}", verdict.name(), plain(&verdict.scenario), plain(reason))
         }
     }
 }

@@ -107,6 +107,25 @@ fn a_journal_without_a_run_is_never_a_pass() {
 }
 
 #[test]
+fn a_run_that_was_stopped_is_skipped_and_not_failed() {
+    let mut verdict = hostile();
+    verdict.stopped = Some("--abort-if goodput < 1: 0 ops/s seen".to_owned());
+    let last = table(&verdict).trim_end().lines().last().unwrap().to_owned();
+    assert!(
+        last.starts_with("STOPPED  ") && last.ends_with(": --abort-if goodput < 1: 0 ops/s seen"),
+        "{last}"
+    );
+    assert!(markdown(&verdict).contains(" STOPPED: "));
+    let xml = junit(&verdict);
+    assert!(xml.contains("failures=\"0\" errors=\"0\" skipped=\"") && xml.contains("<skipped "), "{xml}");
+    assert!(!xml.contains("<error") && !xml.contains("<failure"), "{xml}");
+    assert_eq!((verdict.status(), verdict.result.exit_code()), ("stopped", 3));
+    // A wrong value is one, stopped or not.
+    verdict.result = verdict::Result::WrongData;
+    assert_eq!((verdict.name(), verdict.status()), ("FAIL (wrong data)", "fail"));
+}
+
+#[test]
 fn all_files_are_written_and_nothing_else_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let page = write_all(dir.path(), &nothing(), &hostile()).unwrap();

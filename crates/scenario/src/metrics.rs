@@ -13,6 +13,9 @@ const SCENARIOS_MAX: usize = 150;
 /// Label of the scenarios beyond [`SCENARIOS_MAX`].
 const OTHER: &str = "other";
 
+/// Lab, proxy and name of a toxic.
+type Key = (u32, String, String);
+
 /// Handles; clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -20,12 +23,16 @@ pub struct Metrics {
     phase_duration: GaugeVec,
     runs: IntCounterVec,
     active: IntGauge,
+    /// Scenarios that run, each as often as it does.
+    running: Arc<Mutex<HashMap<String, u32>>>,
+    /// Which of several labs: their proxies have the same names.
+    lab: u32,
     toxic_active: IntGaugeVec,
     toxic_value: GaugeVec,
     /// Scenarios that have series.
     scenarios: Arc<Mutex<HashSet<String>>>,
-    /// What is there, by proxy and toxic name: series must go when their toxic goes.
-    toxics: Arc<Mutex<HashMap<(String, String), Toxic>>>,
+    /// What is there: series must go when their toxic goes.
+    toxics: Arc<Mutex<HashMap<Key, Toxic>>>,
 }
 
 impl Metrics {
@@ -47,7 +54,7 @@ impl Metrics {
             runs: IntCounterVec::new(
                 Opts::new(
                     "scenario_runs_total",
-                    "Runs by verdict: pass, fail, inconclusive, invalid, or error when there was none.",
+                    "Runs by verdict: pass, fail, inconclusive, invalid, stopped, or error when there was none.",
                 ),
                 &["scenario", "status"],
             )?,
@@ -64,6 +71,8 @@ impl Metrics {
                  is a share.",
                 &["server", "type", "param"],
             )?,
+            running: Arc::default(),
+            lab: 0,
             scenarios: Arc::default(),
             toxics: Arc::default(),
         };
@@ -74,6 +83,11 @@ impl Metrics {
         registry.register(Box::new(metrics.toxic_active.clone()))?;
         registry.register(Box::new(metrics.toxic_value.clone()))?;
         Ok(metrics)
+    }
+
+    /// The same metrics for one of several labs.
+    pub fn for_lab(&self, lab: u32) -> Self {
+        Self { lab, ..self.clone() }
     }
 
     fn label<'a>(&self, scenario: &'a str) -> &'a str {
@@ -89,15 +103,35 @@ impl Metrics {
     pub fn announce(&self, scenario: &str) {
         let scenario = self.label(scenario);
         self.phase.with_label_values(&[scenario]).set(PhaseKind::Idle.gauge());
-        for status in ["pass", "fail", "inconclusive", "invalid", "error"] {
+        for status in ["pass", "fail", "inconclusive", "invalid", "stopped", "error"] {
             self.runs.with_label_values(&[scenario, status]);
         }
     }
 
-    /// A phase began.
+    /// A run of this scenario begins.
+    pub fn run_began(&self, scenario: &str) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        *running.entry(scenario.to_owned()).or_default() += 1;
+        self.active.set(1);
+    }
+
+    /// A phase of a run began. Where several runs of a scenario are side by side, the last word is shown.
     pub fn phase(&self, scenario: &str, phase: PhaseKind) {
         self.phase.with_label_values(&[self.label(scenario)]).set(phase.gauge());
-        self.active.set(i64::from(phase != PhaseKind::Idle));
+    }
+
+    /// A run of this scenario has nothing more to do.
+    pub fn run_idle(&self, scenario: &str) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = running.get(scenario).map_or(0, |runs| runs.saturating_sub(1));
+        match left {
+            0 => {
+                running.remove(scenario);
+                self.phase(scenario, PhaseKind::Idle);
+            }
+            left => drop(running.insert(scenario.to_owned(), left)),
+        }
+        self.active.set(i64::from(!running.is_empty()));
     }
 
     /// A phase ended.
@@ -116,7 +150,7 @@ impl Metrics {
         for (param, value) in params(toxic) {
             self.toxic_value.with_label_values(&[proxy, &toxic.kind, &param]).set(value);
         }
-        self.toxics().insert((proxy.to_owned(), toxic.name.clone()), toxic.clone());
+        self.toxics().insert((self.lab, proxy.to_owned(), toxic.name.clone()), toxic.clone());
     }
 
     /// The kernel loses that share (0-1) of a proxy's packets: shown as if it were a toxic of it.
@@ -134,9 +168,11 @@ impl Metrics {
 
     /// The API has confirmed that it is gone.
     pub(crate) fn toxic_removed(&self, proxy: &str, name: &str) {
-        let Some(toxic) = self.toxics().remove(&(proxy.to_owned(), name.to_owned())) else { return };
-        // Another of the same kind, in the other direction, may still be there.
-        if self.toxics().iter().any(|((of, _), other)| of == proxy && other.kind == toxic.kind) {
+        let Some(toxic) = self.toxics().remove(&(self.lab, proxy.to_owned(), name.to_owned())) else {
+            return;
+        };
+        // Another of the same kind, in the other direction or another lab, may still be there.
+        if self.toxics().iter().any(|((_, of, _), other)| of == proxy && other.kind == toxic.kind) {
             return;
         }
         self.toxic_active.with_label_values(&[proxy, &toxic.kind]).set(0);
@@ -146,7 +182,7 @@ impl Metrics {
         }
     }
 
-    fn toxics(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Toxic>> {
+    fn toxics(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Toxic>> {
         self.toxics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -179,12 +215,13 @@ mod tests {
                 attributes: [("latency".to_owned(), 5.into())].into(),
             };
             metrics.toxic_added(proxy, &toxic);
-            for phase in [PhaseKind::Stabilization, PhaseKind::Testing, PhaseKind::Recovery, PhaseKind::Idle]
-            {
+            metrics.run_began(scenario);
+            for phase in [PhaseKind::Stabilization, PhaseKind::Testing, PhaseKind::Recovery] {
                 metrics.phase(scenario, phase);
                 metrics.phase_took(scenario, phase, 1.0);
             }
             metrics.toxic_removed(proxy, &toxic.name);
+            metrics.run_idle(scenario);
             metrics.run_ended(scenario, "pass");
         };
         (0..1_000).for_each(|n| run(&format!("s{n}"), &format!("memcached{}", n % 100)));
@@ -194,5 +231,33 @@ mod tests {
         assert_eq!(series(&registry), after_a_thousand);
         assert_eq!(metrics.runs.with_label_values(&["s7", "pass"]).get(), 1);
         assert_eq!(metrics.runs.with_label_values(&[OTHER, "pass"]).get(), 3_000 - SCENARIOS_MAX as u64);
+    }
+
+    #[test]
+    fn labs_side_by_side_do_not_take_each_others_series_away() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let labs = [metrics.for_lab(1), metrics.for_lab(2)];
+        let toxic = Toxic {
+            name: "scenariod.1".to_owned(),
+            kind: "latency".to_owned(),
+            stream: "downstream".to_owned(),
+            toxicity: 1.0,
+            attributes: [].into(),
+        };
+        let active = || metrics.toxic_active.with_label_values(&["memcached1", "latency"]).get();
+        labs.iter().for_each(|lab| lab.toxic_added("memcached1", &toxic));
+        labs[0].toxic_removed("memcached1", &toxic.name);
+        assert_eq!(active(), 1);
+        labs[1].toxic_removed("memcached1", &toxic.name);
+        assert_eq!(active(), 0);
+
+        let phase = || metrics.phase.with_label_values(&["a"]).get();
+        labs.iter().for_each(|lab| lab.run_began("a"));
+        labs[0].phase("a", PhaseKind::Testing);
+        labs[0].run_idle("a");
+        assert_eq!((metrics.active.get(), phase()), (1, 2));
+        labs[1].run_idle("a");
+        assert_eq!((metrics.active.get(), phase()), (0, 0));
     }
 }

@@ -8,6 +8,7 @@ use toxiproxy::wire::{Attributes, Stream};
 use crate::backend::MARKER;
 use crate::fault::Meaning;
 use crate::kernel;
+use crate::stop::{self, StopRule};
 
 /// Largest scenario file.
 pub const FILE_MAX: u64 = 1024 * 1024;
@@ -32,6 +33,8 @@ pub struct Scenario {
     pub control: bool,
     /// What happens in the testing phase.
     pub faults: Vec<Fault>,
+    /// What ends a run before its time.
+    pub abort_if: Vec<StopRule>,
     /// The text it was read from.
     pub text: String,
 }
@@ -137,6 +140,8 @@ struct Written {
     suite: String,
     description: String,
     control: Option<toml::Spanned<bool>>,
+    #[serde(default)]
+    abort_if: Vec<toml::Spanned<String>>,
     phases: WrittenPhases,
     fault: Option<toml::Spanned<Vec<toml::Spanned<WrittenFault>>>>,
 }
@@ -243,6 +248,15 @@ impl Scenario {
             let given = fault.get_ref();
             Ok(Fault { target: target(&given.target)?, meaning: given.meaning()? })
         });
+        if let Some(beyond) = written.abort_if.get(stop::RULES_MAX) {
+            return Err(wrong(beyond, format!("abort_if: expected at most {} rules", stop::RULES_MAX)));
+        }
+        let rules = written.abort_if.iter().map(|rule| {
+            rule.get_ref()
+                .parse()
+                .map_err(|error: stop::StopRuleError| wrong(rule, format!("abort_if: {error}")))
+        });
+        let abort_if = rules.collect::<Result<_, _>>()?;
         Ok(Self {
             name: name.clone(),
             suite: written.suite,
@@ -250,6 +264,7 @@ impl Scenario {
             phases,
             control,
             faults: faults.collect::<Result<_, _>>()?,
+            abort_if,
             text: text.to_owned(),
         })
     }

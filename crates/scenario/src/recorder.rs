@@ -8,6 +8,8 @@ use observation::journal::{Entry, JournalError, Source, Writer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::stable::Watching;
+
 /// Entries that may wait for the disk.
 const QUEUE: usize = 4096;
 
@@ -22,6 +24,8 @@ enum Message {
 pub(crate) struct Journal {
     clock: RunClock,
     queue: mpsc::Sender<Message>,
+    /// Is told every entry, too.
+    watching: Option<Watching>,
 }
 
 impl std::fmt::Debug for Message {
@@ -34,7 +38,11 @@ impl std::fmt::Debug for Message {
 pub(crate) type Writing = JoinHandle<Result<PathBuf, JournalError>>;
 
 /// Creates `dir` and its journal.
-pub(crate) fn start(dir: &Path, clock: RunClock) -> Result<(Journal, Writing), JournalError> {
+pub(crate) fn start(
+    dir: &Path,
+    clock: RunClock,
+    watching: Option<Watching>,
+) -> Result<(Journal, Writing), JournalError> {
     let mut writer = Writer::create(dir)?;
     let (queue, mut messages) = mpsc::channel(QUEUE);
     let writing = tokio::task::spawn_blocking(move || {
@@ -57,25 +65,33 @@ pub(crate) fn start(dir: &Path, clock: RunClock) -> Result<(Journal, Writing), J
         writer.sync()?;
         Ok(writer.path().to_owned())
     });
-    Ok((Journal { clock, queue }, writing))
+    Ok((Journal { clock, queue, watching }, writing))
 }
 
 impl Journal {
+    fn entry(&self, at_us: u64, source: Source, record: Record) -> Entry {
+        let entry = Entry { at_us, source, record };
+        if let Some(watching) = &self.watching {
+            watching.entry(&entry);
+        }
+        entry
+    }
+
     /// Appends a record of the runner's, now. A writer that has failed is noticed at the end, and by [`Journal::sync`].
     pub(crate) async fn append(&self, record: Record) {
-        let entry = Entry { at_us: self.clock.now_us(), source: Source::Runner, record };
+        let entry = self.entry(self.clock.now_us(), Source::Runner, record);
         let _ = self.queue.send(Message::Append(entry)).await;
     }
 
     /// Appends a record of the client's, at its aligned moment.
     pub(crate) async fn append_client(&self, at_us: u64, record: Record) {
-        let entry = Entry { at_us, source: Source::Client, record };
+        let entry = self.entry(at_us, Source::Client, record);
         let _ = self.queue.send(Message::Append(entry)).await;
     }
 
     /// Appends a record and waits until it is on disk; `false` when it is not.
     pub(crate) async fn sync(&self, record: Record) -> bool {
-        let entry = Entry { at_us: self.clock.now_us(), source: Source::Runner, record };
+        let entry = self.entry(self.clock.now_us(), Source::Runner, record);
         let (done, written) = oneshot::channel();
         self.queue.send(Message::Synced(entry, done)).await.is_ok() && written.await.is_ok()
     }

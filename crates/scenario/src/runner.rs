@@ -1,7 +1,7 @@
 //! One run of one scenario: stabilization, testing, recovery - and, at every way out, nothing left behind.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -20,17 +20,18 @@ use toxiproxy::wire::{NewProxy, Proxy};
 
 use crate::backend::{self, Applied, Backend, OWNER, Undo};
 use crate::fault::{Act, ToxicPlan};
+use crate::follow::{self, Broken, Halt};
 use crate::kernel::{self, KernelLoss, Namespace, Refused, TableName};
 use crate::metrics::Metrics;
 use crate::model::{Phases, Scenario};
 use crate::observe::{self, NoStream, Stream};
 use crate::plan::{self, PlannedFault, client_server, dialable};
 use crate::recorder::{self, Journal, Writing};
-use crate::status::{Status, Window};
+use crate::stable::{UntilStable, Watching};
+use crate::status::Status;
+use crate::stop::{StopRule, Watch};
 use crate::{canary, dose};
 
-/// A stream that has been silent for longer than this ends the run: what is not seen cannot be judged.
-const BLIND_MAX: Duration = Duration::from_secs(10);
 /// The lease of a fault outlasts its phase by this.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
 /// Tries for a folder name that is not taken.
@@ -51,12 +52,25 @@ pub struct Environment {
     pub wait: Duration,
     /// Where phases and toxics are exported.
     pub metrics: Metrics,
+    /// What ends a run, or a phase of it, before its time.
+    pub endings: Endings,
     /// Where progress is told.
     pub status: watch::Sender<Status>,
     /// Version written into the journal.
     pub tool_version: String,
     /// This program: started again as [`crate::janitor`] where a fault could outlast it.
     pub program: PathBuf,
+}
+
+/// What ends a run, or a phase of it, before its time.
+#[derive(Debug, Clone)]
+pub struct Endings {
+    /// The run is stopped when one of these fires, or one of the scenario's own.
+    pub abort_if: Vec<StopRule>,
+    /// The run is stopped when the client has not been seen for this long: what is not seen cannot be judged.
+    pub blind: Duration,
+    /// The first and the last phase end as soon as they have shown what they are for.
+    pub until_stable: Option<UntilStable>,
 }
 
 /// What a run left on disk.
@@ -131,8 +145,9 @@ pub async fn run(
         false => None,
     };
 
-    let dir = folder(environment, &scenario.name);
-    let (journal, writing) = recorder::start(&dir, clock)?;
+    let dir = folder(&environment.runs, &scenario.name);
+    let watching = environment.endings.until_stable.as_ref().map(UntilStable::begin);
+    let (journal, writing) = recorder::start(&dir, clock, watching.clone())?;
     let mut running = Running {
         scenario,
         phases,
@@ -144,27 +159,23 @@ pub async fn run(
         applied: Vec::new(),
         kernel,
         sequence: 0,
+        watching,
+        halt: Halt::new(),
     };
+    environment.metrics.run_began(&scenario.name);
     running.begin(&stream, &left, &foreign).await;
     let tasks = TaskTracker::new();
-    let blind = CancellationToken::new();
-    running.witness(&proxies, stream, &tasks, &done, &blind);
+    running.witness(&proxies, stream, &tasks, &done);
 
     // A panic must not leave a fault behind either.
-    let phases_run = std::panic::AssertUnwindSafe(running.phases(stop, &blind)).catch_unwind().await;
+    let phases_run = std::panic::AssertUnwindSafe(running.phases(stop)).catch_unwind().await;
     let (status, reason) = match phases_run {
         Ok(Ok(())) => (EndStatus::Completed, None),
-        Ok(Err(Broken::Stopped)) => (EndStatus::Stopped, Some("stopped by a signal".to_owned())),
+        Ok(Err(Broken::Stopped(why))) => (EndStatus::Stopped, Some(why)),
         Ok(Err(Broken::Failed(why))) => (EndStatus::Failed, Some(why)),
         Err(_) => (EndStatus::Failed, Some("a panic in the runner".to_owned())),
     };
     running.finish(status, reason, writing, tasks, done).await
-}
-
-/// Why the phases did not run to their end.
-enum Broken {
-    Stopped,
-    Failed(String),
 }
 
 /// One call that applies a part of a fault.
@@ -186,6 +197,8 @@ struct Running<'a> {
     applied: Vec<(Option<Applied>, Fault)>,
     kernel: Option<KernelLoss>,
     sequence: u32,
+    watching: Option<Watching>,
+    halt: Halt,
 }
 
 fn foreign(proxies: &[Proxy]) -> Vec<String> {
@@ -195,15 +208,20 @@ fn foreign(proxies: &[Proxy]) -> Vec<String> {
     foreign.map(|(proxy, toxic)| format!("{} on {}", toxic.name, proxy.name)).collect()
 }
 
-/// `<runs>/<time>-<scenario>`, with a number behind it when that is taken.
-fn folder(environment: &Environment, scenario: &str) -> PathBuf {
+/// Makes `<runs>/<time>-<name>`, with a number behind it when that is taken. Where it cannot be made, whoever writes into it will
+/// say why.
+pub fn folder(runs: &Path, name: &str) -> PathBuf {
     let stamp =
         humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_millis(clock::wall_ms()));
     let stamp: String = stamp.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-    let base = format!("{stamp}-{scenario}");
+    let base = format!("{stamp}-{name}");
     let numbered = (1..FOLDER_TRIES).map(|n| if n == 1 { base.clone() } else { format!("{base}-{n}") });
-    let mut paths = numbered.map(|name| environment.runs.join(name));
-    paths.find(|path| !path.exists()).unwrap_or_else(|| environment.runs.join(&base))
+    let mut paths = numbered.map(|name| runs.join(name));
+    // Made, not looked for: another run of this moment may want the same name.
+    let taken = |path: &PathBuf| {
+        std::fs::create_dir(path).is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists)
+    };
+    paths.find(|path| !taken(path)).unwrap_or_else(|| runs.join(&base))
 }
 
 impl Running<'_> {
@@ -242,10 +260,17 @@ impl Running<'_> {
             tracing::warn!("{one} was left by an earlier run; removed");
             self.note("leftover", format!("{one} was left by an earlier run; removed")).await;
         }
+        for rule in self.rules() {
+            self.note("abort-if", rule.to_string()).await;
+        }
         for toxic in foreign {
             tracing::warn!("there is a toxic of somebody else's: {toxic}; it stays");
             self.note("foreign-toxic", toxic.clone()).await;
         }
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &StopRule> {
+        self.environment.endings.abort_if.iter().chain(&self.scenario.abort_if)
     }
 
     async fn note(&self, code: &str, text: String) {
@@ -254,14 +279,7 @@ impl Running<'_> {
     }
 
     /// Starts everything that watches.
-    fn witness(
-        &self,
-        proxies: &[Proxy],
-        stream: Stream,
-        tasks: &TaskTracker,
-        done: &CancellationToken,
-        blind: &CancellationToken,
-    ) {
+    fn witness(&self, proxies: &[Proxy], stream: Stream, tasks: &TaskTracker, done: &CancellationToken) {
         let ours = |proxy: &&Proxy| self.environment.proxies.iter().any(|wanted| wanted.name == proxy.name);
         for proxy in proxies.iter().filter(ours) {
             let server = client_server(proxy, &stream).map(|server| server.name.clone());
@@ -276,23 +294,28 @@ impl Running<'_> {
             tasks.spawn(dose::keep(backend, targets, self.clock, self.journal.clone(), done.clone()));
         }
         let status = self.environment.status.clone();
-        tasks.spawn(follow(stream, self.journal.clone(), status, done.clone(), blind.clone()));
+        let limits = follow::Limits {
+            blind: self.environment.endings.blind,
+            watch: Watch::new(self.rules().cloned()),
+            halt: self.halt.clone(),
+        };
+        tasks.spawn(follow::follow(stream.records, self.journal.clone(), status, limits, done.clone()));
     }
 
-    async fn phases(&mut self, stop: &CancellationToken, blind: &CancellationToken) -> Result<(), Broken> {
+    async fn phases(&mut self, stop: &CancellationToken) -> Result<(), Broken> {
         self.enter(PhaseKind::Stabilization, self.phases.stabilization).await;
-        self.last(PhaseKind::Stabilization, self.phases.stabilization, stop, blind).await?;
+        self.last(PhaseKind::Stabilization, self.phases.stabilization, stop).await?;
 
         self.enter(PhaseKind::Testing, self.phases.testing).await;
         self.apply().await?;
-        self.last(PhaseKind::Testing, self.phases.testing, stop, blind).await?;
+        self.last(PhaseKind::Testing, self.phases.testing, stop).await?;
 
         let began = Instant::now();
         self.lift().await;
         self.enter(PhaseKind::Recovery, self.phases.recovery).await;
         self.remove().await;
         let left = self.phases.recovery.saturating_sub(began.elapsed());
-        self.last(PhaseKind::Recovery, left, stop, blind).await
+        self.last(PhaseKind::Recovery, left, stop).await
     }
 
     async fn enter(&self, phase: PhaseKind, length: Duration) {
@@ -311,7 +334,6 @@ impl Running<'_> {
         phase: PhaseKind,
         length: Duration,
         stop: &CancellationToken,
-        blind: &CancellationToken,
     ) -> Result<(), Broken> {
         let began = Instant::now();
         let kernel = self.kernel.as_mut();
@@ -322,20 +344,32 @@ impl Running<'_> {
                 None => std::future::pending().await,
             }
         };
+        let early = async {
+            match &self.watching {
+                // How long a fault lasts is the scenario's to say.
+                Some(watching) if phase != PhaseKind::Testing => watching.stable().await,
+                _ => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             biased;
-            () = stop.cancelled() => Err(Broken::Stopped),
-            () = blind.cancelled() => {
-                Err(Broken::Failed(format!("no observations for {BLIND_MAX:?}: is the client under test still there?")))
-            }
+            () = stop.cancelled() => Err(Broken::Stopped("stopped by a signal".to_owned())),
+            why = self.halt.called() => Err(why),
             () = janitor.cancelled() => {
                 Err(Broken::Failed("the janitor of the kernel's rules has ended; no rule stays without it".to_owned()))
             }
-            () = tokio::time::sleep(length) => Ok(()),
-            () = counting => Ok(()),
+            () = tokio::time::sleep(length) => Ok(None),
+            () = counting => Ok(None),
+            why = early => Ok(Some(why)),
         };
-        self.environment.metrics.phase_took(&self.scenario.name, phase, began.elapsed().as_secs_f64());
-        ended
+        let took = began.elapsed();
+        self.environment.metrics.phase_took(&self.scenario.name, phase, took.as_secs_f64());
+        if let Some(why) = ended? {
+            let text = format!("{} ended after {:.1} s: {why}", phase.name(), took.as_secs_f64());
+            tracing::info!("{}: {text}", self.scenario.name);
+            self.note("until-stable", text).await;
+        }
+        Ok(())
     }
 
     /// Applies every fault; the intent is on disk before each call.
@@ -505,7 +539,7 @@ impl Running<'_> {
         }
         let tables_gone = self.end_kernel().await;
         let clean = swept.is_ok() && tables_gone;
-        self.environment.metrics.phase(&self.scenario.name, PhaseKind::Idle);
+        self.environment.metrics.run_idle(&self.scenario.name);
         done.cancel();
         tasks.close();
         tasks.wait().await;
@@ -529,34 +563,5 @@ impl Running<'_> {
             tracing::warn!(%error, "the janitor's end");
         }
         clean
-    }
-}
-
-/// Writes the client's records down and keeps the status up to date. Says `blind` when they stay away.
-async fn follow(
-    mut stream: Stream,
-    journal: Journal,
-    status: watch::Sender<Status>,
-    done: CancellationToken,
-    blind: CancellationToken,
-) {
-    let mut window = Window::default();
-    loop {
-        let observed = tokio::select! {
-            () = done.cancelled() => return,
-            observed = tokio::time::timeout(BLIND_MAX, stream.records.recv()) => observed,
-        };
-        let Ok(Some(observed)) = observed else {
-            status.send_modify(|status| status.goodput = None);
-            return blind.cancel();
-        };
-        if let Record::Tick(tick) = &observed.record {
-            let (goodput, error_rate) = window.add(tick);
-            status.send_modify(|status| {
-                (status.goodput, status.error_rate) = (Some(goodput), error_rate);
-                status.breakers = tick.servers.iter().map(|s| (s.server.clone(), s.breaker)).collect();
-            });
-        }
-        journal.append_client(observed.at_us, observed.record).await;
     }
 }

@@ -7,7 +7,9 @@ mod criteria;
 mod dose;
 mod expect;
 mod measure;
+pub mod repeat;
 pub mod statistics;
+pub mod steady;
 mod timeline;
 mod validity;
 mod witness;
@@ -114,6 +116,9 @@ pub struct Verdict {
     pub result: Result,
     /// Why it is not a pass, the strongest first.
     pub reasons: Vec<String>,
+    /// Why the run was ended before its time, if that was done on purpose: by a signal, a stop rule, or because the client was
+    /// not seen any more.
+    pub stopped: Option<String>,
     /// What was applied, in honest words.
     pub given: Vec<String>,
     /// Name and driver of the client under test.
@@ -126,6 +131,22 @@ pub struct Verdict {
     pub criteria: Vec<Criterion>,
     /// Notes of the runner.
     pub notes: Vec<String>,
+}
+
+impl Verdict {
+    /// In capitals, for people. A run that was stopped says nothing, unless it delivered a wrong value.
+    pub fn name(&self) -> &'static str {
+        if self.was_stopped() { "STOPPED" } else { self.result.name() }
+    }
+
+    /// Label of the metric `scenario_runs_total`.
+    pub fn status(&self) -> &'static str {
+        if self.was_stopped() { "stopped" } else { self.result.status() }
+    }
+
+    fn was_stopped(&self) -> bool {
+        self.stopped.is_some() && !matches!(self.result, Result::Fail | Result::WrongData)
+    }
 }
 
 /// Judges one run.
@@ -154,6 +175,7 @@ pub fn judge(journal: &Journal) -> Verdict {
         scenario: timeline.run.as_ref().map(|run| run.scenario.clone()).unwrap_or_default(),
         result,
         reasons: reasons.collect(),
+        stopped: timeline.stopped(),
         given: timeline.given(),
         client: timeline
             .hello

@@ -4,7 +4,7 @@ mod anatomy;
 mod breakers;
 mod connections;
 mod routing;
-mod seconds;
+pub(crate) mod seconds;
 
 use std::collections::BTreeMap;
 

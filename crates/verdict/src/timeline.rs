@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use observation::journal::{Journal, Source};
 use observation::{
-    BreakerState, Canary, Counts, Dose, End, Event, EventKind, Fault, FaultState, Gap, Hello, Histogram,
-    Outcome, PhaseKind, Record, Run, ServerTick, Tick,
+    BreakerState, Canary, Counts, Dose, End, EndStatus, Event, EventKind, Fault, FaultState, Gap, Hello,
+    Histogram, Outcome, PhaseKind, Record, Run, ServerTick, Tick,
 };
 
 /// Everything of one run, by kind; moments are µs on the run's clock.
@@ -245,6 +245,12 @@ impl<'a> Timeline<'a> {
         let (from, to) = (*self.phases.get(&PhaseKind::Stabilization)?, self.end?.at_us);
         let covered = self.sum(from, to).seconds;
         (to > from).then(|| covered / ((to - from) as f64 / 1e6))
+    }
+
+    /// Why it was ended on purpose.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        let end = self.end.filter(|end| end.status == EndStatus::Stopped)?;
+        Some(end.reason.clone().unwrap_or_else(|| "ended early".to_owned()))
     }
 
     /// What was applied, each once.

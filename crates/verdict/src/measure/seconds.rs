@@ -21,7 +21,7 @@ pub(super) fn goodput(timeline: &Timeline<'_>, sum: &Sum, offered: f64) -> f64 {
 }
 
 /// Whole seconds from `from` on; those that ticks do not cover for 80 % have a goodput of NaN. `offered`: the baseline's, ops/s.
-pub(super) fn seconds(timeline: &Timeline<'_>, from: u64, to: u64, offered: f64) -> Vec<Second> {
+pub(crate) fn seconds(timeline: &Timeline<'_>, from: u64, to: u64, offered: f64) -> Vec<Second> {
     let count = to.saturating_sub(from) / SECOND_US;
     let of = |n: u64| {
         let begin = from + n * SECOND_US;

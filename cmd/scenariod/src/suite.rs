@@ -1,0 +1,305 @@
+//! Several runs, one after another or side by side, and what they come to.
+
+mod results;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use observation::clock::wall_ms;
+use observation::journal::Journal;
+use report::suite::SuiteRun;
+use scenario::{Environment, Scenario, Status};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use verdict::Verdict;
+
+use crate::cli::Cli;
+use crate::failure::{Failure, infrastructure};
+use crate::run::print;
+use crate::settings;
+use crate::world::{Shared, World};
+use results::{Ended, Results};
+
+/// Between two scenarios in the same world.
+const BETWEEN: Duration = Duration::from_secs(5);
+/// Between two loops.
+const BETWEEN_LOOPS: Duration = Duration::from_secs(10);
+
+/// Everything that all jobs know.
+pub struct Suite {
+    cli: Cli,
+    scenarios: Vec<Scenario>,
+    shared: Shared,
+    /// One a job.
+    statuses: Vec<watch::Sender<Status>>,
+}
+
+/// One run that is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unit {
+    /// Position of its scenario.
+    scenario: usize,
+    /// From 1.
+    attempt: u32,
+}
+
+/// What one pass over the scenarios shares.
+struct Pass<'a> {
+    suite: &'a Suite,
+    queue: Mutex<VecDeque<Unit>>,
+    results: Mutex<Results>,
+    /// Nothing is begun after this: a fault may still be there, or what was found cannot be written down.
+    broken: Mutex<Option<Failure>>,
+}
+
+/// A world with its environment, and whether a run has been in it.
+struct Place {
+    world: World,
+    environment: Environment,
+    used: bool,
+}
+
+impl Suite {
+    /// `statuses`: one a job.
+    pub fn new(
+        cli: Cli,
+        scenarios: Vec<Scenario>,
+        shared: Shared,
+        statuses: Vec<watch::Sender<Status>>,
+    ) -> Self {
+        Self { cli, scenarios, shared, statuses }
+    }
+
+    /// Runs everything, with `--loop` again and again; gives the exit code.
+    pub async fn run(self) -> Result<u8, Failure> {
+        let suite = self;
+        let mut places = Vec::new();
+        for job in suite.jobs() {
+            match suite.place(job).await {
+                Ok(place) => places.push(Some(place)),
+                Err(failure) => {
+                    stop_all(places).await;
+                    return Err(failure);
+                }
+            }
+        }
+        let first = places.iter().flatten().next();
+        let checked = match first {
+            Some(place) => scenario::preflight(&suite.scenarios, &place.environment).await,
+            None => Ok(()),
+        };
+        if let Err(error) = checked {
+            stop_all(places).await;
+            return Err(error.into());
+        }
+        let mut worst = Ok(0);
+        loop {
+            let ended;
+            (ended, places) = suite.pass(places).await;
+            worst = results::worse(worst, ended);
+            let over = !suite.cli.r#loop || worst.is_err();
+            if over || paused(BETWEEN_LOOPS, &suite.shared.stop).await {
+                break;
+            }
+        }
+        stop_all(places).await;
+        worst
+    }
+
+    fn jobs(&self) -> impl Iterator<Item = u32> {
+        1..=u32::try_from(self.statuses.len()).unwrap_or(u32::MAX)
+    }
+
+    async fn place(&self, job: u32) -> Result<Place, Failure> {
+        let world = World::start(&self.cli, &self.shared, job).await?;
+        let Some(status) = self.statuses.get(job as usize - 1).cloned() else {
+            world.stop().await;
+            return Err(infrastructure(anyhow::anyhow!("there is no job {job}")));
+        };
+        match world.environment(&self.cli, &self.shared, job, status).await {
+            Ok(environment) => Ok(Place { world, environment, used: false }),
+            Err(failure) => {
+                world.stop().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Every scenario once, or as often as it is to be repeated.
+    async fn pass(&self, places: Vec<Option<Place>>) -> (Result<u8, Failure>, Vec<Option<Place>>) {
+        let results = match Results::begin(&self.cli, &self.scenarios, places.len()) {
+            Ok(results) => Mutex::new(results),
+            Err(failure) => return (Err(failure), places),
+        };
+        let queue = Mutex::new(units(self.scenarios.len(), self.cli.repeat));
+        let pass = Pass { suite: self, queue, results, broken: Mutex::new(None) };
+        // One task for all runners: they wait. What works (load, proxies, journals, judging) has tasks of its own.
+        let working = self.jobs().zip(places).map(|(job, place)| pass.work(job, place));
+        let places = futures::future::join_all(working).await;
+        let broken = lock(&pass.broken).take();
+        let ended = lock(&pass.results).end();
+        (broken.map_or(ended, Err), places)
+    }
+}
+
+/// Pass by pass, so that a bad minute of the machine does not meet all runs of one scenario.
+fn units(scenarios: usize, repeat: u32) -> VecDeque<Unit> {
+    let attempts = (1..=repeat).flat_map(|attempt| (0..scenarios).map(move |scenario| (scenario, attempt)));
+    attempts.map(|(scenario, attempt)| Unit { scenario, attempt }).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn stop_all(places: Vec<Option<Place>>) {
+    for place in places.into_iter().flatten() {
+        place.world.stop().await;
+    }
+}
+
+/// The verdict of a run, and its page, which is beside the journal.
+fn judge(dir: &Path) -> Result<(Verdict, PathBuf), Failure> {
+    let journal = Journal::read(dir).map_err(infrastructure)?;
+    let verdict = verdict::judge(&journal);
+    let page = report::write_all(dir, &journal, &verdict).map_err(infrastructure)?;
+    Ok((verdict, page))
+}
+
+/// Waits; says whether the end came meanwhile.
+async fn paused(pause: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => true,
+        () = tokio::time::sleep(pause) => false,
+    }
+}
+
+impl Pass<'_> {
+    fn breaks(&self, failure: Failure) {
+        lock(&self.broken).get_or_insert(failure);
+    }
+
+    fn next(&self) -> Option<Unit> {
+        let over = self.suite.shared.stop.is_cancelled() || lock(&self.broken).is_some();
+        if over { None } else { lock(&self.queue).pop_front() }
+    }
+
+    /// Takes one run after another; gives back the world, unless a run may have left something in it.
+    async fn work(&self, job: u32, mut place: Option<Place>) -> Option<Place> {
+        while let Some(unit) = self.next() {
+            if place.as_ref().is_some_and(|place| place.used)
+                && paused(BETWEEN, &self.suite.shared.stop).await
+            {
+                break;
+            }
+            let Some(scenario) = self.suite.scenarios.get(unit.scenario) else { continue };
+            let began_ms = wall_ms();
+            let here = match place.take() {
+                Some(place) => Ok(place),
+                None => self.suite.place(job).await,
+            };
+            let ended = match here {
+                Ok(mut here) => {
+                    here.used = true;
+                    let ended = self.one(scenario, &here.environment).await;
+                    // A lab that is in doubt is thrown away; what is not ours stays as it is.
+                    if ended.is_ok() || !self.suite.cli.lab {
+                        place = Some(here);
+                    } else {
+                        here.world.stop().await;
+                    }
+                    ended
+                }
+                Err(failure) => Err(failure),
+            };
+            self.record(unit, job, began_ms, ended);
+        }
+        place
+    }
+
+    /// Runs one scenario, judges its journal, writes and prints the report.
+    async fn one(
+        &self,
+        scenario: &Scenario,
+        environment: &Environment,
+    ) -> Result<(Verdict, PathBuf), Failure> {
+        let phases = settings::phases(&self.suite.cli, scenario);
+        tracing::info!("{}: {}", scenario.name, scenario.description);
+        let outcome = scenario::run(scenario, phases, environment, &self.suite.shared.stop).await?;
+        let dir = outcome.dir.clone();
+        // A long journal takes a while, and other runs do not wait for it.
+        let judging = tokio::task::spawn_blocking(move || judge(&dir)).await;
+        match judging.unwrap_or_else(|error| Err(infrastructure(error))) {
+            Ok((verdict, page)) => {
+                environment.metrics.run_ended(&scenario.name, verdict.status());
+                print(&format!("{}{}\n", report::table(&verdict), page.display()));
+                if !outcome.clean {
+                    self.breaks(infrastructure(anyhow::anyhow!(
+                        "a fault could not be taken away; see {}",
+                        outcome.dir.display()
+                    )));
+                }
+                Ok((verdict, outcome.dir))
+            }
+            Err(failure) => {
+                self.breaks(infrastructure(anyhow::anyhow!("{:#}", failure.error())));
+                Err(failure)
+            }
+        }
+    }
+
+    fn record(&self, unit: Unit, job: u32, began_ms: u64, ended: Result<(Verdict, PathBuf), Failure>) {
+        let Some(scenario) = self.suite.scenarios.get(unit.scenario) else { return };
+        let mut run = SuiteRun {
+            scenario: scenario.name.clone(),
+            dir: String::new(),
+            result: "ERROR".to_owned(),
+            reasons: Vec::new(),
+            began_ms,
+            ended_ms: wall_ms(),
+            job,
+            attempt: unit.attempt,
+            stopped: None,
+            rerun: false,
+        };
+        let mut results = lock(&self.results);
+        let ended = match ended {
+            Ok((verdict, dir)) => {
+                run.dir = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                run.result = verdict.result.name().to_owned();
+                run.reasons = verdict.reasons;
+                run.stopped = verdict.stopped;
+                if let Some(attempt) = results.rerun(unit, verdict.result, &run) {
+                    run.rerun = true;
+                    tracing::info!("{}: inconclusive; it is run again", scenario.name);
+                    lock(&self.queue).push_front(Unit { attempt, ..unit });
+                }
+                Ended { unit, result: Ok(verdict.result), run }
+            }
+            Err(failure) => {
+                self.suite.shared.metrics.run_ended(&scenario.name, "error");
+                run.reasons.push(format!("{:#}", failure.error()));
+                if results.are_several() {
+                    tracing::error!("{}: {:#}", scenario.name, failure.error());
+                }
+                Ended { unit, result: Err(failure), run }
+            }
+        };
+        if let Err(failure) = results.add(ended) {
+            self.breaks(failure);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_repeated_pass_by_pass() {
+        let units: Vec<_> = units(2, 3).into_iter().map(|unit| (unit.scenario, unit.attempt)).collect();
+        assert_eq!(units, [(0, 1), (1, 1), (0, 2), (1, 2), (0, 3), (1, 3)]);
+    }
+}
