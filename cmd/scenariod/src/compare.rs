@@ -1,6 +1,6 @@
 //! `scenariod compare`: two runs of the same scenario side by side.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::report::compare::{Side, html, refusal, table};
 use observation::journal::Journal;
@@ -27,7 +27,7 @@ pub struct Args {
 
 /// Judges both, prints the table and writes the page. Which of the two is better is for the reader to say: the exit code is 0.
 pub fn main(args: &Args) -> Result<u8, Failure> {
-    let read = |path| Journal::read(path).map_err(infrastructure);
+    let read = |path: &Path| Journal::read(path).map_err(infrastructure);
     let (journal_a, journal_b) = (read(&args.a)?, read(&args.b)?);
     let (verdict_a, verdict_b) = (verdict::judge(&journal_a), verdict::judge(&journal_b));
     let a = Side { journal: &journal_a, verdict: &verdict_a };

@@ -40,7 +40,7 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
         return Ok(0);
     }
     let Some(parent) =
-        folders[0].parent().filter(|first| folders.iter().all(|dir| dir.parent() == Some(first)))
+        folders[0].parent().filter(|first| folders.iter().all(|dir| dir.parent() == Some(*first)))
     else {
         return Err(usage(anyhow::anyhow!(
             "the reports are written, but a page of all needs runs that lie in one folder: copy them beside each other"
