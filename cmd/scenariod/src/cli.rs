@@ -146,6 +146,10 @@ pub enum Command {
     Judge(crate::judge::Args),
     /// Say what is expected of a client and why, before anything is run
     Explain(crate::explain::Args),
+    /// Write the reports of recorded runs anew, and of several, or of a suite, a page of all
+    Report(crate::report::Args),
+    /// Two runs of one scenario side by side: two clients, or two versions of one
+    Compare(crate::compare::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -157,6 +161,7 @@ Examples:
   scenariod --scenario 'latency-*' --observe http://10.0.0.7:9090
   scenariod explain --scenario packet-loss-10-pct --op-timeout 1s   what would be expected, and why
   scenariod judge runs/*                                   the same verdicts again, from the journals alone
+  scenariod compare runs/A runs/B                          two clients under the same fault, compare.html
   scenariod proxy -host 0.0.0.0 -config proxies.json       the embedded Toxiproxy alone, with Toxiproxy's own flags
 
 Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, invalid or stopped, 4 infrastructure, 5 wrong data.";

@@ -20,8 +20,9 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
     let mut worst = verdict::Result::Pass;
     for path in &args.journals {
         let dir = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(path) };
-        let verdict = verdict::judge(&Journal::read(path).map_err(infrastructure)?);
-        report::write_all(dir, &verdict).map_err(infrastructure)?;
+        let journal = Journal::read(path).map_err(infrastructure)?;
+        let verdict = verdict::judge(&journal);
+        report::write_all(dir, &journal, &verdict).map_err(infrastructure)?;
         print(&report::table(&verdict));
         worst = worst.max(verdict.result);
     }

@@ -1,12 +1,14 @@
 //! Drives faults through three-phase scenarios and gives a verdict.
 
 mod cli;
+mod compare;
 mod explain;
 mod failure;
 mod goflags;
 mod judge;
 mod progress;
 mod proxy;
+mod report;
 mod run;
 mod settings;
 mod stable;

@@ -160,11 +160,12 @@ async fn stop_all(places: Vec<Option<Place>>) {
     }
 }
 
-/// The verdict of a run, with its report beside the journal.
-fn judge(dir: &Path) -> Result<Verdict, Failure> {
-    let verdict = verdict::judge(&Journal::read(dir).map_err(infrastructure)?);
-    report::write_all(dir, &verdict).map_err(infrastructure)?;
-    Ok(verdict)
+/// The verdict of a run, and its page, which is beside the journal.
+fn judge(dir: &Path) -> Result<(Verdict, PathBuf), Failure> {
+    let journal = Journal::read(dir).map_err(infrastructure)?;
+    let verdict = verdict::judge(&journal);
+    let page = report::write_all(dir, &journal, &verdict).map_err(infrastructure)?;
+    Ok((verdict, page))
 }
 
 /// Waits; says whether the end came meanwhile.
@@ -231,9 +232,9 @@ impl Pass<'_> {
         // A long journal takes a while, and other runs do not wait for it.
         let judging = tokio::task::spawn_blocking(move || judge(&dir)).await;
         match judging.unwrap_or_else(|error| Err(infrastructure(error))) {
-            Ok(verdict) => {
+            Ok((verdict, page)) => {
                 environment.metrics.run_ended(&scenario.name, verdict.status());
-                print(&format!("{}{}\n", report::table(&verdict), outcome.dir.display()));
+                print(&format!("{}{}\n", report::table(&verdict), page.display()));
                 if !outcome.clean {
                     self.breaks(infrastructure(anyhow::anyhow!(
                         "a fault could not be taken away; see {}",

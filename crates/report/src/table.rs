@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use verdict::{Result, Verdict};
 
-use crate::{measures, plain};
+use crate::measures::measures;
+use crate::plain;
 
 /// Plain text, no colour codes; the verdict is the last line.
 pub fn table(verdict: &Verdict) -> String {
@@ -23,8 +24,8 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
         writeln!(out, "  note: {}", plain(note))?;
     }
     writeln!(out)?;
-    for (name, value) in measures(verdict) {
-        writeln!(out, "  {name:<36}{value}")?;
+    for row in measures(verdict) {
+        writeln!(out, "  {:<36}{}", row.name, row.shown)?;
     }
     writeln!(out)?;
     for criterion in &verdict.criteria {

@@ -19,7 +19,7 @@ const LATE_US: u64 = 200_000;
 const SLOW_US: u64 = 100_000;
 
 /// What arrived of one fault.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct DoseMeter {
     /// Proxy.
     pub target: String,
@@ -38,7 +38,7 @@ pub struct DoseMeter {
 }
 
 /// Shares within one bucket, 0-1; absent: nobody was there to suffer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct DoseBucket {
     /// Its end, ms since fault on.
     pub at_ms: f64,

@@ -18,7 +18,7 @@ pub(crate) use effect::KERNEL_LOSS;
 pub use effect::timeout_probability;
 
 /// Should a breaker open?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trip {
     /// Yes.
@@ -41,7 +41,7 @@ impl Trip {
 }
 
 /// An interval that a measure must lie in.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Bounds {
     /// Lower end.
     pub least: f64,
@@ -86,7 +86,7 @@ pub struct Situation<'a> {
 }
 
 /// What to expect of one run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Expectation {
     /// By faulted server.
     pub trips: BTreeMap<String, Trip>,

@@ -28,7 +28,7 @@ pub use measure::{
 pub const VERDICT_VERSION: u32 = 1;
 
 /// Result of a criterion or a run. Later is stronger when results are merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Result {
     /// What was measured is what was expected.
@@ -87,7 +87,7 @@ impl From<statistics::Answer> for Result {
 }
 
 /// One thing that was expected, and what came of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Criterion {
     /// Stable name.
     pub id: &'static str,
@@ -104,7 +104,7 @@ pub struct Criterion {
 }
 
 /// The judgement of one run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Verdict {
     /// [`VERDICT_VERSION`].
     pub v: u32,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use observation::clock::wall_ms;
-use report::suite::{Repeated, SUITE_FILE, SUITE_VERSION, SuiteRun};
+use report::suite::{Repeated, SUITE_VERSION, SuiteRun};
 use scenario::Scenario;
 use verdict::repeat::{class, majority};
 
@@ -102,7 +102,8 @@ impl Results {
         self.write()?;
         let worst = self.scenarios().filter_map(|together| together.result()).max();
         if let Some(dir) = &self.dir {
-            print(&format!("{}{}\n", self.table(), dir.join(SUITE_FILE).display()));
+            let page = crate::report::page_of_suite(dir)?;
+            print(&format!("{}{}\n", self.table(), page.display()));
         }
         let (runs, several) = (self.ended.len(), self.are_several());
         let errors = self.ended.iter_mut().filter(|ended| ended.result.is_err()).count();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::timeline::{Timeline, share};
 
 /// A step of the recovery.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct RecoveryPart {
     /// What came back.
     pub name: &'static str,

@@ -10,7 +10,7 @@ use crate::timeline::Timeline;
 const BURST_US: u64 = 100_000;
 
 /// Connections of the whole run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ConnectionMeasures {
     /// Dials that ended.
     pub dials: u64,

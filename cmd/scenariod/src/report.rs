@@ -1,0 +1,139 @@
+//! `scenariod report`: the files of recorded runs anew, and a page of several.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ::report::suite::{SUITE_FILE, SUITE_VERSION, Suite, SuiteRun};
+use ::report::{SUITE_PAGE, suite_page, write, write_all};
+use observation::Record;
+use observation::journal::Journal;
+use verdict::Verdict;
+
+use crate::failure::{Failure, infrastructure, usage};
+use crate::run::print;
+
+/// What to report on.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run folders, or the folder of a suite
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub runs: Vec<PathBuf>,
+}
+
+/// Judges each run, writes its files beside its journal, and for several runs or a suite a page of all.
+pub fn main(args: &Args) -> Result<u8, Failure> {
+    if let [suite] = args.runs.as_slice()
+        && suite.join(SUITE_FILE).is_file()
+    {
+        return of_suite(suite);
+    }
+    let folders: Vec<PathBuf> = args.runs.iter().map(|path| folder(path)).collect();
+    let mut runs = Vec::new();
+    let mut verdicts = BTreeMap::new();
+    for dir in &folders {
+        let (journal, verdict) = one(dir)?;
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        runs.push(recorded(&journal, &verdict, name.clone()));
+        verdicts.insert(name, verdict);
+    }
+    if folders.len() < 2 {
+        return Ok(0);
+    }
+    let Some(parent) =
+        folders[0].parent().filter(|first| folders.iter().all(|dir| dir.parent() == Some(*first)))
+    else {
+        return Err(usage(anyhow::anyhow!(
+            "the reports are written, but a page of all needs runs that lie in one folder: copy them beside each other"
+        )));
+    };
+    let suite = Suite {
+        v: SUITE_VERSION,
+        began_ms: runs.iter().map(|run| run.began_ms).min().unwrap_or_default(),
+        ended_ms: runs.iter().map(|run| run.ended_ms).max(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        jobs: 1,
+        runs,
+        repeated: Vec::new(),
+    };
+    let path = parent.join(SUITE_PAGE);
+    write(&path, &suite_page(&suite, &verdicts, Path::new(""))).map_err(infrastructure)?;
+    print(&format!("{}\n", path.display()));
+    Ok(0)
+}
+
+/// Writes the files of each run of a suite anew, then its page.
+fn of_suite(dir: &Path) -> Result<u8, Failure> {
+    for run in folders_of(dir, &Suite::read(dir).map_err(infrastructure)?)? {
+        // A run that was deleted keeps its line.
+        if let Err(failure) = one(&run) {
+            tracing::warn!("{:#}", failure.error());
+        }
+    }
+    print(&format!("{}\n", page_of_suite(dir)?.display()));
+    Ok(0)
+}
+
+/// Writes the page of the suite whose record is in `dir`, from the journals of its runs.
+pub fn page_of_suite(dir: &Path) -> Result<PathBuf, Failure> {
+    let suite = Suite::read(dir).map_err(infrastructure)?;
+    let mut verdicts = BTreeMap::new();
+    for run in folders_of(dir, &suite)? {
+        if let Ok(journal) = Journal::read(&run) {
+            let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            verdicts.insert(name, verdict::judge(&journal));
+        }
+    }
+    let path = dir.join(SUITE_PAGE);
+    write(&path, &suite_page(&suite, &verdicts, Path::new(".."))).map_err(infrastructure)?;
+    Ok(path)
+}
+
+/// The run folders of a suite: they lie beside its own.
+fn folders_of(dir: &Path, suite: &Suite) -> Result<Vec<PathBuf>, Failure> {
+    let dir = dir.canonicalize().map_err(infrastructure)?;
+    let names = suite.runs.iter().map(|run| run.dir.as_str()).filter(|name| !name.is_empty());
+    let folder = |name: &str| {
+        // The record may come from elsewhere: only a name, never a way to another place.
+        match Path::new(name).file_name() {
+            Some(own) if own == name => Ok(dir.with_file_name(own)),
+            _ => Err(usage(anyhow::anyhow!("{SUITE_FILE}: {name:?} is not the name of a run folder"))),
+        }
+    };
+    names.map(folder).collect()
+}
+
+fn one(dir: &Path) -> Result<(Journal, Verdict), Failure> {
+    let journal = Journal::read(dir).map_err(infrastructure)?;
+    let verdict = verdict::judge(&journal);
+    let page = write_all(dir, &journal, &verdict).map_err(infrastructure)?;
+    print(&format!("{:<18}{}\n", verdict.name(), page.display()));
+    Ok((journal, verdict))
+}
+
+/// A journal is named by its folder; `.` and `..` have no name of their own.
+fn folder(path: &Path) -> PathBuf {
+    let dir = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
+}
+
+/// What a journal says of its run, as a suite records it.
+fn recorded(journal: &Journal, verdict: &Verdict, dir: String) -> SuiteRun {
+    let began_ms = journal.entries.iter().find_map(|entry| match &entry.record {
+        Record::Run(run) => Some(run.wall_ms),
+        _ => None,
+    });
+    let began_ms = began_ms.unwrap_or_default();
+    let last_us = journal.entries.iter().map(|entry| entry.at_us).max().unwrap_or_default();
+    SuiteRun {
+        scenario: verdict.scenario.clone(),
+        dir,
+        result: verdict.name().to_owned(),
+        reasons: verdict.reasons.clone(),
+        began_ms,
+        ended_ms: began_ms.saturating_add(last_us / 1000),
+        job: 1,
+        attempt: 1,
+        stopped: verdict.stopped.clone(),
+        rerun: false,
+    }
+}
