@@ -121,6 +121,8 @@ pub struct Cli {
 pub enum Command {
     /// Judge recorded runs again, and write their reports anew
     Judge(crate::judge::Args),
+    /// Take away what dead and frozen runs have left on a Toxiproxy: past its deadline, or its owner proven dead
+    Reap(crate::reap::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -130,6 +132,7 @@ Examples:
   scenariod --scenario all --loop                          against a running Toxiproxy and loadgen
   scenariod --scenario 'latency-*' --observe http://10.0.0.7:9090
   scenariod judge runs/*                                   the same verdicts again, from the journals alone
+  scenariod reap                                           a sidecar that ends what killed runs have left
   scenariod proxy -host 0.0.0.0 -config proxies.json       the embedded Toxiproxy alone, with Toxiproxy's own flags
 
 Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive or invalid, 4 infrastructure, 5 wrong data.";

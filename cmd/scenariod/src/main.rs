@@ -6,6 +6,7 @@ mod goflags;
 mod judge;
 mod progress;
 mod proxy;
+mod reap;
 mod run;
 mod settings;
 

@@ -19,7 +19,7 @@ use toxiproxy::wire::NewProxy;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, infrastructure, usage};
-use crate::{judge, progress, settings};
+use crate::{judge, progress, reap, settings};
 
 /// Between two scenarios.
 const BETWEEN: Duration = Duration::from_secs(5);
@@ -32,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub async fn run(cli: Cli) -> Result<u8, Failure> {
     match &cli.command {
         Some(Command::Judge(args)) => return judge::main(args),
+        Some(Command::Reap(args)) => return reap::main(args).await,
         None if cli.list => return list().map(|()| 0),
         None => {}
     }
@@ -195,6 +196,7 @@ async fn run_scenarios(cli: &Cli, scenarios: &[Scenario], stop: CancellationToke
         let backend = backend(cli, &world.toxiproxy, &metrics, &stop).await?;
         let environment = Environment {
             backend,
+            inside: cli.lab,
             proxies: world.proxies.clone(),
             observe: world.observe.clone(),
             runs: cli.runs.clone(),
