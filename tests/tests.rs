@@ -16,5 +16,6 @@ mod kernel_rules;
 mod lab;
 mod metrics_docs;
 mod published_clients;
+mod reverts;
 mod scenarios;
 mod tidy;

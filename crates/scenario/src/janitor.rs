@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::join_all;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -238,10 +239,14 @@ async fn take_away<R: Future<Output = Result<(), String>>>(
     let mut left: Vec<(Resource, String)> =
         all.into_iter().map(|resource| (resource, String::new())).collect();
     for n in 1..=TRIES {
-        let mut failed = Vec::new();
-        for (resource, _) in left {
+        // At the same time: a Toxiproxy that hangs keeps no table.
+        let removals = left.into_iter().map(async |(resource, _)| {
             let removal = AssertUnwindSafe(async { remove(resource.clone()).await }).catch_unwind();
-            match removal.await.unwrap_or_else(|_| Err("a panic".to_owned())) {
+            (removal.await.unwrap_or_else(|_| Err("a panic".to_owned())), resource)
+        });
+        let mut failed = Vec::new();
+        for (removed, resource) in join_all(removals).await {
+            match removed {
                 Ok(()) => said.push(format!("{resource}: {reason}; taken away at try {n}")),
                 Err(why) => failed.push((resource, why)),
             }

@@ -195,6 +195,7 @@ impl Running<'_> {
                     .filter_map(|proxy| self.health.get(proxy))
                     .for_each(|one| one.fault_is_gone());
                 self.end_lease().await;
+                self.hold.without_faults(self.phases.recovery).await;
             }
             (tables, removed) => {
                 let why = [removed.err().map(|error| error.to_string()), tables.err()];

@@ -13,14 +13,15 @@ use crate::model::{Phases, Scenario};
 use crate::owner::Owner;
 
 /// A claim outlasts the phases by this: the ladder is climbed down after them, and a call may hang.
-const MARGIN: Duration = Duration::from_secs(120);
+const MARGIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Hold {
     pub(super) owner: Owner,
     /// `None`: everything that a fault could leave behind ends with this process anyway.
     pub(super) janitor: Option<Janitor>,
-    resource: Resource,
+    /// What it looks after beside tables; `None`: the Toxiproxy ends with this process.
+    resource: Option<Resource>,
 }
 
 impl Hold {
@@ -34,9 +35,9 @@ impl Hold {
         backend.vacant().await?;
         let owner = Owner::of_run(&scenario.name);
         let url = backend.client().url().to_owned();
-        let resource = Resource::Run { url, owner: owner.clone() };
+        let resource = (!environment.inside).then(|| Resource::Run { url, owner: owner.clone() });
         let lasts = environment.wait + phases.total() + MARGIN;
-        let janitor = match scenario.needs_kernel() || !environment.inside {
+        let janitor = match scenario.needs_kernel() || resource.is_some() {
             true => Some(Janitor::start(&environment.program).await?),
             false => None,
         };
@@ -58,9 +59,17 @@ impl Hold {
 
     /// The janitor takes everything away after this time, whatever this process does.
     pub(super) async fn until(&self, lease: Duration) -> Result<(), JanitorError> {
-        match &self.janitor {
-            Some(janitor) => janitor.own(&self.resource, lease).await,
-            None => Ok(()),
+        match (&self.janitor, &self.resource) {
+            (Some(janitor), Some(resource)) => janitor.own(resource, lease).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The faults are gone, the phases after them take `rest`: the janitor has only the claim to look after.
+    pub(super) async fn without_faults(&self, rest: Duration) {
+        if let Err(error) = self.until(rest + MARGIN).await {
+            // It ends the claim early, and nothing else.
+            tracing::warn!(%error, "the janitor");
         }
     }
 
@@ -82,7 +91,10 @@ impl Hold {
 
     async fn dismiss(self, clean: bool) {
         let Some(janitor) = self.janitor else { return };
-        if clean && let Err(error) = janitor.gone(&self.resource).await {
+        if clean
+            && let Some(resource) = &self.resource
+            && let Err(error) = janitor.gone(resource).await
+        {
             tracing::warn!(%error, "the janitor");
         }
         if let Err(error) = janitor.done().await {
