@@ -18,7 +18,7 @@ const REAPER_MAX: Duration = Duration::from_secs(4);
 
 /// Kills in a test.
 fn kills() -> u32 {
-    std::env::var("KILLS").map_or(2 * LANES, |text| text.parse().unwrap())
+    std::env::var("KILLS").map_or(LANES, |text| text.parse().unwrap())
 }
 
 /// Who dies.
@@ -109,7 +109,7 @@ async fn all(kind: Kind, victim: Victim) {
     }
     assert_eq!(killed.len(), kills() as usize);
     // Else there was nothing to be taken away.
-    assert!(faults >= killed.len() / 5, "{killed:?}");
+    assert!(faults > 0 && faults >= killed.len() / 5, "{killed:?}");
 }
 
 #[tokio::test]
