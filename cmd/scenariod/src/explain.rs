@@ -111,7 +111,7 @@ async fn greeted(url: &str, patience: std::time::Duration) -> Result<Hello, Fail
 
 /// What a lab's client will say of itself.
 fn lab_hello(flags: &Cli, servers: usize) -> Hello {
-    let plan = settings::load(flags, 0);
+    let plan = settings::load(flags, 0, flags.rate.map(|rate| rate.ops_per_s()));
     let arrivals = plan.rate.map_or(Arrivals::Closed, Arrivals::Poisson);
     let server = |n: usize| ServerAddr { name: format!("memcached{n}"), addr: String::new() };
     let servers: Vec<ServerAddr> = (1..=servers).map(server).collect();
