@@ -145,7 +145,7 @@ impl Verdict {
     }
 
     fn was_stopped(&self) -> bool {
-        self.stopped.is_some() && !matches!(self.result, Result::Fail | Result::WrongData)
+        self.stopped.is_some() && self.result != Result::WrongData
     }
 }
 
@@ -159,6 +159,11 @@ pub fn judge(journal: &Journal) -> Verdict {
     // A run that is not valid is not judged: its numbers would be blamed on the client.
     if valid && let Some(expectation) = &expectation {
         criteria.extend(criteria::criteria(&timeline, &measures, expectation));
+    }
+    // A client that was stopped half-way, perhaps because it was gone, had no time to do what is asked of it.
+    if timeline.stopped().is_some() {
+        let failed = criteria.iter_mut().filter(|criterion| criterion.result == Result::Fail);
+        failed.for_each(|criterion| criterion.result = Result::Inconclusive);
     }
     // This one holds whatever else does.
     criteria.insert(0, no_wrong_values(&measures));

@@ -167,6 +167,18 @@ fn a_client_that_denies_what_the_proxy_held_is_caught_and_one_that_was_elsewhere
         (server.ops, server.attempts) = (hits(100), hits(100));
     });
     assert_eq!(finding(&journal), (Result::Fail, "witness-agrees".to_owned()));
+    // Stopped is not failed: perhaps the client was gone, and could say nothing.
+    let mut stopped = journal.clone();
+    for entry in &mut stopped.entries {
+        if let Record::End(end) = &mut entry.record {
+            end.status = observation::EndStatus::Stopped;
+        }
+    }
+    let verdict = judge(&stopped);
+    assert_eq!(
+        (verdict.result, verdict.name(), verdict.status()),
+        (Result::Inconclusive, "STOPPED", "stopped")
+    );
     // No more than the canaries were held: its requests went another way.
     count(&mut journal, 22, 20);
     assert_eq!(finding(&journal), (Result::Invalid, "fault-bit".to_owned()));
