@@ -157,7 +157,7 @@ fn journal_by_the_rules(text: &[u8]) -> Result<Lines, Option<usize>> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match ndjson::parse::<Entry>(line) {
+        match ndjson::parse::<Entry>(line).and_then(Entry::believed) {
             Ok(entry) if entry.record.later_version().is_some() => return Err(Some(number)),
             Ok(entry) => found.push(Some(entry)),
             Err(_) if !line.ends_with(b"\n") => truncated = true,

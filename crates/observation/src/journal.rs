@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::belief::LENGTH_MAX_US;
 use crate::ndjson::{self, LineError};
 use crate::{Gap, Record};
 
@@ -155,7 +156,7 @@ impl Journal {
                 LineEnd::Nothing => break,
                 _ if line.trim_ascii().is_empty() => continue,
                 LineEnd::TooLong => Err(LineError::TooLong),
-                LineEnd::Newline | LineEnd::File => ndjson::parse::<Entry>(&line),
+                LineEnd::Newline | LineEnd::File => ndjson::parse::<Entry>(&line).and_then(Entry::believed),
             };
             match entry {
                 Ok(entry) => {
@@ -197,7 +198,7 @@ struct Unread {
 impl Unread {
     /// What is not known of the time between the last of `before` and `until_us`: never of no length, or it would be no gap.
     fn gap(self, before: &[Entry], until_us: u64) -> Entry {
-        let from_us = before.last().map_or(0, |entry| entry.at_us).min(u64::MAX - 1);
+        let from_us = before.last().map_or(0, |entry| entry.at_us).min(LENGTH_MAX_US - 1);
         let to_us = until_us.max(from_us + 1);
         // The error may quote the line.
         let why: String = self.error.to_string().chars().take(REASON_MAX).collect();
@@ -311,15 +312,17 @@ mod tests {
         let gap = gap_at(&journal, 1);
         assert_eq!((gap.from_us, gap.to_us), (10, 20));
         assert!(gap.reason.starts_with("2 lines of the journal cannot be read, from line 2 on: "), "{gap:?}");
-        // At an end, between equal moments, and at the largest moment there is a gap too.
+        // At an end and between equal moments there is a gap too.
         for text in [line(7) + "x\n", "x\n".to_owned() + &line(7), line(7) + "x\n" + &line(7)] {
             let journal = parse(&text).unwrap();
             let gaps = journal.entries.iter().filter(|entry| matches!(entry.record, Record::Gap(_)));
             assert_eq!(gaps.count(), 1, "{text}");
         }
-        let last = parse(&(line(u64::MAX) + "x\n")).unwrap();
-        assert_eq!((gap_at(&last, 1).from_us, gap_at(&last, 1).to_us), (u64::MAX - 1, u64::MAX));
-        assert!(!last.truncated);
+        let journal = parse(&(line(7) + &line(u64::MAX))).unwrap();
+        assert!(
+            gap_at(&journal, 1).reason.ends_with("a moment of the run that is beyond belief"),
+            "{journal:?}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Rules: unknown fields and unknown record types are ignored by readers (`docs/observation-stream.md`); times are microseconds of a
 //! monotonic clock with an arbitrary origin (`at_us`); durations carry their unit in the name.
 
+mod belief;
 mod client;
 pub mod clock;
 pub mod continuity;

@@ -27,6 +27,12 @@ pub enum LineError {
         /// Which.
         version: u64,
     },
+    /// A number that no client and no run has.
+    #[error("{what} that is beyond belief")]
+    Unbelievable {
+        /// Which.
+        what: &'static str,
+    },
 }
 
 /// Reads one line.

@@ -101,7 +101,7 @@ async fn open(http: &reqwest::Client, address: &str, clock: RunClock) -> Result<
         };
         decoder.push(&chunk);
         if let Some(first) = decoder.next_record::<Record>() {
-            let hello = match first {
+            let hello = match first.and_then(Record::believed) {
                 Ok(Record::Hello(hello)) => hello,
                 Ok(_) => return Err("the stream does not begin with a hello; is it a loadgen?".to_owned()),
                 Err(error @ LineError::Later { .. }) => return Err(error.to_string()),
@@ -173,6 +173,7 @@ async fn read(
     let mut ticked = Instant::now();
     loop {
         while let Some(next) = connection.decoder.next_record::<Record>() {
+            let next = next.and_then(Record::believed);
             let now_us = clock.now_us();
             let unread = match &next {
                 Ok(_) => bad_lines.good(now_us),
