@@ -6,6 +6,8 @@ mod dials;
 pub(crate) mod gate;
 #[cfg(test)]
 mod model;
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
