@@ -46,6 +46,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("simulation", &["memcache-client", "memcached-fake"]),
     ("end-to-end", &[]),
+    (
+        "judged",
+        &[
+            "lab",
+            "scenario",
+            "verdict",
+            "report",
+            "telemetry",
+            "toxiproxy",
+            "workload",
+            "memcache-client",
+            "observation",
+        ],
+    ),
     ("bench", &["memcache-client", "workload", "observation", "toxiproxy"]),
 ];
 
@@ -55,7 +69,7 @@ pub fn workspace() -> PathBuf {
 }
 
 fn manifests() -> Vec<PathBuf> {
-    let apart = ["tests", "benches", "simulation"].map(|folder| workspace().join(folder).join("Cargo.toml"));
+    let apart = ["tests", "benches", "judged", "simulation"].map(|folder| workspace().join(folder).join("Cargo.toml"));
     let mut found = apart.to_vec();
     for folder in ["crates", "cmd"] {
         for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {

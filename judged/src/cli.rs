@@ -6,7 +6,7 @@ use clap::Parser;
 use lab::MemcachedKind;
 
 /// Judges the judge: wrong clients must fail, right ones pass, broken experiments neither.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "judge-the-judge", version)]
 pub struct Cli {
     /// Only these rows: M7, or M for all mutants; may be given several times
@@ -15,6 +15,9 @@ pub struct Cli {
     /// Labs side by side
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: u8,
+    /// Runs of a row at most, while the judge refuses to judge a client that it should judge
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub tries: u8,
     /// Runs of each row
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub repeat: usize,
@@ -33,6 +36,9 @@ pub struct Cli {
     /// Seed of loads and proxies; repeated runs count on from it
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// The row's own process: the limit on files is there already
+    #[arg(long, hide = true)]
+    pub within_limit: bool,
     /// Folder of the run folders
     #[arg(long, default_value = "runs", value_name = "DIR")]
     pub runs: PathBuf,

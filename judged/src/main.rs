@@ -6,6 +6,7 @@
 mod alike;
 mod burn;
 mod cli;
+mod limited;
 mod meddle;
 mod queue;
 mod rows;

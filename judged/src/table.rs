@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::rows::{Row, Wanted};
 use crate::world::{Judged, failed};
 
-const HEAD: &str = "| row | what is wrong or unusual | scenario | wanted | verdict | by | right |\n|---|---|---|---|---|---|---|\n";
+const HEAD: &str = "| row | what is wrong or unusual | scenario | wanted | verdict | by | tries | right |\n|---|---|---|---|---|---|---|---|\n";
 
 fn wanted(row: &Row) -> String {
     match row.wanted {
@@ -32,9 +32,15 @@ pub fn line(judged: &Judged<'_>) -> String {
     let place = judged.end.as_ref().map(|(_, dir)| dir.display().to_string()).unwrap_or_default();
     let mark = if judged.is_right() { "ok   " } else { "WRONG" };
     let Row { id, about, .. } = judged.row;
-    let mut line = format!("{mark} {id:<4} {about}: {result} ({by}), {:.0} s, {place}\n", judged.took.as_secs_f64());
+    let mut line = format!(
+        "{mark} {id:<4} {about}: {result} ({by}), try {}, {:.0} s, {place}\n",
+        judged.tries,
+        judged.took.as_secs_f64()
+    );
     if let (false, Ok((verdict, _))) = (judged.is_right(), &judged.end) {
-        verdict.reasons.iter().for_each(|reason| drop(writeln!(line, "        {reason}")));
+        for reason in &verdict.reasons {
+            let _ = writeln!(line, "        {reason}");
+        }
     }
     line
 }
@@ -47,10 +53,16 @@ pub fn markdown(judged: &[Judged<'_>]) -> String {
         let Row { id, about, scenario, .. } = one.row;
         let name = scenario.file.trim_end_matches(".toml");
         let right = yes(one.is_right());
-        let _ = writeln!(text, "| {id} | {about} | {name} | {} | {result} | {by} | {right} |", wanted(one.row));
+        let _ = writeln!(
+            text,
+            "| {id} | {about} | {name} | {} | {result} | {by} | {} | {right} |",
+            wanted(one.row),
+            one.tries
+        );
     }
     text.push('\n');
-    let kinds = [('M', "mutants are caught"), ('G', "good variants pass"), ('E', "broken environments are refused")];
+    let kinds =
+        [('M', "mutants are caught"), ('G', "good variants pass"), ('E', "broken environments are refused")];
     for (kind, what) in kinds {
         let of: Vec<_> = judged.iter().filter(|one| one.row.id.starts_with(kind)).collect();
         if !of.is_empty() {

@@ -21,6 +21,7 @@ use verdict::Verdict;
 use workload::{Arrivals, Load, LoadConfig};
 
 use crate::cli::Cli;
+use crate::limited;
 use crate::meddle::{self, Meddler};
 use crate::queue;
 use crate::rows::{Row, Setup, Wanted};
@@ -35,11 +36,22 @@ pub struct Judged<'a> {
     pub row: &'a Row,
     /// The verdict, and where its journal is.
     pub end: Result<(Verdict, PathBuf)>,
-    /// How long it took.
+    /// Runs until the judge did not refuse any more.
+    pub tries: u8,
+    /// How long they took.
     pub took: Duration,
 }
 
 impl Judged<'_> {
+    /// Has the judge refused to judge a run that it should judge?
+    pub fn is_refused_in_vain(&self) -> bool {
+        let refused = |verdict: &Verdict| {
+            matches!(verdict.result, verdict::Result::Invalid | verdict::Result::Inconclusive)
+        };
+        let wanted = matches!(self.row.wanted, Wanted::Refused(_));
+        !wanted && self.end.as_ref().is_ok_and(|(verdict, _)| refused(verdict))
+    }
+
     /// Is the verdict the one that is wanted, for the reason that is wanted?
     pub fn is_right(&self) -> bool {
         let Ok((verdict, _)) = &self.end else { return false };
@@ -172,6 +184,9 @@ impl World {
 
 /// Runs one row and judges it.
 pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> {
+    if let (Some(file_max), false) = ((row.setup)().file_max, cli.within_limit) {
+        return limited::run(row, cli, file_max, seed).await;
+    }
     let scenario = Scenario::parse(row.scenario.text, row.scenario.file)?;
     let world = World::start(row, cli, seed).await?;
     meddle::beforehand(&world).await?;

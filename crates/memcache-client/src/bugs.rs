@@ -21,7 +21,9 @@ use crate::op::{Op, Reply};
 use crate::server::{Answer, Request};
 
 #[cfg(not(debug_assertions))]
-compile_error!("the feature seeded-bugs makes a client that is wrong on purpose: it is for debug builds only");
+compile_error!(
+    "the feature seeded-bugs makes a client that is wrong on purpose: it is for debug builds only"
+);
 
 /// One way to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,12 +5,7 @@ use observation::PhaseKind::{self, Recovery, Stabilization, Testing};
 use super::*;
 use crate::stream::Lie;
 
-fn row(
-    id: &'static str,
-    about: &'static str,
-    by: &'static [&'static str],
-    meddler: Meddler,
-) -> Row {
+fn row(id: &'static str, about: &'static str, by: &'static [&'static str], meddler: Meddler) -> Row {
     Row { id, about, scenario: LOSS, setup: Setup::default, meddler, wanted: Wanted::Refused(by) }
 }
 
@@ -25,12 +20,14 @@ pub(super) fn rows() -> Vec<Row> {
             setup: || Setup { past_the_proxies: true, ..Setup::default() },
             ..row("E1", "the fault is applied where the client is not", &["fault-bit"], Meddler::Nobody)
         },
-        Row {
-            scenario: NO_EFFECT,
-            ..row("E2", "the fault has no effect", &["fault-bit"], Meddler::Nobody)
-        },
+        Row { scenario: NO_EFFECT, ..row("E2", "the fault has no effect", &["fault-bit"], Meddler::Nobody) },
         row("E3", "another server is faulted", &["fault-bit", "clean"], Meddler::MovesToxic),
-        row("E4", "the fault ends early", &["fault-bit", "clean"], Meddler::EndsToxic(Duration::from_secs(2))),
+        row(
+            "E4",
+            "the fault ends early",
+            &["fault-bit", "clean"],
+            Meddler::EndsToxic(Duration::from_secs(2)),
+        ),
         row("E5", "the fault outlives its phase", &["fault-gone"], Meddler::ProlongsToxic),
         row("E6", "somebody else's toxic", &["foreign-toxic", "fault-bit"], Meddler::AddsToxic),
         row("E7", "the proxies are restarted", &["fault-bit", "clean"], Meddler::RestartsProxies),
@@ -44,7 +41,12 @@ pub(super) fn rows() -> Vec<Row> {
         row("E12", "the metrics are those of an earlier run", &["observed"], Meddler::Lies(Lie::Earlier)),
         row("E13", "the source of the metrics is restarted", &["observed"], Meddler::RestartsLoad),
         row("E14", "a clock steps", &["observed"], lies(Stabilization, Lie::Ahead(30_000_000))),
-        row("E15", "the host pauses", &["observed", "generator", "completed"], Meddler::Pauses(Duration::from_secs(3))),
+        row(
+            "E15",
+            "the host pauses",
+            &["observed", "generator", "completed"],
+            Meddler::Pauses(Duration::from_secs(3)),
+        ),
         Row {
             setup: || {
                 Setup { rate: 2_000.0, ..Setup::default() }.with_client(|client| {
@@ -53,7 +55,10 @@ pub(super) fn rows() -> Vec<Row> {
             },
             ..row("E16", "the baseline is bad already", &["baseline"], Meddler::Nobody)
         },
-        Row { setup: fake, ..row("E17", "a memcached is restarted in the baseline", &["baseline"], Meddler::RestartsServer) },
+        Row {
+            setup: fake,
+            ..row("E17", "a memcached is restarted in the baseline", &["baseline"], Meddler::RestartsServer)
+        },
         Row {
             scenario: RARE_STALL,
             setup: || Setup { rate: 300.0, ..Setup::default() },

@@ -128,7 +128,8 @@ impl Setup {
 /// The rows whose names begin with one of `wanted`; all of them when none is.
 pub fn chosen(wanted: &[String]) -> Result<Vec<Row>> {
     let all = || mutants::rows().into_iter().chain(good::rows()).chain(broken::rows());
-    let is = |row: &Row, name: &String| row.id == name || (name.len() == 1 && row.id.starts_with(name.as_str()));
+    let is =
+        |row: &Row, name: &String| row.id == name || (name.len() == 1 && row.id.starts_with(name.as_str()));
     if let Some(unknown) = wanted.iter().find(|name| !all().any(|row| is(&row, name))) {
         bail!("--only {unknown}: there is no such row; --list shows them");
     }

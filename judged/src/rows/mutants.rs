@@ -27,11 +27,16 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         row("M2", "breaker never closes", LOSS, &["recovery"], || bad(Bug::NeverCloses)),
         // So few ops that ten times the threshold shows beyond the margin for a loaded machine.
-        row("M3", "threshold x10", LOSS, &["time-to-trip"], || Setup { rate: 90.0, ..bad(Bug::ThresholdTenfold) }),
+        row("M3", "threshold x10", LOSS, &["time-to-trip"], || Setup {
+            rate: 90.0,
+            ..bad(Bug::ThresholdTenfold)
+        }),
         row("M4", "timeout x10", LOSS, &["op-deadline"], || bad(Bug::TimeoutTenfold)),
         row("M5", "no timeout", LOSS, &["op-deadline"], || bad(Bug::NoTimeout)),
         row("M6", "pool never reopened", LOSS, &["recovery"], || bad(Bug::NeverRedials)),
-        row("M7", "pool returns a dirty connection", LOSS, &["no-wrong-values"], || bad(Bug::DirtyConnection)),
+        row("M7", "pool returns a dirty connection", LOSS, &["no-wrong-values"], || {
+            bad(Bug::DirtyConnection)
+        }),
         // Without failover, so that the lost places are missed.
         row("M8", "leaks a slot per timeout", LOSS, &["goodput-after", "recovery"], || {
             bad(Bug::LeaksSlot).with_client(|client| client.routing.on_open = OnOpen::FailFast)
@@ -49,14 +54,21 @@ pub(super) fn rows() -> Vec<Row> {
             })
         }),
         // So many ops that one in ten thousand is sure to come.
-        row("M14", "1 in 10 000 values is another's", LOSS, &["no-wrong-values"], || {
-            Setup { rate: 2_000.0, ..bad(Bug::Desync) }
+        row("M14", "1 in 10 000 values is another's", LOSS, &["no-wrong-values"], || Setup {
+            rate: 2_000.0,
+            ..bad(Bug::Desync)
         }),
-        row("M15", "a miss counts as a failure", MISSES, &["no-trip-on-healthy", "trips-as-expected"], || {
-            let rule = RatioRule { failure_ratio: 0.1, window: Duration::from_secs(2), min_calls: 20 };
-            Setup { workload: "get-heavy", ..bad(Bug::MissIsFailure) }
-                .with_breaker(|breaker| breaker.ratio = Some(rule))
-        }),
+        row(
+            "M15",
+            "a miss counts as a failure",
+            MISSES,
+            &["no-trip-on-healthy", "trips-as-expected"],
+            || {
+                let rule = RatioRule { failure_ratio: 0.1, window: Duration::from_secs(2), min_calls: 20 };
+                Setup { workload: "get-heavy", ..bad(Bug::MissIsFailure) }
+                    .with_breaker(|breaker| breaker.ratio = Some(rule))
+            },
+        ),
         row("M16", "timeout outside the breaker", LOSS, &["trips-as-expected", "time-to-trip"], || {
             bad(Bug::DeafToTimeouts)
         }),
@@ -68,7 +80,9 @@ pub(super) fn rows() -> Vec<Row> {
         row("M20", "all reconnect at once", LOSS, &["dial-burst"], || {
             bad(Bug::DialsAtOnce).with_client(|client| client.pool.max = 64)
         }),
-        row("M21", "one server starves the others", LATENCY_BELOW, &["healthy-isolation"], || bad(Bug::SharedPool)),
+        row("M21", "one server starves the others", LATENCY_BELOW, &["healthy-isolation"], || {
+            bad(Bug::SharedPool)
+        }),
         row("M22", "a refused write is reported as done", REFUSED_WRITES, &["writes-read-back"], || {
             bad(Bug::HidesRefusals)
         }),

@@ -52,9 +52,8 @@ impl Server {
         let began = Instant::now();
         let dialled = connect::connect(config, &addr.addr).await;
         observer.dial(*index, dialled.as_ref().err().map(ToString::to_string), began.elapsed());
-        let connection = dialled.and_then(|stream| {
-            Connection::new(config.driver, stream, config.value_max, Arc::clone(traffic))
-        });
+        let connection = dialled
+            .and_then(|stream| Connection::new(config.driver, stream, config.value_max, Arc::clone(traffic)));
         if let Ok(connection) = connection {
             slot.put_new(connection, self.draw());
             slot.finish(Instant::now());
