@@ -113,6 +113,17 @@ fn arrows_point_down_only() {
 }
 
 #[test]
+fn bugs_are_seeded_for_those_who_judge_the_judge_alone() {
+    for path in manifests() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        let may = ["memcache-client", "judged"].contains(&name);
+        assert!(may || !text.contains("seeded-bugs"), "{} asks for a client with bugs", path.display());
+        assert!(!text.contains("default = [\"seeded-bugs\"]"), "{}", path.display());
+    }
+}
+
+#[test]
 fn the_judge_can_do_no_io() {
     let text = std::fs::read_to_string(workspace().join("crates/verdict/Cargo.toml")).unwrap();
     let names = section(&text, "dependencies");

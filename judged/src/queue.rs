@@ -39,7 +39,7 @@ fn alone<'a>(row: &'a Row, cli: &Cli, place: u64) -> Judged<'a> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let began = Instant::now();
     let mut judged = Judged { row, end: Err(anyhow::anyhow!("never tried")), tries: 0, took: Duration::ZERO };
-    // A judge that refuses asks for another run, and gets it; where refusing is right, the first answer counts.
+    // A judge that refuses asks for another run, and gets it.
     while judged.tries < cli.tries && (judged.tries == 0 || judged.is_refused_in_vain()) {
         judged.tries += 1;
         judged.end = match &runtime {

@@ -43,13 +43,12 @@ pub struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// Has the judge refused to judge a run that it should judge?
+    /// Has the judge refused to judge, and not for the reason that is wanted? A busy machine is reason enough.
     pub fn is_refused_in_vain(&self) -> bool {
         let refused = |verdict: &Verdict| {
             matches!(verdict.result, verdict::Result::Invalid | verdict::Result::Inconclusive)
         };
-        let wanted = matches!(self.row.wanted, Wanted::Refused(_));
-        !wanted && self.end.as_ref().is_ok_and(|(verdict, _)| refused(verdict))
+        !self.is_right() && self.end.as_ref().is_ok_and(|(verdict, _)| refused(verdict))
     }
 
     /// Is the verdict the one that is wanted, for the reason that is wanted?
