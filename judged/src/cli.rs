@@ -21,6 +21,9 @@ pub struct Cli {
     /// Runs of each row
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub repeat: usize,
+    /// In place of the mutants, the good client in the same runs: it must pass
+    #[arg(long)]
+    pub twins: bool,
     /// Instead of the table: so many runs of the good client without a fault, and as many with packet-loss-100-pct
     #[arg(long, value_name = "N")]
     pub aa: Option<usize>,

@@ -19,7 +19,7 @@ pub async fn run(row: &Row, cli: &Cli, file_max: u64, seed: u64) -> Result<(Verd
     let mut command = tokio::process::Command::new("sh");
     // Ignored, so that a write that would go too far is an error, as on a full disk, and not the end of the process.
     command.args(["-c", r#"trap "" XFSZ; ulimit -f "$0" && exec "$@""#, &(file_max / BLOCK).to_string()]);
-    command.arg(std::env::current_exe()?).args(["--within-limit", "--only", row.id]);
+    command.arg(std::env::current_exe()?).args(["--within-limit", "--only", &row.id]);
     command.args(["--seed", &seed.to_string()]).arg("--runs").arg(&runs);
     command.args([
         "--memcached",
@@ -30,7 +30,7 @@ pub async fn run(row: &Row, cli: &Cli, file_max: u64, seed: u64) -> Result<(Verd
         },
     ]);
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).status().await?;
-    let folder = std::fs::read_dir(runs.join(row.id)).ok().and_then(|mut found| found.next());
+    let folder = std::fs::read_dir(runs.join(&row.id)).ok().and_then(|mut found| found.next());
     let Some(folder) = folder else { bail!("the process of its own left no run folder, {status}") };
     let dir = folder?.path();
     let journal =

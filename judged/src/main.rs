@@ -49,7 +49,10 @@ fn run(cli: &Cli) -> Result<bool> {
     if let Some(runs) = cli.aa {
         return alike::run(cli, runs);
     }
-    let rows = rows::chosen(&cli.only)?;
+    let mut rows = rows::chosen(&cli.only)?;
+    if cli.twins {
+        rows = rows::twins(rows);
+    }
     if cli.list {
         say(&table::list(&rows));
         return Ok(true);

@@ -61,10 +61,16 @@ pub fn markdown(judged: &[Judged<'_>]) -> String {
         );
     }
     text.push('\n');
+    let twins: Vec<_> = judged.iter().filter(|one| one.row.is_twin).collect();
+    if !twins.is_empty() {
+        let right = twins.iter().filter(|one| one.is_right()).count();
+        let _ = writeln!(text, "{right} of {} good clients pass where a mutant is caught.", twins.len());
+    }
     let kinds =
         [('M', "mutants are caught"), ('G', "good variants pass"), ('E', "broken environments are refused")];
     for (kind, what) in kinds {
-        let of: Vec<_> = judged.iter().filter(|one| one.row.id.starts_with(kind)).collect();
+        let of: Vec<_> =
+            judged.iter().filter(|one| !one.row.is_twin && one.row.id.starts_with(kind)).collect();
         if !of.is_empty() {
             let right = of.iter().filter(|one| one.is_right()).count();
             let _ = writeln!(text, "{right} of {} {what}.", of.len());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lab::{Lab, LabConfig, MemcachedKind, Ports};
 use memcache_client::ServerAddr;
+use memcache_client::bugs::Seeded;
 use observation::journal::Journal;
 use prometheus::Registry;
 use scenario::backend::Backend;
@@ -65,11 +66,13 @@ impl Judged<'_> {
     }
 }
 
-/// Which criteria made the verdict what it is, each once.
+/// Which criteria made the verdict what it is, each once: what failed, or else what was in the way of judging.
 pub fn failed(verdict: &Verdict) -> Vec<&'static str> {
     let mut failed: Vec<&str> = Vec::new();
-    for criterion in verdict.criteria.iter().filter(|criterion| criterion.result == verdict.result) {
-        if criterion.result != verdict::Result::Pass && !failed.contains(&criterion.id) {
+    let least = verdict.result.min(verdict::Result::Fail);
+    let least = if least == verdict::Result::Fail { least } else { verdict::Result::Inconclusive };
+    for criterion in verdict.criteria.iter().filter(|criterion| criterion.result >= least) {
+        if !failed.contains(&criterion.id) {
             failed.push(criterion.id);
         }
     }
@@ -94,13 +97,16 @@ pub struct World {
 
 impl World {
     async fn start(row: &Row, cli: &Cli, seed: u64) -> Result<Self> {
-        let setup = (row.setup)();
+        let mut setup = (row.setup)();
+        if row.is_twin {
+            setup.client.seeded = Seeded::default();
+        }
         let memcached = if setup.fake { MemcachedKind::Fake } else { cli.memcached };
         let config = LabConfig { servers: setup.servers, memcached, ports: Ports::Ephemeral, seed };
         let lab = Lab::start(&config).await?;
         let toxiproxy = toxiproxy::Client::new(&lab.toxiproxy_url())?;
         let source = Arc::new(Source::default());
-        let runs = cli.runs.join(row.id);
+        let runs = cli.runs.join(&row.id);
         std::fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
         let world = Self {
             lab,

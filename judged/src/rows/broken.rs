@@ -6,7 +6,15 @@ use super::*;
 use crate::stream::Lie;
 
 fn row(id: &'static str, about: &'static str, by: &'static [&'static str], meddler: Meddler) -> Row {
-    Row { id, about, scenario: LOSS, setup: Setup::default, meddler, wanted: Wanted::Refused(by) }
+    Row {
+        id: id.to_owned(),
+        about,
+        scenario: LOSS,
+        setup: Setup::default,
+        meddler,
+        is_twin: false,
+        wanted: Wanted::Refused(by),
+    }
 }
 
 fn lies(from: PhaseKind, lie: Lie) -> Meddler {

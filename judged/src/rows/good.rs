@@ -5,7 +5,15 @@ use memcache_client::Driver;
 use super::*;
 
 fn row(id: &'static str, about: &'static str, scenario: ScenarioFile, setup: fn() -> Setup) -> Row {
-    Row { id, about, scenario, setup, meddler: Meddler::Nobody, wanted: Wanted::Pass }
+    Row {
+        id: id.to_owned(),
+        about,
+        scenario,
+        setup,
+        meddler: Meddler::Nobody,
+        is_twin: false,
+        wanted: Wanted::Pass,
+    }
 }
 
 pub(super) fn rows() -> Vec<Row> {

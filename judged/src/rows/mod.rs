@@ -14,7 +14,7 @@ use crate::meddle::Meddler;
 /// One row.
 pub struct Row {
     /// As in the list of mutants, good variants and broken environments: M7, G3, E11.
-    pub id: &'static str,
+    pub id: String,
     /// What is wrong, or unusual, with it.
     pub about: &'static str,
     /// What is run.
@@ -23,6 +23,8 @@ pub struct Row {
     pub setup: fn() -> Setup,
     /// Who breaks the experiment.
     pub meddler: Meddler,
+    /// Is it a mutant's run with the bug taken out?
+    pub is_twin: bool,
     /// Which verdict is right.
     pub wanted: Wanted,
 }
@@ -125,11 +127,25 @@ impl Setup {
     }
 }
 
+/// The same runs as those of the mutants among `rows`, without their bugs: what is caught must be the bug, and not the run.
+pub fn twins(rows: Vec<Row>) -> Vec<Row> {
+    let mutants = rows.into_iter().filter(|row| matches!(row.wanted, Wanted::Caught(_)));
+    let twin = |row: Row| Row {
+        id: format!("{}-twin", row.id),
+        about: "the good client in its place",
+        meddler: Meddler::Nobody,
+        is_twin: true,
+        wanted: Wanted::Pass,
+        ..row
+    };
+    mutants.map(twin).collect()
+}
+
 /// The rows whose names begin with one of `wanted`; all of them when none is.
 pub fn chosen(wanted: &[String]) -> Result<Vec<Row>> {
     let all = || mutants::rows().into_iter().chain(good::rows()).chain(broken::rows());
     let is =
-        |row: &Row, name: &String| row.id == name || (name.len() == 1 && row.id.starts_with(name.as_str()));
+        |row: &Row, name: &String| row.id == *name || (name.len() == 1 && row.id.starts_with(name.as_str()));
     if let Some(unknown) = wanted.iter().find(|name| !all().any(|row| is(&row, name))) {
         bail!("--only {unknown}: there is no such row; --list shows them");
     }
@@ -138,12 +154,13 @@ pub fn chosen(wanted: &[String]) -> Result<Vec<Row>> {
 
 /// The good client, without a fault and with one.
 pub fn alike() -> [Row; 2] {
-    let row = |id, about, scenario| Row {
-        id,
+    let row = |id: &str, about, scenario| Row {
+        id: String::from(id),
         about,
         scenario,
         setup: Setup::default,
         meddler: Meddler::Nobody,
+        is_twin: false,
         wanted: Wanted::Pass,
     };
     [row("A-control", "no fault", CONTROL), row("A-loss", "packet-loss-100-pct, quick", QUICK_LOSS)]

@@ -17,7 +17,15 @@ fn row(
     by: &'static [&'static str],
     setup: fn() -> Setup,
 ) -> Row {
-    Row { id, about, scenario, setup, meddler: Meddler::Nobody, wanted: Wanted::Caught(by) }
+    Row {
+        id: id.to_owned(),
+        about,
+        scenario,
+        setup,
+        meddler: Meddler::Nobody,
+        is_twin: false,
+        wanted: Wanted::Caught(by),
+    }
 }
 
 pub(super) fn rows() -> Vec<Row> {
