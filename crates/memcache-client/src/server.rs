@@ -303,7 +303,7 @@ impl Server {
         }
         let exchanged = exchange(slot.as_mut(), request, deadline).await;
         #[cfg(feature = "seeded-bugs")]
-        if exchanged.is_none() && self.misuse(pool, &mut slot) {
+        if exchanged.is_none() && self.misuse(&mut slot) {
             return Err(Error::Timeout(deadline - began));
         }
         let (Some(result), Some(slot)) = (exchanged, slot) else {

@@ -91,9 +91,8 @@ pub(super) fn rows() -> Vec<Row> {
         row("M21", "one server starves the others", LATENCY_BELOW, &["healthy-isolation"], || {
             bad(Bug::SharedPool)
         }),
-        row("M22", "a refused write is reported as done", REFUSED_WRITES, &["writes-read-back"], || Setup {
-            workload: "set-heavy",
-            ..bad(Bug::HidesRefusals)
+        row("M22", "a refused write is reported as done", REFUSED_WRITES, &["acknowledged-writes"], || {
+            Setup { workload: "set-heavy", ..bad(Bug::HidesRefusals) }
         }),
         row("M23", "recovers at 1.5 times its limit", LOSS, &["recovery"], || bad(Bug::RecoversLate)),
         row("M24", "its metrics lie", LOSS, &["witness-agrees"], Setup::default),

@@ -2,16 +2,15 @@
 
 use super::*;
 
-impl Pool {
-    /// One place less, for ever.
-    pub(crate) fn leak_slot(&self) {
-        if let Some(permit) = self.gate.try_enter() {
-            permit.forget();
-        }
-    }
-}
-
 impl Slot<'_> {
+    /// Closes the connection, and never gives the place back.
+    pub(crate) fn leak(mut self) {
+        if self.connection.take().is_some() {
+            self.pool.discarded(CloseReason::Timeout);
+        }
+        std::mem::forget(self);
+    }
+
     /// Parks a connection whose reply has not come.
     pub(crate) fn finish_dirty(mut self, now: Instant) {
         if let (Some(mut connection), Some(life)) = (self.connection.take(), self.life) {

@@ -18,11 +18,13 @@ impl Server {
     }
 
     /// What becomes of a slot whose op has timed out; `true`: its connection is not closed.
-    pub(super) fn misuse(&self, pool: &Pool, slot: &mut Option<Slot<'_>>) -> bool {
+    pub(super) fn misuse(&self, slot: &mut Option<Slot<'_>>) -> bool {
         let seeded = &self.site.config.seeded;
         seeded.lost(self.site.index);
-        if seeded.is(Bug::LeaksSlot) {
-            pool.leak_slot();
+        if seeded.is(Bug::LeaksSlot)
+            && let Some(slot) = slot.take()
+        {
+            slot.leak();
         }
         if seeded.is(Bug::DirtyConnection) {
             slot.take().map(|slot| slot.finish_dirty(Instant::now())).is_some()
