@@ -274,6 +274,8 @@ impl Slot<'_> {
                 let now = Instant::now();
                 let age = self.life.map_or(Duration::ZERO, |life| now.saturating_duration_since(life.born));
                 self.pool.dials().lost(now, age);
+            }
+            if matches!(reason, CloseReason::Reset | CloseReason::Timeout) {
                 self.pool.purge(self.idle_for, closed);
             }
         }

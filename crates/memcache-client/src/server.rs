@@ -296,6 +296,8 @@ impl Server {
         let mut slot = pool.try_acquire();
         let ready = slot.as_mut().is_some_and(|slot| slot.take_idle(began, &mut closed));
         if !ready {
+            self.tell_closed(&closed);
+            closed.clear();
             // In a box: what is seldom waited for takes no room in the future of every op.
             let connected = self.connected(pool, slot.take(), began, &mut times.at_server);
             let connected = Box::pin(timeout_at(deadline, connected)).await;
@@ -306,9 +308,10 @@ impl Server {
         if exchanged.is_none() && self.misuse(&mut slot) {
             return Err(Error::Timeout(deadline - began));
         }
-        let (Some(result), Some(slot)) = (exchanged, slot) else {
-            // The slot closes it.
-            self.site.observer.closed(self.site.index, CloseReason::Timeout);
+        let Some(slot) = slot else { return Err(Error::Timeout(deadline - began)) };
+        let Some(result) = exchanged else {
+            slot.close(CloseReason::Timeout, &mut closed);
+            self.tell_closed(&closed);
             return Err(Error::Timeout(deadline - began));
         };
         let now = *times.ended.insert(Instant::now());
