@@ -25,6 +25,7 @@ impl Server {
             && let Some(slot) = slot.take()
         {
             slot.leak();
+            self.site.observer.closed(self.site.index, CloseReason::Timeout);
         }
         if seeded.is(Bug::DirtyConnection) {
             slot.take().map(|slot| slot.finish_dirty(Instant::now())).is_some()
