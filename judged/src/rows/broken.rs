@@ -29,32 +29,22 @@ pub(super) fn rows() -> Vec<Row> {
             ..row("E1", "the fault is applied where the client is not", &["fault-bit"], Meddler::Nobody)
         },
         Row { scenario: NO_EFFECT, ..row("E2", "the fault has no effect", &["fault-bit"], Meddler::Nobody) },
-        row("E3", "another server is faulted", &["fault-bit", "clean"], Meddler::MovesToxic),
-        row(
-            "E4",
-            "the fault ends early",
-            &["fault-bit", "clean"],
-            Meddler::EndsToxic(Duration::from_secs(2)),
-        ),
-        row("E5", "the fault outlives its phase", &["fault-gone"], Meddler::ProlongsToxic),
-        row("E6", "somebody else's toxic", &["foreign-toxic", "fault-bit"], Meddler::AddsToxic),
-        row("E7", "the proxies are restarted", &["fault-bit", "clean"], Meddler::RestartsProxies),
-        row("E8", "the load dies", &["completed", "observed"], Meddler::EndsLoad),
+        row("E3", "another server is faulted", &["fault-bit", "clean", "surroundings"], Meddler::MovesToxic),
+        row("E4", "the fault ends early", &["fault-bit"], Meddler::EndsToxic(Duration::from_secs(2))),
+        row("E5", "the fault outlives its phase", &["surroundings"], Meddler::ProlongsToxic),
+        row("E6", "somebody else's toxic", &["alone"], Meddler::AddsToxic),
+        row("E7", "the proxies are restarted", &["fault-bit"], Meddler::RestartsProxies),
+        row("E8", "the load dies", &["completed"], Meddler::EndsLoad),
         Row {
             setup: || Setup { made: 0.9, ..Setup::default() },
-            ..row("E9", "the load is 90 % of what was declared", &["generator"], Meddler::Nobody)
+            ..row("E9", "the load is 90 % of what was declared", &["load"], Meddler::Nobody)
         },
-        row("E10", "the load's host is starved of CPU", &["generator", "baseline"], Meddler::Starves),
+        row("E10", "the load's host is starved of CPU", &["baseline"], Meddler::Starves),
         row("E11", "the metrics stand still", &["observed"], lies(Testing, Lie::Frozen)),
         row("E12", "the metrics are those of an earlier run", &["observed"], Meddler::Lies(Lie::Earlier)),
         row("E13", "the source of the metrics is restarted", &["observed"], Meddler::RestartsLoad),
         row("E14", "a clock steps", &["observed"], lies(Stabilization, Lie::Ahead(30_000_000))),
-        row(
-            "E15",
-            "the host pauses",
-            &["observed", "generator", "completed"],
-            Meddler::Pauses(Duration::from_secs(3)),
-        ),
+        row("E15", "the host pauses", &["observed"], Meddler::Pauses(Duration::from_secs(3))),
         Row {
             setup: || {
                 Setup { rate: 2_000.0, ..Setup::default() }.with_client(|client| {
@@ -65,7 +55,12 @@ pub(super) fn rows() -> Vec<Row> {
         },
         Row {
             setup: fake,
-            ..row("E17", "a memcached is restarted in the baseline", &["baseline"], Meddler::RestartsServer)
+            ..row(
+                "E17",
+                "a memcached is restarted in the baseline",
+                &["baseline", "surroundings"],
+                Meddler::RestartsServer,
+            )
         },
         Row {
             scenario: RARE_STALL,
@@ -74,7 +69,7 @@ pub(super) fn rows() -> Vec<Row> {
         },
         Row {
             setup: || Setup { file_max: Some(256 * 1024), ..Setup::default() },
-            ..row("E19", "the disk is full", &["completed", "observed"], Meddler::Nobody)
+            ..row("E19", "the disk is full", &["completed"], Meddler::Nobody)
         },
         row("E20", "ticks are missing", &["observed"], Meddler::LeavesGaps(Recovery)),
     ]
