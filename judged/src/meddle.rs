@@ -48,6 +48,8 @@ pub enum Meddler {
 
 /// Between two looks at something.
 const LOOK: Duration = Duration::from_millis(2);
+/// Within this time all toxics of a fault are there.
+const BOTH: Duration = Duration::from_millis(100);
 /// So long into a phase something happens that is to happen within it.
 const INTO: Duration = Duration::from_secs(2);
 /// Without processor time, and with it.
@@ -84,14 +86,19 @@ async fn act(world: &World, status: &mut watch::Receiver<Status>) -> Result<()> 
         }
         Meddler::MovesToxic => {
             let (from, to) = (world.proxy(0)?, world.proxy(1)?);
-            let toxic = appears(world, from).await?;
-            world.toxiproxy.remove_toxic(from, &toxic.name).await?;
-            world.toxiproxy.add_toxic(to, &toxic).await?;
+            appears(world, from).await?;
+            for toxic in all(world, from).await? {
+                world.toxiproxy.remove_toxic(from, &toxic.name).await?;
+                world.toxiproxy.add_toxic(to, &toxic).await?;
+            }
         }
         Meddler::EndsToxic(after) => {
-            let toxic = appears(world, world.proxy(0)?).await?;
+            let proxy = world.proxy(0)?;
+            appears(world, proxy).await?;
             sleep(after).await;
-            world.toxiproxy.remove_toxic(world.proxy(0)?, &toxic.name).await?;
+            for toxic in all(world, proxy).await? {
+                world.toxiproxy.remove_toxic(proxy, &toxic.name).await?;
+            }
         }
         Meddler::ProlongsToxic => {
             let toxic = appears(world, world.proxy(0)?).await?;
@@ -177,7 +184,7 @@ async fn begins(status: &mut watch::Receiver<Status>, phase: PhaseKind) -> Resul
     Ok(())
 }
 
-/// The runner's toxic on `proxy`, as soon as it is there.
+/// The first of the runner's toxics on `proxy`, as soon as it is there.
 async fn appears(world: &World, proxy: &str) -> Result<Toxic> {
     loop {
         if let Some(toxic) = world.toxiproxy.toxics(proxy).await?.into_iter().next() {
@@ -185,6 +192,12 @@ async fn appears(world: &World, proxy: &str) -> Result<Toxic> {
         }
         sleep(LOOK).await;
     }
+}
+
+/// All of them: a fault may be one for each direction, and the second comes a moment later.
+async fn all(world: &World, proxy: &str) -> Result<Vec<Toxic>> {
+    sleep(BOTH).await;
+    Ok(world.toxiproxy.toxics(proxy).await?)
 }
 
 /// As a host does that has no time for us.

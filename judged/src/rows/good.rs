@@ -22,7 +22,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("G2", "no jitter", LOSS, || Setup::default().with_breaker(|breaker| breaker.open_jitter = 0.0)),
         row("G3", "full jitter", LOSS, || Setup::default().with_breaker(|breaker| breaker.open_jitter = 1.0)),
         row("G4", "pool of 1", LOSS, || {
-            Setup { rate: 300.0, ..Setup::default() }.with_client(|client| client.pool.max = 1)
+            Setup { rate: 120.0, ..Setup::default() }.with_client(|client| client.pool.max = 1)
         }),
         row("G5", "pool of 64", LOSS, || Setup::default().with_client(|client| client.pool.max = 64)),
         row("G6", "slow but legal: half of the op timeout", LATENCY_HALF, || Setup {
