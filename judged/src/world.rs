@@ -12,7 +12,7 @@ use observation::journal::Journal;
 use prometheus::Registry;
 use scenario::backend::Backend;
 use scenario::metrics::Metrics;
-use scenario::{Environment, Scenario, Status};
+use scenario::{Endings, Environment, Scenario, Status};
 use telemetry::ListenAddr;
 use telemetry::http::{Limits, Routes, Server};
 use tokio::sync::{Mutex, watch};
@@ -30,6 +30,8 @@ use crate::stream::Source;
 
 /// Patience for the stream's hello.
 const WAIT: Duration = Duration::from_secs(10);
+/// A client that has not been seen for this long ends its run.
+const BLIND: Duration = Duration::from_secs(10);
 
 /// One row with what came of it.
 pub struct Judged<'a> {
@@ -217,6 +219,7 @@ pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> 
         runs: world.runs.clone(),
         wait: WAIT,
         metrics,
+        endings: Endings { abort_if: Vec::new(), blind: BLIND, until_stable: None },
         status,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         program: std::env::current_exe()?,
@@ -227,8 +230,9 @@ pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> 
         error = meddle::meddle(&world, watched) => Err(error),
     };
     let end = ran.and_then(|outcome| {
-        let verdict = verdict::judge(&Journal::read(&outcome.dir)?);
-        report::write_all(&outcome.dir, &verdict)?;
+        let journal = Journal::read(&outcome.dir)?;
+        let verdict = verdict::judge(&journal);
+        report::write_all(&outcome.dir, &journal, &verdict)?;
         Ok((verdict, outcome.dir))
     });
     world.stop_load().await;
