@@ -1,38 +1,22 @@
-//! Takes processor time away from everybody else.
+//! Takes processor time away from everybody else: another process, with a core to itself if it gets one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::io;
+use std::process::{Child, Command, Stdio};
 
 /// One core that is kept busy until this is dropped.
-pub struct Burning {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Burning(Child);
 
 impl Burning {
     /// Begins.
-    pub fn start() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut x = 1u64;
-            while !told.load(Ordering::Relaxed) {
-                for _ in 0..100_000 {
-                    x = std::hint::black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-                }
-            }
-        });
-        Self { stop, thread: Some(thread) }
+    pub fn start() -> io::Result<Self> {
+        Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().map(Self)
     }
 }
 
 impl Drop for Burning {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It cannot panic.
-            let _ = thread.join();
-        }
+        // It has ended if it cannot be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 /// Says whether every row was judged as it should be.
 fn run(cli: &Cli) -> Result<bool> {
     std::fs::create_dir_all(&cli.runs).with_context(|| format!("--runs {}", cli.runs.display()))?;
-    let _burning = cli.burn.then(burn::Burning::start);
+    let _burning = cli.burn.then(burn::Burning::start).transpose()?;
     if let Some(runs) = cli.aa {
         return alike::run(cli, runs);
     }
