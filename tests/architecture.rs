@@ -46,6 +46,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("simulation", &["memcache-client", "memcached-fake"]),
     ("end-to-end", &[]),
+    (
+        "judged",
+        &[
+            "lab",
+            "scenario",
+            "verdict",
+            "report",
+            "telemetry",
+            "toxiproxy",
+            "workload",
+            "memcache-client",
+            "observation",
+        ],
+    ),
     ("bench", &["memcache-client", "workload", "observation", "toxiproxy"]),
 ];
 
@@ -55,7 +69,7 @@ pub fn workspace() -> PathBuf {
 }
 
 fn manifests() -> Vec<PathBuf> {
-    let apart = ["tests", "benches", "simulation"].map(|folder| workspace().join(folder).join("Cargo.toml"));
+    let apart = ["tests", "benches", "judged", "simulation"].map(|folder| workspace().join(folder).join("Cargo.toml"));
     let mut found = apart.to_vec();
     for folder in ["crates", "cmd"] {
         for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {
@@ -95,6 +109,17 @@ fn arrows_point_down_only() {
         for dependency in section(&text, "dev-dependencies") {
             assert!(!["loadgen", "scenariod"].contains(&dependency.as_str()), "{name} depends on a binary");
         }
+    }
+}
+
+#[test]
+fn bugs_are_seeded_for_those_who_judge_the_judge_alone() {
+    for path in manifests() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        let may = ["memcache-client", "judged"].contains(&name);
+        assert!(may || !text.contains("seeded-bugs"), "{} asks for a client with bugs", path.display());
+        assert!(!text.contains("default = [\"seeded-bugs\"]"), "{}", path.display());
     }
 }
 

@@ -9,7 +9,7 @@ const LINES_MAX: usize = 600;
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["crates", "cmd", "benches/src", "simulation", "tests"]
+    let mut folders: Vec<PathBuf> = ["crates", "cmd", "benches/src", "judged", "simulation", "tests"]
         .iter()
         .map(|folder| workspace().join(folder))
         .collect();

@@ -156,6 +156,8 @@ pub struct Breaker {
     config: BreakerConfig,
     fleet: Arc<Fleet>,
     core: Mutex<Core>,
+    #[cfg(feature = "seeded-bugs")]
+    seeded: crate::bugs::Seeded,
 }
 
 struct Core {
@@ -237,7 +239,20 @@ impl Breaker {
             rng,
             stats: BreakerStats::default(),
         };
-        Self { config, fleet, core: Mutex::new(core) }
+        Self {
+            config,
+            fleet,
+            core: Mutex::new(core),
+            #[cfg(feature = "seeded-bugs")]
+            seeded: Default::default(),
+        }
+    }
+
+    /// With a bug.
+    #[cfg(feature = "seeded-bugs")]
+    pub(crate) fn seeded(mut self, seeded: crate::bugs::Seeded) -> Self {
+        self.seeded = seeded;
+        self
     }
 
     /// The settings.
@@ -253,7 +268,15 @@ impl Breaker {
             let reason = TripReason::OpenTimePassed(core.open_for);
             transition = Some(core.enter(State::HalfOpen, reason));
         }
+        #[cfg(feature = "seeded-bugs")]
+        if core.state == State::HalfOpen && self.seeded.is(crate::bugs::Bug::Flaps) {
+            self.fleet.restore();
+            core.revive(&self.config);
+            transition = Some(core.enter(State::Closed, TripReason::ProbesSucceeded(0)));
+        }
         let admitted = match core.state {
+            #[cfg(feature = "seeded-bugs")]
+            State::HalfOpen if self.seeded.is(crate::bugs::Bug::Stampede) => true,
             State::Closed => core.ramp.is_none() || core.climbs(now, self.config.ramp),
             State::Open => false,
             State::HalfOpen => {

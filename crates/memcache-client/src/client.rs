@@ -13,6 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use crate::breaker::{Breaker, Fleet};
+#[cfg(feature = "seeded-bugs")]
+use crate::bugs::Bug;
 use crate::config::{Config, ConfigError, Hedge, OnOpen, Probes};
 use crate::error::Error;
 use crate::key::Key;
@@ -75,6 +77,8 @@ impl Client {
     ) -> Result<Self, ConfigError> {
         config.validate()?;
         topology::check(&servers, &config.routing.gutter)?;
+        #[cfg(feature = "seeded-bugs")]
+        let config = config.seeded.clone().in_effect(config);
         let config = Arc::new(config);
         let fleet = Fleet::new(servers.len(), config.routing.max_ejected);
         let built = servers.into_iter().enumerate();
@@ -255,10 +259,20 @@ impl Inner {
         let (mut candidates, mut elsewhere) = (None, None);
         loop {
             let server = &topology.servers[index];
+            #[cfg(feature = "seeded-bugs")]
+            if place == 0 && topology.tries() > 1 && self.config.seeded.stays_away(index) {
+                place = 1;
+                index = candidates.get_or_insert_with(|| topology.candidates(op.key().as_bytes()))[place];
+                continue;
+            }
             let request = elsewhere.as_ref().unwrap_or(op);
             let result = match (&self.config.hedge, op) {
                 (Some(hedge), Op::Get(_)) => {
                     self.hedged(hedge, server, request, (now, deadline), attempts).await
+                }
+                #[cfg(feature = "seeded-bugs")]
+                _ if place > 0 && self.config.seeded.is(Bug::FailsOverToDead) => {
+                    server.attempt_with(None, Request::One(request), now, deadline).await
                 }
                 _ => server.attempt(Request::One(request), now, deadline).await,
             };
@@ -330,6 +344,10 @@ impl Inner {
     ) -> Option<usize> {
         let failover = self.config.routing.on_open == OnOpen::Failover && op.may_fail_over();
         let next = (failover && place + 1 < topology.tries()).then_some(place + 1);
+        #[cfg(feature = "seeded-bugs")]
+        if self.config.seeded.is(Bug::RetriesWithoutLimit) && !matches!(error, Error::PoolExhausted(_)) {
+            return Some(place);
+        }
         match error {
             Error::BreakerOpen
             | Error::Connect(_)
@@ -365,7 +383,10 @@ fn build(
         if config.routing.gutter.contains(&addr.name) {
             breaker.probes = Probes::OutOfBand;
         }
-        Breaker::new(breaker, Arc::clone(fleet), rng)
+        let breaker = Breaker::new(breaker, Arc::clone(fleet), rng);
+        #[cfg(feature = "seeded-bugs")]
+        let breaker = breaker.seeded(config.seeded.clone());
+        breaker
     });
     Arc::new(Server::new(index, addr, Arc::clone(config), breaker, Arc::clone(observer)))
 }

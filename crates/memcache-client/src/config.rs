@@ -38,6 +38,9 @@ pub struct Config {
     pub value_max: usize,
     /// Seed of the jitter.
     pub seed: u64,
+    /// What is wrong with this client.
+    #[cfg(feature = "seeded-bugs")]
+    pub seeded: crate::bugs::Seeded,
 }
 
 impl Default for Config {
@@ -57,6 +60,8 @@ impl Default for Config {
             dial: Dial::default(),
             value_max: 1024 * 1024,
             seed: 0,
+            #[cfg(feature = "seeded-bugs")]
+            seeded: crate::bugs::Seeded::default(),
         }
     }
 }

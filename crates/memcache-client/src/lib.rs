@@ -58,6 +58,8 @@
 
 mod batch;
 pub mod breaker;
+#[cfg(feature = "seeded-bugs")]
+pub mod bugs;
 mod client;
 mod config;
 mod connect;

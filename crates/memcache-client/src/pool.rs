@@ -6,6 +6,8 @@ mod dials;
 pub(crate) mod gate;
 #[cfg(test)]
 mod model;
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -272,6 +274,8 @@ impl Slot<'_> {
                 let now = Instant::now();
                 let age = self.life.map_or(Duration::ZERO, |life| now.saturating_duration_since(life.born));
                 self.pool.dials().lost(now, age);
+            }
+            if matches!(reason, CloseReason::Reset | CloseReason::Timeout) {
                 self.pool.purge(self.idle_for, closed);
             }
         }

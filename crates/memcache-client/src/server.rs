@@ -1,5 +1,8 @@
 //! One server: breaker, connections, exchange - the way of one attempt.
 
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
+
 use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -179,6 +182,8 @@ impl Server {
         began: Instant,
         deadline: Instant,
     ) -> Result<Answer, Error> {
+        #[cfg(feature = "seeded-bugs")]
+        self.site.config.seeded.relapse(self.site.index)?;
         let permit = match &self.breaker {
             None => None,
             Some(breaker)
@@ -195,7 +200,7 @@ impl Server {
         self.attempt_with(permit, request, began, deadline).await
     }
 
-    async fn attempt_with(
+    pub(crate) async fn attempt_with(
         self: &Arc<Self>,
         permit: Option<Permit<'_>>,
         request: Request<'_>,
@@ -205,6 +210,11 @@ impl Server {
         let _in_flight = InFlight::enter(&self.in_flight);
         let deadline = deadline.min(began + self.site.config.op_timeout);
         let mut times = Times::default();
+        #[cfg(feature = "seeded-bugs")]
+        let (_place, is_write) = {
+            let config = &self.site.config;
+            (config.seeded.shared_place(config).await?, crate::bugs::is_write(&request))
+        };
         let result = match &self.link {
             Link::Pool(pool) => self.exchange_alone(pool, request, began, deadline, &mut times).await,
             Link::Pipelines(shared) => {
@@ -217,6 +227,12 @@ impl Server {
                     }
                 }
             }
+        };
+        #[cfg(feature = "seeded-bugs")]
+        let result = {
+            let mut result = result;
+            self.site.config.seeded.forge(is_write, &mut result);
+            result
         };
         if let Some(permit) = permit {
             self.judge(permit, &result, began, &times);
@@ -258,6 +274,8 @@ impl Server {
             }
         };
         let probe = permit.is_probe();
+        #[cfg(feature = "seeded-bugs")]
+        let verdict = self.misjudge(verdict, outcome, probe);
         let transition = permit.end(verdict, now);
         if probe {
             self.site.observer.probe(self.site.index, outcome, now.saturating_duration_since(began));
@@ -278,15 +296,22 @@ impl Server {
         let mut slot = pool.try_acquire();
         let ready = slot.as_mut().is_some_and(|slot| slot.take_idle(began, &mut closed));
         if !ready {
+            self.tell_closed(&closed);
+            closed.clear();
             // In a box: what is seldom waited for takes no room in the future of every op.
             let connected = self.connected(pool, slot.take(), began, &mut times.at_server);
             let connected = Box::pin(timeout_at(deadline, connected)).await;
             slot = Some(connected.unwrap_or_else(|_| Err(Error::Timeout(deadline - began)))?);
         }
         let exchanged = exchange(slot.as_mut(), request, deadline).await;
-        let (Some(result), Some(slot)) = (exchanged, slot) else {
-            // The slot closes it.
-            self.site.observer.closed(self.site.index, CloseReason::Timeout);
+        #[cfg(feature = "seeded-bugs")]
+        if exchanged.is_none() && self.misuse(&mut slot) {
+            return Err(Error::Timeout(deadline - began));
+        }
+        let Some(slot) = slot else { return Err(Error::Timeout(deadline - began)) };
+        let Some(result) = exchanged else {
+            slot.close(CloseReason::Timeout, &mut closed);
+            self.tell_closed(&closed);
             return Err(Error::Timeout(deadline - began));
         };
         let now = *times.ended.insert(Instant::now());
@@ -335,6 +360,8 @@ impl Server {
             return Ok(());
         }
         let Site { index, addr, config, observer, traffic } = &*self.site;
+        #[cfg(feature = "seeded-bugs")]
+        config.seeded.refuse_dial(*index)?;
         let began = Instant::now();
         // The server is waited for from here on, not our own turn to dial.
         *at_server = Some(began);
@@ -354,6 +381,10 @@ impl Server {
     fn tell(self: &Arc<Self>, transition: Option<Transition>) {
         let Some(transition) = transition else { return };
         self.site.observer.breaker(self.site.index, &transition);
+        #[cfg(feature = "seeded-bugs")]
+        if transition.to == State::Closed {
+            self.misgreet();
+        }
         let own_probes = self.breaker.as_ref().is_some_and(|b| b.config().probes == Probes::OutOfBand);
         if own_probes && transition.from == State::Closed {
             spawn(probe_until_closed(Arc::downgrade(self)));

@@ -34,12 +34,25 @@ pub(crate) struct MetaConnection {
     opaque: u32,
     value_max: usize,
     traffic: Arc<Traffic>,
+    /// It is used whatever is unread, and takes whatever comes.
+    #[cfg(feature = "seeded-bugs")]
+    pub(super) dirty: bool,
 }
 
 impl MetaConnection {
     pub(crate) fn new(stream: Stream, value_max: usize, traffic: Arc<Traffic>) -> Self {
         let (input, output) = (BytesMut::new(), BytesMut::new());
-        Self { stream, input, output, read: READ_MIN, opaque: 0, value_max, traffic }
+        Self {
+            stream,
+            input,
+            output,
+            read: READ_MIN,
+            opaque: 0,
+            value_max,
+            traffic,
+            #[cfg(feature = "seeded-bugs")]
+            dirty: false,
+        }
     }
 
     /// Asks how the server sends a miss, if nobody knows. The answer comes before that of the op behind it.
@@ -110,6 +123,10 @@ impl MetaConnection {
         let mut searched = 0;
         let rules = self.traffic.rules(self.value_max);
         loop {
+            #[cfg(feature = "seeded-bugs")]
+            let echoed = crate::bugs::echoed(&self.input).filter(|_| self.dirty);
+            #[cfg(feature = "seeded-bugs")]
+            let (key, opaque) = echoed.as_ref().map_or((key, opaque), |(key, opaque)| (key, *opaque));
             match codec::parse(&mut self.input, &mut searched, key, opaque, rules)? {
                 Step::Whole(raw) => {
                     self.traffic.learn(&raw);
@@ -163,6 +180,10 @@ impl Wire for MetaConnection {
     }
 
     fn is_quiet(&mut self) -> bool {
+        #[cfg(feature = "seeded-bugs")]
+        if self.dirty {
+            return true;
+        }
         self.input.is_empty() && self.stream.is_quiet()
     }
 }

@@ -135,6 +135,14 @@ impl Connection {
         }
     }
 
+    /// It is used although its last reply has not come.
+    #[cfg(feature = "seeded-bugs")]
+    pub(crate) fn soil(&mut self) {
+        if let Connection::Meta(wire) = self {
+            wire.dirty = true;
+        }
+    }
+
     pub(crate) fn is_quiet(&mut self) -> bool {
         match self {
             Connection::Meta(wire) => wire.is_quiet(),

@@ -1,0 +1,37 @@
+//! The same good client again and again: how often is it blamed, and how often can the judge not tell?
+
+use anyhow::Result;
+
+use crate::cli::Cli;
+use crate::world::Judged;
+use crate::{queue, rows, say, table};
+
+/// Runs each of the two rows `runs` times. Right: no FAIL, and at most one run in twenty of each that says nothing.
+pub fn run(cli: &Cli, runs: usize) -> Result<bool> {
+    let rows = rows::alike();
+    let all: Vec<_> = rows.iter().flat_map(|row| std::iter::repeat_n(row, runs)).collect();
+    // Here a refusal is a result.
+    let cli = &Cli { tries: 1, ..cli.clone() };
+    let judged = queue::run(&all, cli, |judged| say(&table::line(judged)));
+    let mut right = true;
+    say("\n| runs | of | PASS | FAIL | INCONCLUSIVE or INVALID | no verdict |\n|---|---|---|---|---|---|\n");
+    for row in &rows {
+        let count = |is: fn(verdict::Result) -> bool| {
+            judged.iter().filter(|one| one.row.id == row.id && result(one).is_some_and(is)).count()
+        };
+        use verdict::Result::*;
+        let [pass, fail, unclear] = [
+            count(|result| result == Pass),
+            count(|result| matches!(result, Fail | WrongData)),
+            count(|result| matches!(result, Invalid | Inconclusive)),
+        ];
+        let none = runs - pass - fail - unclear;
+        say(&format!("| {runs} | {} | {pass} | {fail} | {unclear} | {none} |\n", row.about));
+        right &= fail == 0 && none == 0 && unclear * 20 <= runs;
+    }
+    Ok(right)
+}
+
+fn result(judged: &Judged<'_>) -> Option<verdict::Result> {
+    judged.end.as_ref().ok().map(|(verdict, _)| verdict.result)
+}
