@@ -168,3 +168,23 @@ pub fn metric(text: &str, series: &str) -> Option<f64> {
         text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
     line.rsplit(' ').next()?.parse().ok()
 }
+
+/// The janitor of a running scenariod, if it has one yet.
+pub fn janitor(of: u32) -> Option<u32> {
+    let stat = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let parent =
+        |pid: u32| stat(pid).rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+    let is_janitor = |pid: u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.ends_with(b"\0janitor\0")
+    };
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let mut pids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.find(|pid| parent(*pid) == Some(of) && is_janitor(*pid))
+}
+
+/// Sends a signal to processes, all of which may have ended.
+pub fn kill(signal: &str, pids: &[u32]) {
+    let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let _ = Command::new("kill").args(["-s", signal]).args(pids).status().unwrap();
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use scenario::janitor::Janitor;
 use scenario::kernel::{self, Counted, KernelLoss, Namespace};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -128,14 +129,15 @@ async fn measure((percent, ops, connections): Level) -> Measured {
     }
 
     let loss = f64::from(percent) / 100.0;
-    let mut kernel = KernelLoss::start(&binary("scenariod")).await.unwrap();
+    let janitor = Janitor::start(&binary("scenariod")).await.unwrap();
+    let mut kernel = KernelLoss::new(janitor.clone()).unwrap();
     let (namespace, name) = (Namespace::find(None).unwrap(), kernel.name(addr, 0));
     kernel.apply(&namespace, name, addr, loss, Duration::from_secs(300)).await.unwrap();
     let took = trips(streams, ops).await;
     let counted = kernel.count().await[0].1.counted;
     let dials = dial(addr).await;
     kernel.remove().await.unwrap();
-    kernel.end().await.unwrap();
+    janitor.done().await.unwrap();
     Measured { loss, took, dials, counted }
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::harness::{PATIENCE, Running, binary, judged, real_program, stalled, verdict, wait_for};
+use crate::harness::{
+    PATIENCE, Running, binary, janitor, judged, kill, real_program, stalled, verdict, wait_for,
+};
 use crate::kernel_loss::permitted;
 
 /// Rules that somebody else has made, with names that are nearly ours.
@@ -123,25 +125,6 @@ async fn namespaces() -> bool {
     permitted().await && real_program("ip").is_some()
 }
 
-/// The janitor of a running scenariod.
-fn janitor(of: u32) -> u32 {
-    let stat = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let parent =
-        |pid: u32| stat(pid).rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
-    let is_janitor = |pid: u32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.ends_with(b"\0janitor\0")
-    };
-    let processes = std::fs::read_dir("/proc").unwrap();
-    let mut pids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    pids.find(|pid| parent(*pid) == Some(of) && is_janitor(*pid)).unwrap()
-}
-
-fn kill(signal: &str, pids: &[u32]) {
-    let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-    assert!(Command::new("kill").args(["-s", signal]).args(pids).status().unwrap().success());
-}
-
 #[tokio::test]
 async fn a_killed_run_leaves_no_rule_and_neither_its_neighbours_nor_a_strangers_are_touched() {
     if !namespaces().await {
@@ -153,7 +136,7 @@ async fn a_killed_run_leaves_no_rule_and_neither_its_neighbours_nor_a_strangers_
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let (killed, mut neighbour) = (place.lab(dirs[0].path()), place.lab(dirs[1].path()));
         let (_, stays) = tokio::join!(place.table_of(&killed), place.table_of(&neighbour));
-        let (pid, its_janitor) = (killed.id(), janitor(killed.id()));
+        let (pid, its_janitor) = (killed.id(), janitor(killed.id()).unwrap());
         let began = Instant::now();
         killed.signal("KILL");
         place.gone(pid, Duration::from_secs(2)).await;
@@ -183,7 +166,7 @@ async fn what_two_kills_leave_behind_is_swept_by_the_next_run_and_a_signal_leave
     let doomed = place.lab(dir.path());
     let left = place.table_of(&doomed).await;
     kill("STOP", &[doomed.id()]);
-    kill("KILL", &[janitor(doomed.id()), doomed.id()]);
+    kill("KILL", &[janitor(doomed.id()).unwrap(), doomed.id()]);
     drop(doomed);
     assert!(place.rules().contains(&left), "nobody was there to take it away");
 
@@ -207,12 +190,12 @@ async fn without_its_janitor_a_run_ends_and_takes_its_rules_away_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut lab = place.lab(dir.path());
     place.table_of(&lab).await;
-    kill("KILL", &[janitor(lab.id())]);
+    kill("KILL", &[janitor(lab.id()).unwrap()]);
     place.gone(lab.id(), Duration::from_secs(2)).await;
     assert_eq!(lab.exit_code(PATIENCE).await, 3);
     assert_eq!(place.rules(), before);
     let reasons = verdict(dir.path())["reasons"].to_string();
-    assert!(reasons.contains("the janitor of the kernel's rules has ended"), "{reasons}");
+    assert!(reasons.contains("the janitor has ended"), "{reasons}");
 }
 
 /// The one line with which a lab of `scenario` is refused, as started by `program` with `before` in front of scenariod.

@@ -17,6 +17,7 @@ mod kernel_rules;
 mod lab;
 mod metrics_docs;
 mod published_clients;
+mod reverts;
 mod scenarios;
 mod suite;
 mod tidy;

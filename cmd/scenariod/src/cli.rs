@@ -150,6 +150,8 @@ pub enum Command {
     Report(crate::report::Args),
     /// Two runs of one scenario side by side: two clients, or two versions of one
     Compare(crate::compare::Args),
+    /// Take away what dead and frozen runs have left on a Toxiproxy: past its deadline, or its owner proven dead
+    Reap(crate::reap::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -162,6 +164,7 @@ Examples:
   scenariod explain --scenario packet-loss-10-pct --op-timeout 1s   what would be expected, and why
   scenariod judge runs/*                                   the same verdicts again, from the journals alone
   scenariod compare runs/A runs/B                          two clients under the same fault, compare.html
+  scenariod reap                                           a sidecar that ends what killed runs have left
   scenariod proxy -host 0.0.0.0 -config proxies.json       the embedded Toxiproxy alone, with Toxiproxy's own flags
 
 Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, invalid or stopped, 4 infrastructure, 5 wrong data.";

@@ -8,6 +8,7 @@ mod goflags;
 mod judge;
 mod progress;
 mod proxy;
+mod reap;
 mod report;
 mod run;
 mod settings;

@@ -15,13 +15,14 @@ use crate::cli::{Cli, Command};
 use crate::failure::{Failure, infrastructure, usage};
 use crate::suite::Suite;
 use crate::world::{self, Shared};
-use crate::{compare, explain, judge, progress, settings};
+use crate::{compare, explain, judge, progress, reap, settings};
 
 /// Everything that the flags ask for; gives the exit code.
 pub async fn run(cli: Cli) -> Result<u8, Failure> {
     match &cli.command {
         Some(Command::Judge(args)) => return judge::main(args),
         Some(Command::Report(args)) => return crate::report::main(args),
+        Some(Command::Reap(args)) => return reap::main(args).await,
         Some(Command::Compare(args)) => return compare::main(args),
         Some(Command::Explain(args)) => return explain::main(args).await,
         None if cli.list => return list().map(|()| 0),

@@ -115,6 +115,7 @@ impl World {
         let metrics = shared.metrics.for_lab(job);
         Ok(Environment {
             backend: backend(cli, &self.toxiproxy, &metrics, &shared.stop).await?,
+            inside: cli.lab,
             proxies: self.proxies.clone(),
             observe: self.observe.clone(),
             runs: cli.runs.clone(),

@@ -1,28 +1,17 @@
-//! Faults through a Toxiproxy, stock or ours: what it can give, how it is applied, and the ladder that takes it away.
-
-use std::time::Duration;
+//! Faults through a Toxiproxy, stock or ours: what it can give, how it is applied, and who may use it.
 
 use observation::clock;
-use tokio::time::sleep;
-use toxiproxy::wire::{Attributes, NewProxy, Proxy, ProxyUpdate, Stream, Toxic, ToxicUpdate};
+use toxiproxy::wire::{LEASES, NewProxy, Proxy, Stream, Toxic};
 use toxiproxy::{Client, ClientError, Version};
 
-use crate::fault::{self, Meaning, ToxicPlan};
+use crate::claim::{self, ClaimError};
+use crate::fault::{Meaning, ToxicPlan};
+use crate::ladder::{self, Applied, MARKER, NOWHERE, Swept, Undo};
 use crate::metrics::Metrics;
+use crate::owner::{OwnedName, Owner, TRIAL};
 
-/// Toxics of ours begin with this; everybody else's are left alone.
-pub const OWNER: &str = "scenariod.";
-/// Kind of the toxic that marks a proxy which is switched off; as a fault it would be taken for that.
-pub(crate) const MARKER: &str = "noop";
-/// Names of proxies on which toxics are tried begin with this.
-const TRIAL: &str = "scenariod.trial";
-/// Where they lead: nowhere.
-const TRIAL_UPSTREAM: &str = "127.0.0.1:1";
-/// Between "no effect" and "deleted": what is held must have left, because deleting a toxic that holds data can hang a stock
-/// server.
-const SETTLE: Duration = Duration::from_secs(1);
-/// Pause before the second and last try of a call that failed.
-const RETRY: Duration = Duration::from_millis(500);
+/// How long a proxy for trials may stay.
+const TRIAL_S: u64 = 60;
 
 /// A Toxiproxy and its proxies.
 #[derive(Debug, Clone)]
@@ -39,34 +28,6 @@ pub struct Given {
     pub meaning: Meaning,
     /// The difference, when it is not what was meant.
     pub substitute: Option<String>,
-}
-
-/// One applied toxic, or a disabled proxy.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Applied {
-    /// Proxy.
-    pub proxy: String,
-    /// Name of the toxic.
-    pub toxic: String,
-    /// The first rung of taking it away.
-    pub undo: Undo,
-}
-
-/// How an effect is ended at once.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Undo {
-    /// It is the marker of a disabled proxy, which is enabled.
-    Enable,
-    /// Attributes under which the toxic has no effect; it is deleted later.
-    Update(Attributes),
-    /// The toxic is deleted.
-    Delete,
-}
-
-impl From<&ToxicPlan> for Undo {
-    fn from(plan: &ToxicPlan) -> Self {
-        plan.harmless.clone().map_or(Undo::Delete, Undo::Update)
-    }
 }
 
 impl Backend {
@@ -86,6 +47,11 @@ impl Backend {
     /// Ours, with real loss-like delay and dose counters.
     pub fn is_embedded(&self) -> bool {
         self.version.has("loss")
+    }
+
+    /// Does it take faults away whose owner stands still?
+    pub fn has_leases(&self) -> bool {
+        self.version.has(LEASES)
     }
 
     /// Its API.
@@ -110,7 +76,7 @@ impl Backend {
 
     /// Why it cannot give `meaning` at all: a toxic that it does not have, or whose attributes it refuses. Asked by adding it
     /// to a proxy that nobody uses.
-    pub async fn refuses(&self, meaning: &Meaning) -> Result<Option<String>, ClientError> {
+    pub async fn refuses(&self, owner: &Owner, meaning: &Meaning) -> Result<Option<String>, ClientError> {
         let Meaning::Toxic { kind, .. } = meaning else { return Ok(None) };
         let stock = toxiproxy::kinds().iter().any(|known| known.name == kind && !known.extension);
         if !stock && !self.version.has(kind) {
@@ -118,18 +84,20 @@ impl Backend {
             let own = if own.is_empty() { "none beside the stock ones".to_owned() } else { own };
             return Ok(Some(format!("{} has no toxic {kind:?}; it has: {own}", self.client.url())));
         }
-        // A name of its own: one that a killed run has left, or another run uses, is not in the way.
         let trial = NewProxy {
-            name: format!("{TRIAL}.{}.{}", std::process::id(), clock::wall_ms()),
+            name: owner.name(TRIAL, clock::wall_ms() / 1000 + TRIAL_S).to_string(),
             listen: "127.0.0.1:0".to_owned(),
-            upstream: TRIAL_UPSTREAM.to_owned(),
+            upstream: NOWHERE.to_owned(),
             enabled: false,
         };
         let tried = self.try_on(&trial, meaning).await;
         // At every way out; its toxics go with it.
-        let deleted = self.delete_proxy(&trial.name).await;
+        let deleted = ladder::tried_twice(async || self.client.delete_proxy(&trial.name).await).await;
         let refused = tried?;
-        deleted.map(|()| refused)
+        match deleted {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(refused),
+        }
     }
 
     async fn try_on(&self, trial: &NewProxy, meaning: &Meaning) -> Result<Option<String>, ClientError> {
@@ -144,14 +112,6 @@ impl Backend {
             }
         }
         Ok(None)
-    }
-
-    /// Also well when it is gone already.
-    async fn delete_proxy(&self, name: &str) -> Result<(), ClientError> {
-        match twice(async || self.client.delete_proxy(name).await).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Makes the proxies that are missing and gives all, by name. Existing ones are used as they are.
@@ -190,86 +150,49 @@ impl Backend {
             attributes: [].into(),
         };
         let echo = self.client.add_toxic(proxy, &marker).await?;
-        self.set_enabled(proxy, false).await?;
+        ladder::set_enabled(&self.client, proxy, false).await?;
         self.metrics.toxic_added(proxy, &Toxic { kind: "down".to_owned(), ..echo });
         Ok(Applied { proxy: proxy.to_owned(), toxic: name.to_owned(), undo: Undo::Enable })
     }
 
-    async fn set_enabled(&self, proxy: &str, enabled: bool) -> Result<(), ClientError> {
-        let update = ProxyUpdate { enabled: Some(enabled), ..ProxyUpdate::default() };
-        self.client.update_proxy(proxy, &update).await.map(drop)
-    }
-
     /// First rung: no effect any more.
     pub async fn lift(&self, applied: &[Applied]) -> Result<(), ClientError> {
-        let mut first_error = None;
-        for one in applied {
-            let lifted = twice(async || match &one.undo {
-                Undo::Enable => self.set_enabled(&one.proxy, true).await,
-                Undo::Delete => self.client.remove_toxic(&one.proxy, &one.toxic).await,
-                Undo::Update(harmless) => {
-                    let update = ToxicUpdate { attributes: harmless.clone(), toxicity: None };
-                    self.client.update_toxic(&one.proxy, &one.toxic, &update).await.map(drop)
-                }
-            });
-            match lifted.await {
-                Err(error) if !error.is_not_found() => first_error = first_error.or(Some(error)),
-                _ => {}
-            }
-        }
-        first_error.map_or(Ok(()), Err)
+        ladder::lift(&self.client, applied).await
     }
 
-    /// The other rungs: wait, delete, read back. Tries everything before it gives the first error.
-    pub async fn remove(&self, applied: &[Applied]) -> Result<(), ClientError> {
-        if applied.iter().any(|one| matches!(one.undo, Undo::Update(_))) {
-            sleep(SETTLE).await;
+    /// The other rungs, down to reading back that nothing of `owner`'s is left but its claim.
+    pub async fn remove(&self, owner: &Owner, applied: &[Applied]) -> Result<(), ClientError> {
+        ladder::delete(&self.client, applied).await?;
+        let left = ladder::ours(&self.client).await?;
+        let left = left.iter().filter(|one| one.name.owner() == owner && !one.name.is_claim());
+        let left: Vec<String> = left.map(Swept::to_string).collect();
+        if !left.is_empty() {
+            let what = format!("still there: {}", left.join(", "));
+            return Err(ClientError::Unexpected { call: "read back".to_owned(), what });
         }
-        let mut first_error = None;
-        for one in applied {
-            match twice(async || self.client.remove_toxic(&one.proxy, &one.toxic).await).await {
-                Err(error) if !error.is_not_found() => first_error = first_error.or(Some(error)),
-                _ => self.metrics.toxic_removed(&one.proxy, &one.toxic),
-            }
-        }
-        first_error.map_or(Ok(()), Err)
+        applied.iter().for_each(|one| self.metrics.toxic_removed(&one.proxy, &one.toxic));
+        Ok(())
     }
 
-    /// Takes away everything of ours, from this run or an earlier one, and reads back that it is gone. Gives what was found.
-    pub async fn sweep(&self) -> Result<Vec<Applied>, ClientError> {
-        let mut found = Vec::new();
-        for proxy in twice(async || self.client.proxies().await).await?.into_values() {
-            if is_trial(&proxy) {
-                // It is off and harms nobody: no reason to end here.
-                if let Err(error) = self.delete_proxy(&proxy.name).await {
-                    tracing::warn!(%error, proxy = proxy.name, "a proxy for trials stays");
-                }
-                continue;
-            }
-            for toxic in proxy.toxics.iter().filter(|toxic| toxic.name.starts_with(OWNER)) {
-                found.push(leftover(&proxy, toxic));
-            }
-        }
-        if found.is_empty() {
-            return Ok(found);
-        }
-        self.lift(&found).await?;
-        self.remove(&found).await?;
-        let left: Vec<String> = self.ours().await?;
-        if left.is_empty() {
-            return Ok(found);
-        }
-        Err(ClientError::Unexpected {
-            call: "read back".to_owned(),
-            what: format!("still there: {}", left.join(", ")),
-        })
+    /// Takes away what other runs have left: what is past its deadline, or whose owner is proven dead.
+    pub async fn sweep(&self) -> Result<Vec<Swept>, ClientError> {
+        ladder::sweep(&self.client, OwnedName::is_over).await
     }
 
-    /// Names of toxics of ours that are there now.
-    pub async fn ours(&self) -> Result<Vec<String>, ClientError> {
-        let proxies = self.client.proxies().await?;
-        let toxics = proxies.into_values().flat_map(|proxy| proxy.toxics);
-        Ok(toxics.filter(|toxic| toxic.name.starts_with(OWNER)).map(|toxic| toxic.name).collect())
+    /// Takes away everything of this run; its claim too, if it is to be its end.
+    pub async fn end(&self, owner: &Owner, claim: bool) -> Result<(), ClientError> {
+        let mine = |name: &OwnedName| name.owner() == owner && (claim || !name.is_claim());
+        ladder::sweep(&self.client, mine).await.map(drop)
+    }
+
+    /// Fails when somebody else tests here.
+    pub async fn vacant(&self) -> Result<(), ClaimError> {
+        claim::vacant(&self.client, None).await
+    }
+
+    /// Says that `owner` tests here until `deadline` (Unix seconds), unless somebody else does.
+    pub async fn claim(&self, owner: &Owner, deadline: u64) -> Result<(), ClaimError> {
+        claim::take(&self.client, owner, deadline).await
     }
 }
 
@@ -283,76 +206,5 @@ fn toxic(name: &str, plan: &ToxicPlan) -> Toxic {
     }
 }
 
-/// Is this a proxy on which a run has tried a toxic, and nothing else?
-pub(crate) fn is_trial(proxy: &Proxy) -> bool {
-    proxy.name.starts_with(TRIAL) && proxy.upstream == TRIAL_UPSTREAM && !proxy.enabled
-}
-
-/// What is needed to take a toxic of ours away that an earlier run has left.
-fn leftover(proxy: &Proxy, toxic: &Toxic) -> Applied {
-    let undo = match toxic.kind.as_str() {
-        MARKER => Undo::Enable,
-        kind => fault::harmless(kind).map_or(Undo::Delete, Undo::Update),
-    };
-    Applied { proxy: proxy.name.clone(), toxic: toxic.name.clone(), undo }
-}
-
-/// A second try: a call that failed may have met a moment of weakness.
-async fn twice<T>(call: impl AsyncFn() -> Result<T, ClientError>) -> Result<T, ClientError> {
-    match call().await {
-        Err(error) if !error.is_not_found() => {
-            tracing::warn!(%error, "once more");
-            sleep(RETRY).await;
-            call().await
-        }
-        done => done,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio_util::sync::CancellationToken;
-    use toxiproxy::server::{Server, ServerConfig};
-
-    #[tokio::test]
-    async fn a_toxic_is_tried_on_a_proxy_that_is_gone_afterwards_whatever_a_killed_run_has_left() {
-        let addr = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
-        let server = Server::bind(ServerConfig { addr, ..ServerConfig::default() }).await.unwrap();
-        let url = format!("http://{}", server.addr());
-        let stop = CancellationToken::new();
-        let serving = tokio::spawn(server.run(stop.clone().cancelled_owned()));
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        let backend = Backend::connect(&url, metrics).await.unwrap();
-        let toxic = |attribute: &str| Meaning::Toxic {
-            kind: "latency".to_owned(),
-            stream: Stream::Downstream,
-            toxicity: 1.0,
-            attributes: [(attribute.to_owned(), 1.into())].into(),
-        };
-
-        // A killed run's, with its toxic, and somebody else's of a like name.
-        let left = |name: &str, upstream: &str| NewProxy {
-            name: name.to_owned(),
-            listen: "127.0.0.1:0".to_owned(),
-            upstream: upstream.to_owned(),
-            enabled: false,
-        };
-        backend.client().create_proxy(&left(TRIAL, TRIAL_UPSTREAM)).await.unwrap();
-        let plan = toxic("latency").toxics().remove(0);
-        backend.client().add_toxic(TRIAL, &super::toxic("trial", &plan)).await.unwrap();
-        backend.client().create_proxy(&left("scenariod.trials", "127.0.0.1:2")).await.unwrap();
-
-        for _ in 0..2 {
-            assert_eq!(backend.refuses(&toxic("latency")).await.unwrap(), None);
-            assert!(backend.refuses(&toxic("lateness")).await.unwrap().is_some());
-        }
-        let names = async || backend.client().proxies().await.unwrap().into_keys().collect::<Vec<_>>();
-        assert_eq!(names().await, [TRIAL, "scenariod.trials"]);
-        assert_eq!(backend.sweep().await.unwrap(), []);
-        assert_eq!(names().await, ["scenariod.trials"]);
-
-        stop.cancel();
-        serving.await.unwrap();
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The runner's own witness: one small request to each proxy every 50 ms, on a connection of its own, past all client code. It
 //! shows whether the fault was there and whether it is gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use observation::clock::RunClock;
@@ -19,6 +19,13 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// No answer after this long is none.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Canaries that make a baseline: two minutes of them.
+const BASELINE_MAX: usize = 2400;
+/// An answer may take so many times what it took before the fault.
+const SLOWER: f64 = 1.5;
+/// Below this an answer is not late: on loopback the scheduler is measured.
+const FLOOR: Duration = Duration::from_millis(1);
+
 /// Asks one proxy until `stop`. Every request has a connection of its own: a share of stalled connections shows as that share
 /// of canaries.
 pub(crate) async fn run(
@@ -27,6 +34,7 @@ pub(crate) async fn run(
     addr: String,
     clock: RunClock,
     journal: Journal,
+    health: Arc<Health>,
     stop: CancellationToken,
 ) {
     let (target, server, addr): (Arc<str>, _, Arc<str>) = (target.into(), server, addr.into());
@@ -49,10 +57,64 @@ pub(crate) async fn run(
                     Ok(Err(error)) => (None, Some(error.to_string())),
                     Err(_) => (None, Some("no answer".to_owned())),
                 };
+                if took_us.is_some() {
+                    health.add(sent, took);
+                }
                 let at_us = clock.at(sent);
                 let canary = Canary { at_us, target: target.to_string(), server: server.clone(), took_us, error };
                 journal.append(Record::Canary(canary)).await;
             }
+        }
+    }
+}
+
+/// What the canaries of one proxy say about it: as quick as before the fault, or not.
+#[derive(Debug, Default)]
+pub(crate) struct Health(Mutex<Answers>);
+
+#[derive(Debug, Default)]
+struct Answers {
+    baseline: Vec<Duration>,
+    /// When the fault had gone, and the quickest answer to a canary that was sent since.
+    since: Option<(Instant, Option<Duration>)>,
+    faulted: bool,
+}
+
+impl Health {
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, sent: Instant, took: Duration) {
+        let answers = &mut *self.answers();
+        match &mut answers.since {
+            Some((since, best)) if sent >= *since => *best = Some(best.map_or(took, |best| best.min(took))),
+            _ if !answers.faulted && answers.baseline.len() < BASELINE_MAX => answers.baseline.push(took),
+            _ => {}
+        }
+    }
+
+    /// The fault begins: what is answered from now on is no baseline.
+    pub(crate) fn fault_begins(&self) {
+        self.answers().faulted = true;
+    }
+
+    /// The fault is gone: what is asked from now on says whether that is so.
+    pub(crate) fn fault_is_gone(&self) {
+        self.answers().since = Some((Instant::now(), None));
+    }
+
+    /// Why it is not as before; `None`: it is, or there is no before.
+    pub(crate) fn ails(&self) -> Option<String> {
+        let mut answers = self.answers();
+        let (_, best) = answers.since?;
+        answers.baseline.sort_unstable();
+        let usual = *answers.baseline.get(answers.baseline.len() / 2)?;
+        let limit = usual.mul_f64(SLOWER).max(FLOOR);
+        match best {
+            Some(best) if best <= limit => None,
+            Some(best) => Some(format!("the quickest canary took {best:?}, before the fault {usual:?}")),
+            None => Some(format!("no canary was answered, before the fault within {usual:?}")),
         }
     }
 }
@@ -66,5 +128,37 @@ async fn ask(addr: &str) -> std::io::Result<()> {
     match &reply {
         b"MN\r\n" => Ok(()),
         other => Err(std::io::Error::other(format!("answered {:?}", other.escape_ascii().to_string()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxy_is_well_when_one_canary_after_the_fault_is_as_quick_as_half_of_those_before() {
+        let ms = Duration::from_millis;
+        let health = Health::default();
+        (1..=9).for_each(|n| health.add(Instant::now(), ms(n)));
+        health.fault_begins();
+        let faulted = Instant::now();
+        health.add(faulted, ms(1));
+        tokio::time::advance(ms(10)).await;
+        health.fault_is_gone();
+        assert!(health.ails().unwrap().contains("no canary"));
+        health.add(faulted, ms(1));
+        assert!(health.ails().is_some(), "it was asked under the fault");
+        health.add(Instant::now(), ms(8));
+        assert_eq!(health.ails().unwrap(), "the quickest canary took 8ms, before the fault 5ms");
+        health.add(Instant::now(), Duration::from_micros(7500));
+        assert_eq!(health.ails(), None);
+    }
+
+    #[tokio::test]
+    async fn without_a_baseline_nothing_is_said() {
+        let health = Health::default();
+        health.fault_begins();
+        health.fault_is_gone();
+        assert_eq!(health.ails(), None);
     }
 }

@@ -10,8 +10,10 @@
 //! | `gone <resource>` | its owner has removed it |
 //! | `done` | nothing is left to do |
 //!
-//! A resource is `table <network namespace, or -> <name>`, a table of [`kernel`]; whatever else a fault leaves
-//! behind can become another.
+//! | resource | |
+//! |---|---|
+//! | `run <URL of a Toxiproxy> <owner>` | every toxic and proxy there whose name says that it is this run's |
+//! | `table <network namespace, or -> <name>` | a table of [`kernel`] |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,17 +21,21 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::join_all;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::{self, Namespace, TableName};
+use crate::ladder;
+use crate::owner::Owner;
 
 /// First and only argument of a program that is to be a janitor.
 pub const COMMAND: &str = "janitor";
@@ -40,6 +46,8 @@ const OWNED_MAX: usize = 1024;
 /// Tries to remove one resource, and the pause between them.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between the look that finds a dead owner's faults and the one that finds what its last call has made.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// Patience of the owner with an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A lease without an end would be none.
@@ -48,6 +56,13 @@ const LEASE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Something of ours that must not outlast its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
+    /// What a run has on a Toxiproxy.
+    Run {
+        /// Base URL of its API.
+        url: String,
+        /// The run.
+        owner: Owner,
+    },
     /// A table of packet filter rules.
     Table {
         /// Network namespace; `None`: the one of the process.
@@ -60,7 +75,17 @@ pub enum Resource {
 impl Resource {
     /// Removes it; also well when it is gone already.
     async fn remove(&self) -> Result<(), String> {
-        let Resource::Table { netns, name } = self;
+        let (netns, name) = match self {
+            Resource::Table { netns, name } => (netns, name),
+            Resource::Run { url, owner } => {
+                let client = toxiproxy::Client::new(url).map_err(|error| error.to_string())?;
+                let sweep = async || ladder::sweep(&client, |name| name.owner() == owner).await;
+                sweep().await.map_err(|error| error.to_string())?;
+                // The owner's last call may still be on its way: what it makes is seen at a second look.
+                sleep(SECOND_LOOK).await;
+                return sweep().await.map(drop).map_err(|error| error.to_string());
+            }
+        };
         let namespace = Namespace::find(netns.as_deref()).map_err(|error| error.to_string())?;
         kernel::table::delete(&namespace, name).await.map(drop).map_err(|error| error.to_string())
     }
@@ -68,8 +93,10 @@ impl Resource {
 
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Resource::Table { netns, name } = self;
-        write!(f, "table {} {name}", netns.as_deref().unwrap_or("-"))
+        match self {
+            Resource::Table { netns, name } => write!(f, "table {} {name}", netns.as_deref().unwrap_or("-")),
+            Resource::Run { url, owner } => write!(f, "run {url} {owner}"),
+        }
     }
 }
 
@@ -82,6 +109,7 @@ impl FromStr for Resource {
                 let netns = (netns != "-").then(|| kernel::namespace_name(netns)).transpose()?;
                 Ok(Resource::Table { netns, name: name.parse()? })
             }
+            ["run", url, owner] => Ok(Resource::Run { url: url.to_owned(), owner: owner.parse()? }),
             _ => Err(format!("{text:?} is no resource")),
         }
     }
@@ -216,10 +244,14 @@ async fn take_away<R: Future<Output = Result<(), String>>>(
     let mut left: Vec<(Resource, String)> =
         all.into_iter().map(|resource| (resource, String::new())).collect();
     for n in 1..=TRIES {
-        let mut failed = Vec::new();
-        for (resource, _) in left {
+        // At the same time: a Toxiproxy that hangs keeps no table.
+        let removals = left.into_iter().map(async |(resource, _)| {
             let removal = AssertUnwindSafe(async { remove(resource.clone()).await }).catch_unwind();
-            match removal.await.unwrap_or_else(|_| Err("a panic".to_owned())) {
+            (removal.await.unwrap_or_else(|_| Err("a panic".to_owned())), resource)
+        });
+        let mut failed = Vec::new();
+        for (removed, resource) in join_all(removals).await {
+            match removed {
                 Ok(()) => said.push(format!("{resource}: {reason}; taken away at try {n}")),
                 Err(why) => failed.push((resource, why)),
             }
@@ -259,12 +291,17 @@ async fn read(mut input: impl AsyncBufRead + Unpin, orders: mpsc::Sender<String>
 #[error("the process that takes faults away should this one be killed: {0}")]
 pub struct JanitorError(String);
 
-/// The owner's side. Dropping it ends the pipe, and so everything that is owned.
-#[derive(Debug)]
+/// The owner's side; clones speak to the same process. Dropping the last one ends the pipe, and so everything that is owned.
+#[derive(Debug, Clone)]
 pub struct Janitor {
+    pipe: Arc<Mutex<Pipe>>,
+    lost: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Pipe {
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
-    lost: CancellationToken,
 }
 
 impl Janitor {
@@ -285,7 +322,7 @@ impl Janitor {
             let _ = child.wait().await;
             gone.cancel();
         });
-        let mut janitor = Self { orders, answers, lost };
+        let janitor = Self { pipe: Arc::new(Mutex::new(Pipe { orders, answers })), lost };
         janitor.say("").await?;
         Ok(janitor)
     }
@@ -296,28 +333,36 @@ impl Janitor {
     }
 
     /// From now on `resource` is removed at this process's end, and after `lease` at the latest.
-    pub async fn own(&mut self, resource: &Resource, lease: Duration) -> Result<(), JanitorError> {
+    pub async fn own(&self, resource: &Resource, lease: Duration) -> Result<(), JanitorError> {
         self.say(&format!("own {} {resource}\n", lease.as_millis())).await
     }
 
     /// `resource` has been removed.
-    pub async fn gone(&mut self, resource: &Resource) -> Result<(), JanitorError> {
+    pub async fn gone(&self, resource: &Resource) -> Result<(), JanitorError> {
         self.say(&format!("gone {resource}\n")).await
     }
 
-    /// Ends the process.
-    pub async fn done(mut self) -> Result<(), JanitorError> {
+    /// Ends the process, which takes away what is still owned.
+    pub async fn done(self) -> Result<(), JanitorError> {
         self.say("done\n").await?;
         let ended = timeout(ANSWER_MAX, self.lost.cancelled()).await;
         ended.map_err(|_| JanitorError(format!("it did not end within {ANSWER_MAX:?}")))
     }
 
     /// Says a line and waits for its answer; says nothing, and waits for the first one.
-    async fn say(&mut self, line: &str) -> Result<(), JanitorError> {
+    async fn say(&self, line: &str) -> Result<(), JanitorError> {
+        if line.len() as u64 > LINE_MAX {
+            return Err(JanitorError(format!(
+                "an order is longer than {LINE_MAX} bytes: {}",
+                line.trim_end()
+            )));
+        }
+        let mut pipe = self.pipe.lock().await;
+        let Pipe { orders, answers } = &mut *pipe;
         let mut answer = String::new();
         let talk = async {
-            self.orders.write_all(line.as_bytes()).await?;
-            (&mut self.answers).take(LINE_MAX).read_line(&mut answer).await
+            orders.write_all(line.as_bytes()).await?;
+            answers.take(LINE_MAX).read_line(&mut answer).await
         };
         match timeout(ANSWER_MAX, talk).await {
             Err(_) => Err(JanitorError(format!("no answer within {ANSWER_MAX:?}"))),

@@ -11,7 +11,6 @@ mod namespace;
 pub(crate) mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use observation::clock;
@@ -46,9 +45,6 @@ pub enum Refused {
         "real packet loss at {0}: {1} is no address of this host or network namespace, and only what arrives here can be lost here: run scenariod where the proxies and the client are, or use `loss`, the proxy's own delay"
     )]
     Elsewhere(String, String),
-    /// No watchdog, no fault.
-    #[error(transparent)]
-    Janitor(#[from] JanitorError),
     /// The owner's name cannot be made, or an address not be found.
     #[error("real packet loss: {0}")]
     Unknown(String),
@@ -162,15 +158,10 @@ pub struct KernelLoss {
 }
 
 impl KernelLoss {
-    /// Starts the janitor, from `program`; nothing is lost yet.
-    pub async fn start(program: &Path) -> Result<Self, Refused> {
+    /// With a janitor that will know of every table; nothing is lost yet.
+    pub fn new(janitor: Janitor) -> Result<Self, Refused> {
         let owner = Owner::this().map_err(|error| Refused::Unknown(error.to_string()))?;
-        Ok(Self { owner, janitor: Janitor::start(program).await?, numbers: 0, active: Vec::new() })
-    }
-
-    /// Cancelled when the janitor has ended before its time.
-    pub fn lost(&self) -> tokio_util::sync::CancellationToken {
-        self.janitor.lost()
+        Ok(Self { owner, janitor, numbers: 0, active: Vec::new() })
     }
 
     /// A name for the table of one fault, with its deadline in Unix seconds.
@@ -245,10 +236,5 @@ impl KernelLoss {
     /// Is nothing left?
     pub fn is_clean(&self) -> bool {
         self.active.is_empty()
-    }
-
-    /// The janitor's work is done.
-    pub async fn end(self) -> Result<(), JanitorError> {
-        self.janitor.done().await
     }
 }

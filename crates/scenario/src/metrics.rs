@@ -27,6 +27,7 @@ pub struct Metrics {
     running: Arc<Mutex<HashMap<String, u32>>>,
     /// Which of several labs: their proxies have the same names.
     lab: u32,
+    cleanup_stuck: IntGauge,
     toxic_active: IntGaugeVec,
     toxic_value: GaugeVec,
     /// Scenarios that have series.
@@ -59,6 +60,10 @@ impl Metrics {
                 &["scenario", "status"],
             )?,
             active: IntGauge::new("scenario_active", "1 while a scenario runs.")?,
+            cleanup_stuck: IntGauge::new(
+                "scenario_cleanup_stuck",
+                "1 while a call that takes a fault away hangs, or its fault is still there.",
+            )?,
             toxic_active: ints(
                 "toxiproxy_toxic_active",
                 "1 while a toxic of scenariod's is on that proxy, as the proxy's API has confirmed.",
@@ -80,6 +85,7 @@ impl Metrics {
         registry.register(Box::new(metrics.phase_duration.clone()))?;
         registry.register(Box::new(metrics.runs.clone()))?;
         registry.register(Box::new(metrics.active.clone()))?;
+        registry.register(Box::new(metrics.cleanup_stuck.clone()))?;
         registry.register(Box::new(metrics.toxic_active.clone()))?;
         registry.register(Box::new(metrics.toxic_value.clone()))?;
         Ok(metrics)
@@ -142,6 +148,11 @@ impl Metrics {
     /// A run ended with that verdict.
     pub fn run_ended(&self, scenario: &str, status: &str) {
         self.runs.with_label_values(&[self.label(scenario), status]).inc();
+    }
+
+    /// Taking a fault away hangs, or does no more.
+    pub(crate) fn cleanup_stuck(&self, stuck: bool) {
+        self.cleanup_stuck.set(stuck.into());
     }
 
     /// The API has confirmed a toxic.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use toxiproxy::wire::{Attributes, Stream};
 
-use crate::backend::MARKER;
 use crate::fault::Meaning;
 use crate::kernel;
+use crate::ladder::MARKER;
 use crate::stop::{self, StopRule};
 
 /// Largest scenario file.

@@ -10,6 +10,7 @@ use crate::fault::Meaning;
 use crate::kernel::{self, Namespace, Refused};
 use crate::model::{Fault, Scenario};
 use crate::observe::Stream;
+use crate::owner::Owner;
 use crate::runner::{Environment, RunError};
 
 /// One fault, ready to be applied.
@@ -34,6 +35,7 @@ pub async fn preflight(scenarios: &[Scenario], environment: &Environment) -> Res
     if !scenarios.iter().any(Scenario::needs_kernel) {
         return Ok(());
     }
+    environment.backend.vacant().await?;
     let proxies = environment.backend.prepare(&environment.proxies).await?;
     for scenario in scenarios {
         for fault in &scenario.faults {
@@ -47,6 +49,7 @@ pub async fn preflight(scenarios: &[Scenario], environment: &Environment) -> Res
 pub(crate) async fn plan(
     scenario: &Scenario,
     environment: &Environment,
+    owner: &Owner,
     proxies: &[Proxy],
     stream: &Stream,
 ) -> Result<Vec<PlannedFault>, RunError> {
@@ -62,7 +65,7 @@ pub(crate) async fn plan(
             }
         }
         let servers = dialled.into_iter().map(|server| server.map(|server| server.name.clone())).collect();
-        if let Some(why) = environment.backend.refuses(&fault.meaning).await? {
+        if let Some(why) = environment.backend.refuses(owner, &fault.meaning).await? {
             return Err(RunError::Misfit { scenario: scenario.name.clone(), why });
         }
         let given = environment.backend.give(&fault.meaning);

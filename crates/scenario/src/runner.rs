@@ -1,15 +1,18 @@
 //! One run of one scenario: stabilization, testing, recovery - and, at every way out, nothing left behind.
 
+mod faults;
+mod hold;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use observation::clock::{self, RunClock};
 use observation::journal::JournalError;
-use observation::{
-    End, EndStatus, Fault, FaultState, Note, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION,
-};
+use observation::{EndStatus, Fault, Note, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -18,22 +21,26 @@ use tokio_util::task::TaskTracker;
 use toxiproxy::ClientError;
 use toxiproxy::wire::{NewProxy, Proxy};
 
-use crate::backend::{self, Applied, Backend, OWNER, Undo};
-use crate::fault::{Act, ToxicPlan};
+use crate::backend::Backend;
+use crate::canary::Health;
+use crate::claim::ClaimError;
+use crate::fault::ToxicPlan;
 use crate::follow::{self, Broken, Halt};
+use crate::janitor::JanitorError;
 use crate::kernel::{self, KernelLoss, Namespace, Refused, TableName};
+use crate::ladder::{self, Applied};
+use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::model::{Phases, Scenario};
 use crate::observe::{self, NoStream, Stream};
 use crate::plan::{self, PlannedFault, client_server, dialable};
-use crate::recorder::{self, Journal, Writing};
+use crate::recorder::{self, Journal};
 use crate::stable::{UntilStable, Watching};
 use crate::status::Status;
 use crate::stop::{StopRule, Watch};
 use crate::{canary, dose};
+use hold::Hold;
 
-/// The lease of a fault outlasts its phase by this.
-const LEASE_MARGIN: Duration = Duration::from_secs(15);
 /// Tries for a folder name that is not taken.
 const FOLDER_TRIES: u32 = 1000;
 
@@ -42,6 +49,8 @@ const FOLDER_TRIES: u32 = 1000;
 pub struct Environment {
     /// What applies the faults.
     pub backend: Backend,
+    /// Does the Toxiproxy end with this process, and its faults with it?
+    pub inside: bool,
     /// Proxies that are made if missing.
     pub proxies: Vec<NewProxy>,
     /// Base URL of the observation stream.
@@ -92,6 +101,12 @@ pub enum RunError {
     /// The fault proxy.
     #[error(transparent)]
     Proxy(#[from] ClientError),
+    /// Somebody else tests there, or that cannot be told.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// No watchdog, no fault.
+    #[error(transparent)]
+    Janitor(#[from] JanitorError),
     /// The observation stream.
     #[error(transparent)]
     Stream(#[from] NoStream),
@@ -123,27 +138,38 @@ pub async fn run(
     environment: &Environment,
     stop: &CancellationToken,
 ) -> Result<RunOutcome, RunError> {
+    let hold = Hold::take(scenario, phases, environment).await?;
+    let ended = held(scenario, phases, environment, stop, &hold).await;
+    let released = hold.release(environment).await;
+    ended.map(|outcome| RunOutcome { clean: outcome.clean && released, ..outcome })
+}
+
+async fn held(
+    scenario: &Scenario,
+    phases: Phases,
+    environment: &Environment,
+    stop: &CancellationToken,
+    hold: &Hold,
+) -> Result<RunOutcome, RunError> {
     let proxies = environment.backend.prepare(&environment.proxies).await?;
     // Leftovers of a run that was killed must not be part of this one's baseline.
     let swept = environment.backend.sweep().await?;
-    let mut left: Vec<String> = swept.iter().map(|one| format!("{} on {}", one.toxic, one.proxy)).collect();
+    let mut left: Vec<String> = swept.iter().map(ToString::to_string).collect();
     left.extend(kernel::sweep_here().await);
     let foreign = foreign(&proxies);
     let clock = RunClock::start();
     let done = CancellationToken::new();
     let _ended = done.clone().drop_guard();
     let stream = observe::connect(&environment.observe, clock, environment.wait, done.clone()).await?;
-    let faults = plan::plan(scenario, environment, &proxies, &stream).await?;
+    let faults = plan::plan(scenario, environment, &hold.owner, &proxies, &stream).await?;
     let refused = |why| RunError::Refused { scenario: scenario.name.clone(), why };
     for place in faults.iter().filter_map(|fault| fault.place.as_ref()) {
         left.extend(
             kernel::sweep(&place.namespace).await.map_err(|error| refused(Refused::NotPermitted(error)))?,
         );
     }
-    let kernel = match scenario.needs_kernel() {
-        true => Some(KernelLoss::start(&environment.program).await.map_err(refused)?),
-        false => None,
-    };
+    let janitor = hold.janitor.clone().filter(|_| scenario.needs_kernel());
+    let kernel = janitor.map(KernelLoss::new).transpose().map_err(refused)?;
 
     let dir = folder(&environment.runs, &scenario.name);
     let watching = environment.endings.until_stable.as_ref().map(UntilStable::begin);
@@ -158,7 +184,13 @@ pub async fn run(
         faults,
         applied: Vec::new(),
         kernel,
-        sequence: 0,
+        hold,
+        numbers: 0,
+        lease: None,
+        lapsed: CancellationToken::new(),
+        health: environment.proxies.iter().map(|proxy| (proxy.name.clone(), Arc::default())).collect(),
+        faulted: BTreeSet::new(),
+        stuck: None,
         watching,
         halt: Halt::new(),
     };
@@ -196,15 +228,26 @@ struct Running<'a> {
     /// What was done, where a proxy did it, and the fault; tables are known to `kernel`.
     applied: Vec<(Option<Applied>, Fault)>,
     kernel: Option<KernelLoss>,
-    sequence: u32,
+    hold: &'a Hold,
+    /// The highest number of a fault so far.
+    numbers: u16,
+    lease: Option<Lease>,
+    /// Cancelled when the proxy has taken the faults away, because this process stood still.
+    lapsed: CancellationToken,
+    /// By proxy.
+    health: BTreeMap<String, Arc<Health>>,
+    /// Proxies that have had a fault.
+    faulted: BTreeSet<String>,
+    /// A call that was to take a fault away has hung: why the run says nothing.
+    stuck: Option<String>,
     watching: Option<Watching>,
     halt: Halt,
 }
 
 fn foreign(proxies: &[Proxy]) -> Vec<String> {
-    let used = proxies.iter().filter(|proxy| !backend::is_trial(proxy));
+    let used = proxies.iter().filter(|proxy| ladder::own_proxy(proxy).is_none());
     let named = used.flat_map(|proxy| proxy.toxics.iter().map(move |toxic| (proxy, toxic)));
-    let foreign = named.filter(|(_, toxic)| !toxic.name.starts_with(OWNER));
+    let foreign = named.filter(|(_, toxic)| ladder::own_toxic(toxic).is_none());
     foreign.map(|(proxy, toxic)| format!("{} on {}", toxic.name, proxy.name)).collect()
 }
 
@@ -285,7 +328,8 @@ impl Running<'_> {
             let server = client_server(proxy, &stream).map(|server| server.name.clone());
             let addr = dialable(&proxy.listen);
             let (clock, journal) = (self.clock, self.journal.clone());
-            tasks.spawn(canary::run(proxy.name.clone(), server, addr, clock, journal, done.clone()));
+            let health = self.health.get(&proxy.name).cloned().unwrap_or_default();
+            tasks.spawn(canary::run(proxy.name.clone(), server, addr, clock, journal, health, done.clone()));
         }
         if self.environment.backend.is_embedded() {
             let targets: Vec<String> =
@@ -336,8 +380,8 @@ impl Running<'_> {
         stop: &CancellationToken,
     ) -> Result<(), Broken> {
         let began = Instant::now();
+        let (janitor, lapsed) = (self.hold.lost(), self.lapsed.clone());
         let kernel = self.kernel.as_mut();
-        let janitor = kernel.as_ref().map(|kernel| kernel.lost()).unwrap_or_default();
         let counting = async {
             match kernel {
                 Some(kernel) => kernel::dose::keep(kernel, self.clock, &self.journal).await,
@@ -356,7 +400,10 @@ impl Running<'_> {
             () = stop.cancelled() => Err(Broken::Stopped("stopped by a signal".to_owned())),
             why = self.halt.called() => Err(why),
             () = janitor.cancelled() => {
-                Err(Broken::Failed("the janitor of the kernel's rules has ended; no rule stays without it".to_owned()))
+                Err(Broken::Failed("the janitor has ended; no fault stays without it".to_owned()))
+            }
+            () = lapsed.cancelled() => {
+                Err(Broken::Failed("the lease of the faults lapsed: this process stood still, and the proxy has ended them".to_owned()))
             }
             () = tokio::time::sleep(length) => Ok(None),
             () = counting => Ok(None),
@@ -370,198 +417,5 @@ impl Running<'_> {
             self.note("until-stable", text).await;
         }
         Ok(())
-    }
-
-    /// Applies every fault; the intent is on disk before each call.
-    async fn apply(&mut self) -> Result<(), Broken> {
-        let lease = self.phases.testing + LEASE_MARGIN;
-        for fault in std::mem::take(&mut self.faults) {
-            for (index, (proxy, server)) in fault.proxies.iter().zip(&fault.servers).enumerate() {
-                let place = fault.place.as_ref();
-                let place = place.and_then(|place| Some((&place.namespace, *place.listens.get(index)?)));
-                for act in fault.given.meaning.acts() {
-                    let (step, id) = self.step(act, place, lease)?;
-                    let record = Fault {
-                        at_us: self.clock.now_us(),
-                        id: id.clone(),
-                        state: FaultState::Sent,
-                        target: proxy.name.clone(),
-                        server: server.clone(),
-                        meaning: fault.meant.name().to_owned(),
-                        given: fault.given.meaning.describe(),
-                        params: fault.given.meaning.params(),
-                        lease_until_us: self.clock.now_us() + lease.as_micros() as u64,
-                        error: None,
-                    };
-                    if !self.journal.sync(Record::Fault(Box::new(record.clone()))).await {
-                        return Err(Broken::Failed(
-                            "the journal cannot be written; no fault is applied".to_owned(),
-                        ));
-                    }
-                    // Remembered before the call: its answer may get lost, its effect not.
-                    let undo = |undo| Applied { proxy: proxy.name.clone(), toxic: id.clone(), undo };
-                    let applied = match &step {
-                        Step::Toxic(plan) => Some(undo(plan.into())),
-                        Step::Disable => Some(undo(Undo::Enable)),
-                        Step::Lose { .. } => None,
-                    };
-                    self.applied.push((applied, record.clone()));
-                    if let Err(why) = self.take(step, &proxy.name, &id, lease).await {
-                        let failed = Fault { error: Some(why.clone()), ..record };
-                        self.fault(&failed, FaultState::Failed).await;
-                        return Err(Broken::Failed(format!("fault on {}: {why}", proxy.name)));
-                    }
-                    self.fault(&record, FaultState::Acknowledged).await;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What to do for one act, and the name under which it will be known.
-    fn step(
-        &mut self,
-        act: Act,
-        place: Option<(&Namespace, SocketAddr)>,
-        lease: Duration,
-    ) -> Result<(Step, String), Broken> {
-        let deadline = clock::wall_ms() / 1000 + lease.as_secs();
-        self.sequence += 1;
-        let id = format!("{OWNER}{}.{}.{deadline}", std::process::id(), self.sequence);
-        match (act, place, &mut self.kernel) {
-            (Act::Toxic(plan), ..) => Ok((Step::Toxic(plan), id)),
-            (Act::Disable, ..) => Ok((Step::Disable, id)),
-            (Act::Lose(share), Some((place, listen)), Some(kernel)) => {
-                let name = kernel.name(listen, deadline);
-                let id = name.to_string();
-                Ok((Step::Lose { place: place.clone(), name, listen, share }, id))
-            }
-            // The plan has a place for every such fault; without one it is an error, and nothing else instead.
-            (Act::Lose(_), ..) => Err(Broken::Failed("no namespace for a kernel's loss".to_owned())),
-        }
-    }
-
-    async fn take(&mut self, step: Step, proxy: &str, id: &str, lease: Duration) -> Result<(), String> {
-        let environment = self.environment;
-        let backend = &environment.backend;
-        match step {
-            Step::Toxic(plan) => backend.add(proxy, id, &plan).await.map(drop).map_err(|e| e.to_string()),
-            Step::Disable => backend.disable(proxy, id).await.map(drop).map_err(|e| e.to_string()),
-            Step::Lose { place, name, listen, share } => {
-                let Some(kernel) = &mut self.kernel else { return Ok(()) };
-                kernel.apply(&place, name, listen, share, lease).await.map_err(|e| e.to_string())?;
-                environment.metrics.kernel_loss_began(proxy, id, share);
-                Ok(())
-            }
-        }
-    }
-
-    async fn fault(&self, fault: &Fault, state: FaultState) {
-        let record = Fault { at_us: self.clock.now_us(), state, ..fault.clone() };
-        self.journal.append(Record::Fault(Box::new(record))).await;
-    }
-
-    async fn faults(&self, state: FaultState) {
-        for (_, fault) in &self.applied {
-            self.fault(fault, state).await;
-        }
-    }
-
-    /// First rung of the ladder. An error is not the end: the rungs below come anyway.
-    async fn lift(&mut self) {
-        if let Some(kernel) = &mut self.kernel {
-            // The last look at the counters: they go with their table.
-            kernel::dose::record(kernel, self.clock, &self.journal).await;
-        }
-        self.faults(FaultState::Removing).await;
-        // A table is gone at once, and with it its effect.
-        let kernel = self.remove_tables().await;
-        let proxies = self.environment.backend.lift(&self.by_proxies()).await.map_err(|e| e.to_string());
-        match kernel.and(proxies) {
-            Ok(()) => self.faults(FaultState::Lifted).await,
-            Err(error) => {
-                tracing::error!(%error, "the effect of a fault could not be set to zero");
-                self.note("cleanup", error).await;
-            }
-        }
-    }
-
-    fn by_proxies(&self) -> Vec<Applied> {
-        self.applied.iter().filter_map(|(applied, _)| applied.clone()).collect()
-    }
-
-    async fn remove_tables(&mut self) -> Result<(), String> {
-        let Some(kernel) = &mut self.kernel else { return Ok(()) };
-        let removed = kernel.remove().await.map_err(|error| error.to_string());
-        if kernel.is_clean() {
-            for (_, fault) in self.applied.iter().filter(|(applied, _)| applied.is_none()) {
-                self.environment.metrics.toxic_removed(&fault.target, &fault.id);
-            }
-        }
-        removed
-    }
-
-    /// The other rungs; what is left is tried again at the end.
-    async fn remove(&mut self) {
-        let tables = self.remove_tables().await;
-        let removed = self.environment.backend.remove(&self.by_proxies()).await;
-        let left = self.environment.backend.ours().await;
-        match (tables, removed, left) {
-            (Ok(()), Ok(()), Ok(left)) if left.is_empty() => {
-                self.faults(FaultState::Removed).await;
-                self.applied.clear();
-            }
-            (tables, removed, left) => {
-                let why = format!("removing: {removed:?}, left: {left:?}, kernel: {tables:?}");
-                tracing::error!("{why}");
-                self.note("cleanup", why).await;
-            }
-        }
-    }
-
-    /// Takes away what is left, reads back, writes the last line.
-    async fn finish(
-        mut self,
-        status: EndStatus,
-        reason: Option<String>,
-        writing: Writing,
-        tasks: TaskTracker,
-        done: CancellationToken,
-    ) -> Result<RunOutcome, RunError> {
-        if !self.applied.is_empty() {
-            self.lift().await;
-            self.remove().await;
-        }
-        // Reads back even when nothing was applied: the promise is that nothing is there.
-        let swept = self.environment.backend.sweep().await;
-        if let Err(error) = &swept {
-            tracing::error!(%error, "cleaning up");
-        }
-        let tables_gone = self.end_kernel().await;
-        let clean = swept.is_ok() && tables_gone;
-        self.environment.metrics.run_idle(&self.scenario.name);
-        done.cancel();
-        tasks.close();
-        tasks.wait().await;
-        let end = End { at_us: self.clock.now_us(), status, reason: reason.clone(), clean };
-        self.journal.append(Record::End(end)).await;
-        let Self { journal, dir, environment, .. } = self;
-        drop(journal);
-        environment.status.send_modify(|status| *status = Status::idle());
-        match writing.await {
-            Ok(written) => drop(written?),
-            Err(error) => tracing::error!(%error, "the journal's writer died"),
-        }
-        Ok(RunOutcome { dir, status, reason, clean })
-    }
-
-    /// Lets the janitor go; says whether every table is gone. What is left stays the janitor's, which tries on.
-    async fn end_kernel(&mut self) -> bool {
-        let Some(kernel) = self.kernel.take() else { return true };
-        let clean = kernel.is_clean();
-        if let Err(error) = kernel.end().await {
-            tracing::warn!(%error, "the janitor's end");
-        }
-        clean
     }
 }

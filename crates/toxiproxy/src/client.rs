@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::toxics::check_attributes;
 use crate::wire::{
-    Attribute, Attributes, DoseBuckets, EXTENSIONS_HEADER, NewProxy, Proxy, ProxyDose, ProxyUpdate, Toxic,
-    ToxicUpdate,
+    Attribute, Attributes, DoseBuckets, EXTENSIONS_HEADER, LeaseState, LeaseTerms, NewProxy, Proxy,
+    ProxyDose, ProxyUpdate, Toxic, ToxicUpdate,
 };
 
 /// Limit of one call. A stock server's DELETE can hang for 25 s and longer.
@@ -79,6 +79,11 @@ impl ClientError {
     /// There is no such proxy or toxic.
     pub fn is_not_found(&self) -> bool {
         matches!(self, ClientError::Api { status: 404, .. })
+    }
+
+    /// There was no answer in time.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, ClientError::TimedOut { .. })
     }
 
     /// The name is taken.
@@ -219,6 +224,16 @@ impl Client {
     /// What toxics have touched in each 100 ms that ended after `after_us` of the server's clock; only our server knows.
     pub async fn dose_buckets(&self, after_us: u64) -> Result<DoseBuckets, ClientError> {
         self.json(Method::GET, &format!("/dose/buckets?after_us={after_us}"), None::<&()>).await
+    }
+
+    /// Takes or renews a lease of all toxics whose names begin with `prefix`; only our server knows them.
+    pub async fn renew_lease(&self, prefix: &str, terms: &LeaseTerms) -> Result<LeaseState, ClientError> {
+        self.json(Method::PUT, &format!("/leases/{}", encoded(prefix)), Some(terms)).await
+    }
+
+    /// Ends a lease; its toxics stay.
+    pub async fn end_lease(&self, prefix: &str) -> Result<(), ClientError> {
+        self.call(Method::DELETE, &format!("/leases/{}", encoded(prefix)), None::<&()>).await.map(drop)
     }
 
     async fn json<T: DeserializeOwned>(

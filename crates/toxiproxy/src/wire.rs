@@ -248,3 +248,25 @@ pub const EXTENSIONS_HEADER: &str = "toxiproxy-extensions";
 
 /// What a server announces that knows `/dose`.
 pub const DOSE: &str = "dose";
+
+/// What a server announces that knows `/leases`.
+pub const LEASES: &str = "leases";
+
+/// What the owner of toxics asks for: `PUT /leases/PREFIX`. An extension of our server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseTerms {
+    /// Without renewal for so long, ms, every toxic whose name begins with the prefix is removed.
+    pub ttl_ms: u64,
+    /// Proxies that are then switched on.
+    #[serde(default)]
+    pub enable: Vec<String>,
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseState {
+    /// As asked for, ms.
+    pub ttl_ms: u64,
+    /// How often it has lapsed since it was first taken.
+    pub lapses: u64,
+}

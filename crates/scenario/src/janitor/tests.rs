@@ -9,6 +9,7 @@ use super::*;
 
 const ONE: &str = "table - scenariod.1.2.3.4.1.6";
 const TWO: &str = "table blue scenariod.1.2.3.4.2.6";
+const RUN: &str = "run http://127.0.0.1:8474 scenariod.web1.00c0ffee.4711.99.1.down";
 
 /// A janitor whose removals are only written down.
 struct Rig {
@@ -76,13 +77,15 @@ async fn what_a_dead_owner_had_is_removed_and_what_it_had_removed_is_not() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_over_ends_what_a_frozen_owner_has() {
     let mut rig = rig(0).await;
+    rig.say(&format!("own 500 {ONE}")).await;
+    rig.say(&format!("own 5000 {RUN}")).await;
+    // Owned again: from now on.
     rig.say(&format!("own 1000 {ONE}")).await;
-    rig.say(&format!("own 5000 {TWO}")).await;
     sleep(Duration::from_millis(999)).await;
     assert!(rig.removed().is_empty());
     sleep(Duration::from_millis(2)).await;
     assert_eq!(rig.removed(), [ONE]);
-    assert_eq!(rig.end().await.0, [ONE, TWO]);
+    assert_eq!(rig.end().await.0, [ONE, RUN]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,6 +109,9 @@ async fn orders_that_are_none_are_refused_and_foreign_names_above_all() {
         "own 1000 table a/b scenariod.1.2.3.4.1.6",
         "own soon table - scenariod.1.2.3.4.1.6",
         "own 1000 chain - scenariod.1.2.3.4.1.6",
+        "own 1000 run http://127.0.0.1:8474 scenariod.",
+        "own 1000 run http://127.0.0.1:8474 scenariod.web1.00c0ffee.4711.99.1.down.2.1790000000",
+        "own 1000 run http://127.0.0.1:8474",
         "gone",
         "hello",
         "",

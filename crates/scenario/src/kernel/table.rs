@@ -8,7 +8,8 @@ use observation::clock;
 use serde::Deserialize;
 
 use super::{CallError, Namespace};
-use crate::backend::OWNER;
+use crate::owner::OWNER;
+use crate::process;
 
 /// Rules drop by parts per million.
 const PPM: f64 = 1e6;
@@ -28,35 +29,13 @@ pub struct Owner {
 impl Owner {
     /// This process.
     pub fn this() -> std::io::Result<Self> {
-        let pid = std::process::id();
-        let started = started(pid).ok_or_else(|| std::io::Error::other("/proc/self/stat cannot be read"))?;
-        Ok(Self { space: space()?, pid, started })
+        Ok(Self { space: process::space()?, pid: std::process::id(), started: process::started()? })
     }
 
     /// Does it still run? `None`: it is in another PID namespace and cannot be asked.
     fn is_alive(self) -> Option<bool> {
-        (space().ok()? == self.space).then(|| started(self.pid) == Some(self.started))
+        (process::space().ok()? == self.space).then(|| !process::has_ended(self.pid, self.started))
     }
-}
-
-fn space() -> std::io::Result<u64> {
-    let link = std::fs::read_link("/proc/self/ns/pid")?;
-    let link = link.to_string_lossy();
-    let inode = link.strip_prefix("pid:[").and_then(|rest| rest.strip_suffix(']')?.parse().ok());
-    inode.ok_or_else(|| std::io::Error::other(format!("/proc/self/ns/pid is {link:?}")))
-}
-
-/// When a living process was started.
-fn started(pid: u32) -> Option<u64> {
-    started_by(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-fn started_by(stat: &str) -> Option<u64> {
-    // The second field is the program's name in parentheses, which may contain anything; the 22nd is the start.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    // A zombie is dead: only its parent has not noticed yet.
-    let alive = !matches!(fields.next()?, "Z" | "X" | "x");
-    alive.then(|| fields.nth(18)?.parse().ok())?
 }
 
 /// `scenariod.<PID namespace>.<PID>.<start>.<port>.<number>.<deadline, Unix seconds>`
@@ -283,18 +262,6 @@ mod tests {
         let elsewhere = Owner { space: this.space + 1, ..this };
         assert!(!of(elsewhere, clock::wall_ms() / 1000));
         assert!(of(elsewhere, clock::wall_ms() / 1000 - GRACE_S - 2));
-    }
-
-    #[test]
-    fn a_zombie_is_dead() {
-        let stat = |state: &str| {
-            format!("7 (a) b ({state}) {state} 1 7 7 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9 9")
-        };
-        assert_eq!(started_by(&stat("S")), Some(4711));
-        for state in ["Z", "X"] {
-            assert_eq!(started_by(&stat(state)), None, "{state}");
-        }
-        assert_eq!(started_by("7 (short) S 1"), None);
     }
 
     #[test]

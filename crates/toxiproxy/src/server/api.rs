@@ -204,6 +204,7 @@ enum Route {
     DoseLinks,
     DoseBuckets,
     Metrics,
+    Lease(String),
     Proxy(String),
     Toxics(String),
     Toxic(String, String),
@@ -220,6 +221,7 @@ impl Route {
             ["dose"] => Route::Dose,
             ["dose", "links"] => Route::DoseLinks,
             ["dose", "buckets"] => Route::DoseBuckets,
+            ["leases", prefix] if !prefix.is_empty() => Route::Lease(prefix.to_owned()),
             ["metrics"] if metrics => Route::Metrics,
             ["proxies", proxy] if !proxy.is_empty() => Route::Proxy(proxy.to_owned()),
             ["proxies", proxy, "toxics"] => Route::Toxics(proxy.to_owned()),
@@ -234,6 +236,7 @@ impl Route {
         let methods: &[Method] = match self {
             Route::Metrics => return true,
             Route::Version | Route::Dose | Route::DoseLinks | Route::DoseBuckets => &[Method::GET],
+            Route::Lease(_) => &[Method::PUT, Method::DELETE],
             Route::Populate | Route::Reset => &[Method::POST],
             Route::Proxies | Route::Toxics(_) => &[Method::GET, Method::POST],
             Route::Proxy(_) | Route::Toxic(..) => &[Method::GET, Method::POST, Method::PATCH, Method::DELETE],
@@ -256,6 +259,15 @@ impl Api {
             (Route::DoseBuckets, _) => {
                 Ok(success(StatusCode::OK, &store.dose_buckets(after_us(query)?).await))
             }
+            (Route::Lease(prefix), "PUT") => {
+                let terms = serde_json::from_slice(bytes).map_err(bad_body)?;
+                let state = store.leases.renew(prefix, terms);
+                Ok(success(StatusCode::OK, &state.map_err(|why| refuse(StatusCode::BAD_REQUEST, why))?))
+            }
+            (Route::Lease(prefix), _) => match store.leases.end(prefix) {
+                true => Ok(empty()),
+                false => Err(refuse(StatusCode::NOT_FOUND, "lease not found")),
+            },
             (Route::Metrics, _) => match metrics::text(&self.metrics, &store.all().await) {
                 Ok(text) => Ok(reply(StatusCode::OK, metrics::CONTENT_TYPE, text)),
                 Err(error) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),

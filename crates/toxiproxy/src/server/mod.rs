@@ -11,6 +11,7 @@ mod dose;
 #[doc(hidden)]
 pub mod fuzzing;
 mod lanes;
+mod leases;
 mod listen;
 mod metrics;
 mod path;
@@ -172,9 +173,9 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, config, api, .. } = self;
         let slots = Arc::new(Semaphore::new(config.connections));
-        let buckets = tokio::spawn({
+        let keeping = tokio::spawn({
             let api = Arc::clone(&api);
-            async move { api.store.keep_buckets().await }
+            async move { tokio::join!(api.store.keep_buckets(), api.store.keep_leases()) }
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tokio::pin!(shutdown);
@@ -200,7 +201,7 @@ impl Server {
             }
         }
         drop(listener);
-        buckets.abort();
+        keeping.abort();
         stop.cancel();
         tasks.close();
         if tokio::time::timeout(config.grace, tasks.wait()).await.is_err() {

@@ -243,6 +243,12 @@ impl Proxy {
         true
     }
 
+    /// Removes the toxics whose names begin with `prefix`; gives how many.
+    pub(super) fn remove_toxics_of(&self, prefix: &str) -> usize {
+        let of = self.toxics().into_iter().filter(|toxic| toxic.name.starts_with(prefix));
+        of.filter(|toxic| self.remove_toxic(&toxic.name)).count()
+    }
+
     /// Removes all toxics.
     pub(super) fn clear_toxics(&self) {
         for toxic in self.toxics() {

@@ -10,20 +10,24 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::lanes::Lanes;
+use super::leases::{Lapsed, Leases};
 use super::listen::{self, ListenError};
 use super::proxy::{Proxy, Shared};
 use crate::toxic::ToxicKind;
 use crate::toxics;
-use crate::wire::{DOSE, DoseBuckets, LinkDose, NewProxy, ProxyDose};
+use crate::wire::{DOSE, DoseBuckets, LEASES, LinkDose, NewProxy, ProxyDose};
 
 pub(super) struct Store {
     began: Instant,
     shared: Arc<Shared>,
     extensions: &'static [ToxicKind],
     announced: HeaderValue,
+    pub(super) leases: Leases,
     pub(super) proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
 }
 
+/// Leases are looked at this often.
+const LEASES_EVERY: Duration = Duration::from_millis(100);
 /// Length of a bucket of the dose.
 const BUCKET: Duration = Duration::from_millis(100);
 
@@ -37,10 +41,17 @@ impl Store {
     pub(super) fn new(seed: u64, extensions: &'static [ToxicKind], lanes: Lanes) -> Self {
         let shared = Arc::new(Shared { seed, lanes });
         let own = toxics::kinds().iter().filter(|kind| kind.extension).chain(extensions);
-        let names: Vec<&str> = own.map(|kind| kind.name).chain([DOSE]).collect();
+        let names: Vec<&str> = own.map(|kind| kind.name).chain([DOSE, LEASES]).collect();
         // Names of kinds are plain.
         let announced = HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(DOSE));
-        Self { began: Instant::now(), shared, announced, extensions, proxies: Mutex::new(BTreeMap::new()) }
+        Self {
+            began: Instant::now(),
+            shared,
+            announced,
+            leases: Leases::default(),
+            extensions,
+            proxies: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// What the stock server has not, for its header.
@@ -81,6 +92,25 @@ impl Store {
                 proxy.dose.close_bucket(now, now - before);
             }
             before = now;
+        }
+    }
+
+    /// Takes away what belongs to a lease that was not renewed, for ever.
+    pub(super) async fn keep_leases(&self) {
+        let mut timer = tokio::time::interval(LEASES_EVERY);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            timer.tick().await;
+            for Lapsed { prefix, enable } in self.leases.lapse() {
+                let proxies = self.all().await;
+                let removed: usize = proxies.iter().map(|proxy| proxy.remove_toxics_of(&prefix)).sum();
+                tracing::warn!(prefix, removed, ?enable, "a lease was not renewed; its toxics are removed");
+                for proxy in proxies.iter().filter(|proxy| enable.contains(&proxy.name)) {
+                    if let Err(error) = proxy.start().await {
+                        tracing::error!(proxy = proxy.name, %error, "it cannot be switched on again");
+                    }
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod asking;
 mod clients;
 mod edges;
+mod leases;
 mod limits;
 mod loss;
 mod metrics;

@@ -1,0 +1,183 @@
+//! A backend and its ladder against the embedded server.
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use toxiproxy::server::{Server, ServerConfig};
+
+use super::*;
+use crate::owner::tests::{dead, elsewhere};
+
+/// A running server with a proxy `memcached1`.
+struct Rig {
+    backend: Backend,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let addr = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+        let server = Server::bind(ServerConfig { addr, ..ServerConfig::default() }).await.unwrap();
+        let url = format!("http://{}", server.addr());
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.run(stop.clone().cancelled_owned()));
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let backend = Backend::connect(&url, metrics).await.unwrap();
+        let rig = Self { backend, stop, serving };
+        rig.proxy("memcached1", "127.0.0.1:2", true).await;
+        rig
+    }
+
+    async fn proxy(&self, name: &str, upstream: &str, enabled: bool) {
+        let (listen, upstream) = ("127.0.0.1:0".to_owned(), upstream.to_owned());
+        let proxy = NewProxy { name: name.to_owned(), listen, upstream, enabled };
+        self.backend.client().create_proxy(&proxy).await.unwrap();
+    }
+
+    async fn add(&self, name: &str) {
+        let plan = latency("latency").toxics().remove(0);
+        self.backend.add("memcached1", name, &plan).await.unwrap();
+    }
+
+    async fn proxies(&self) -> Vec<String> {
+        self.backend.client().proxies().await.unwrap().into_keys().collect()
+    }
+
+    async fn toxics(&self) -> Vec<String> {
+        let toxics = self.backend.client().toxics("memcached1").await.unwrap();
+        toxics.into_iter().map(|toxic| toxic.name).collect()
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.serving.await.unwrap();
+    }
+}
+
+fn latency(attribute: &str) -> Meaning {
+    Meaning::Toxic {
+        kind: "latency".to_owned(),
+        stream: Stream::Downstream,
+        toxicity: 1.0,
+        attributes: [(attribute.to_owned(), 1.into())].into(),
+    }
+}
+
+fn in_a_minute() -> u64 {
+    clock::wall_ms() / 1000 + 60
+}
+
+const LONG_AGO: u64 = 1_700_000_000;
+
+#[tokio::test]
+async fn a_toxic_is_tried_on_a_proxy_that_is_gone_afterwards() {
+    let rig = Rig::start().await;
+    let owner = Owner::of_run("x");
+    for _ in 0..2 {
+        assert_eq!(rig.backend.refuses(&owner, &latency("latency")).await.unwrap(), None);
+        assert!(rig.backend.refuses(&owner, &latency("lateness")).await.unwrap().is_some());
+    }
+    assert_eq!(rig.proxies().await, ["memcached1"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_sweep_takes_away_what_is_over_and_leaves_the_living_and_the_foreign() {
+    let rig = Rig::start().await;
+    let (here, there) = (Owner::of_run("x"), elsewhere());
+    let over = [dead().name(1, in_a_minute()), there.name(1, LONG_AGO), here.name(1, LONG_AGO)];
+    let living = [there.name(2, in_a_minute()), here.name(2, in_a_minute())];
+    for name in over.iter().chain(&living) {
+        rig.add(&name.to_string()).await;
+    }
+    let foreign = ["latency_downstream", "scenariod.1.2.3", "scenariod.web1.00c0ffee.4711.99.1.down.02.1"];
+    for name in foreign {
+        rig.add(name).await;
+    }
+    let claims = [dead().name(0, in_a_minute()).to_string(), there.name(0, in_a_minute()).to_string()];
+    for claim in &claims {
+        rig.proxy(claim, NOWHERE, false).await;
+    }
+    // Somebody's own, with a name like ours.
+    let taken = dead().name(3, in_a_minute()).to_string();
+    rig.proxy(&taken, "127.0.0.1:2", false).await;
+
+    let swept = rig.backend.sweep().await.unwrap();
+    assert_eq!(swept.len(), over.len() + 1, "{swept:?}");
+    let left: Vec<String> =
+        living.iter().map(ToString::to_string).chain(foreign.map(str::to_owned)).collect();
+    assert_eq!(rig.toxics().await, left);
+    let mut proxies = vec!["memcached1".to_owned(), claims[1].clone(), taken];
+    proxies.sort();
+    assert_eq!(rig.proxies().await, proxies);
+
+    rig.backend.end(&here, false).await.unwrap();
+    assert!(!rig.toxics().await.contains(&living[1].to_string()));
+    assert!(rig.toxics().await.contains(&living[0].to_string()));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_marked_proxy_is_enabled_again_by_whoever_finds_its_marker() {
+    let rig = Rig::start().await;
+    rig.backend.disable("memcached1", &dead().name(1, in_a_minute()).to_string()).await.unwrap();
+    assert!(!rig.backend.client().proxy("memcached1").await.unwrap().enabled);
+    rig.backend.sweep().await.unwrap();
+    let proxy = rig.backend.client().proxy("memcached1").await.unwrap();
+    assert!(proxy.enabled && proxy.toxics.is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_meets_a_living_run_refuses_names_it_and_changes_nothing() {
+    let rig = Rig::start().await;
+    let (first, second) = (elsewhere(), Owner::of_run("second"));
+    rig.backend.claim(&first, in_a_minute()).await.unwrap();
+    let before = rig.backend.client().proxies().await.unwrap();
+    for _ in 0..2 {
+        let refused = rig.backend.claim(&second, in_a_minute()).await.unwrap_err().to_string();
+        assert!(refused.contains("in use by scenariod on host other, process "), "{refused}");
+        assert!(
+            refused.contains("scenario packet-loss-100-pct, until 20") && !refused.contains('\n'),
+            "{refused}"
+        );
+        assert_eq!(rig.backend.client().proxies().await.unwrap(), before);
+    }
+    rig.backend.end(&first, true).await.unwrap();
+    rig.backend.claim(&second, in_a_minute()).await.unwrap();
+    rig.backend.end(&second, true).await.unwrap();
+
+    // A toxic of its alone says the same: its claim may have been deleted by hand.
+    rig.add(&first.name(1, in_a_minute()).to_string()).await;
+    rig.backend.claim(&second, in_a_minute()).await.unwrap_err();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_runs_claim_is_none() {
+    let rig = Rig::start().await;
+    rig.backend.claim(&dead(), in_a_minute()).await.unwrap();
+    rig.backend.vacant().await.unwrap();
+    rig.backend.claim(&Owner::of_run("next"), in_a_minute()).await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn of_many_that_begin_at_once_never_two_hold_it() {
+    let rig = Rig::start().await;
+    let mut holders = 0;
+    for _ in 0..20 {
+        let owners: Vec<Owner> = (0..6).map(|n| Owner::of_run(&format!("s{n}"))).collect();
+        let claims = owners.iter().map(|owner| rig.backend.claim(owner, in_a_minute()));
+        let held = futures::future::join_all(claims).await.into_iter().filter(Result::is_ok).count();
+        assert!(held <= 1, "{held} hold it");
+        holders += held;
+        for owner in &owners {
+            rig.backend.end(owner, true).await.unwrap();
+        }
+    }
+    // Else the rule would hold because nobody ever does.
+    assert!(holders >= 10, "{holders}");
+    assert_eq!(rig.proxies().await, ["memcached1"]);
+    rig.stop().await;
+}

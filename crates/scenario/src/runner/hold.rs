@@ -1,0 +1,104 @@
+//! What a run holds from its first call to its last: its name, its claim on the Toxiproxy, and the process that takes all of it
+//! away should this one be killed.
+
+use std::time::Duration;
+
+use observation::clock;
+use tokio_util::sync::CancellationToken;
+
+use super::{Environment, RunError};
+use crate::claim::ClaimError;
+use crate::janitor::{Janitor, JanitorError, Resource};
+use crate::model::{Phases, Scenario};
+use crate::owner::Owner;
+
+/// A claim outlasts the phases by this: the ladder is climbed down after them, and a call may hang.
+const MARGIN: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) owner: Owner,
+    /// `None`: everything that a fault could leave behind ends with this process anyway.
+    pub(super) janitor: Option<Janitor>,
+    /// What it looks after beside tables; `None`: the Toxiproxy ends with this process.
+    resource: Option<Resource>,
+}
+
+impl Hold {
+    /// Claims the Toxiproxy, or fails and leaves it as it is.
+    pub(super) async fn take(
+        scenario: &Scenario,
+        phases: Phases,
+        environment: &Environment,
+    ) -> Result<Self, RunError> {
+        let backend = &environment.backend;
+        backend.vacant().await?;
+        let owner = Owner::of_run(&scenario.name);
+        let url = backend.client().url().to_owned();
+        let resource = (!environment.inside).then(|| Resource::Run { url, owner: owner.clone() });
+        let lasts = environment.wait + phases.total() + MARGIN;
+        let janitor = match scenario.needs_kernel() || resource.is_some() {
+            true => Some(Janitor::start(&environment.program).await?),
+            false => None,
+        };
+        let hold = Self { owner, janitor, resource };
+        hold.until(lasts).await?;
+        match backend.claim(&hold.owner, clock::wall_ms() / 1000 + lasts.as_secs()).await {
+            Ok(()) => Ok(hold),
+            Err(error @ ClaimError::Occupied { .. }) => {
+                // Withdrawn: there is nothing to take away.
+                hold.dismiss(true).await;
+                Err(error.into())
+            }
+            Err(error) => {
+                hold.release(environment).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The janitor takes everything away after this time, whatever this process does.
+    pub(super) async fn until(&self, lease: Duration) -> Result<(), JanitorError> {
+        match (&self.janitor, &self.resource) {
+            (Some(janitor), Some(resource)) => janitor.own(resource, lease).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The faults are gone, the phases after them take `rest`: the janitor has only the claim to look after.
+    pub(super) async fn without_faults(&self, rest: Duration) {
+        if let Err(error) = self.until(rest + MARGIN).await {
+            // It ends the claim early, and nothing else.
+            tracing::warn!(%error, "the janitor");
+        }
+    }
+
+    /// Cancelled when the janitor has ended before its time.
+    pub(super) fn lost(&self) -> CancellationToken {
+        self.janitor.as_ref().map(Janitor::lost).unwrap_or_default()
+    }
+
+    /// Gives the Toxiproxy free; says whether nothing of the run's is left there. What is left stays the janitor's, which tries
+    /// on.
+    pub(super) async fn release(self, environment: &Environment) -> bool {
+        let ended = environment.backend.end(&self.owner, true).await;
+        if let Err(error) = &ended {
+            tracing::error!(%error, "something of this run may still be on the Toxiproxy");
+        }
+        self.dismiss(ended.is_ok()).await;
+        ended.is_ok()
+    }
+
+    async fn dismiss(self, clean: bool) {
+        let Some(janitor) = self.janitor else { return };
+        if clean
+            && let Some(resource) = &self.resource
+            && let Err(error) = janitor.gone(resource).await
+        {
+            tracing::warn!(%error, "the janitor");
+        }
+        if let Err(error) = janitor.done().await {
+            tracing::warn!(%error, "the janitor's end");
+        }
+    }
+}
