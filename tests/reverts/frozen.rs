@@ -37,7 +37,7 @@ async fn the_embedded_proxy_is_a_pass_through_six_seconds_after_its_controller_f
     let Some(site) = Site::start(Kind::Embedded, "embedded", &client).await else { return };
     let mut scenariod = frozen(&site, true).await;
     let took = without_faults(&site, Duration::from_secs(6)).await;
-    println!("pass-through {took:?} after SIGSTOP");
+    eprintln!("pass-through {took:?} after SIGSTOP");
     assert!(took > Duration::from_secs(3), "a stall of 3 s is none: {took:?}");
 
     // When it wakes up it says what happened, and gives no verdict on the client.
@@ -63,7 +63,7 @@ async fn the_faults_of_a_frozen_run_end_at_their_deadline_by_its_janitor_or_by_a
         without_faults(&kept, LEASE + Duration::from_secs(2)),
         without_faults(&reaped, LEASE + Duration::from_secs(15))
     );
-    println!("without faults {by_janitor:?} after SIGSTOP by the janitor, {by_reaper:?} by a reaper");
+    eprintln!("without faults {by_janitor:?} after SIGSTOP by the janitor, {by_reaper:?} by a reaper");
     let early = LEASE - Duration::from_secs(3);
     assert!(by_janitor > early && by_reaper > early, "before its deadline it is nobody else's");
     let said = std::fs::read_to_string(reaped.dir.join("scenariod.err")).unwrap();

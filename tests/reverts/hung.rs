@@ -98,7 +98,7 @@ async fn detected(client: &Client, name: &str) -> Option<()> {
     };
     let (answer, stuck) = tokio::join!(answer, stuck);
     assert!(answer.is_err_and(|error| error.is_timeout()), "{name}: the naive DELETE did not hang");
-    println!("{name}: the naive DELETE hung for {NAIVE:?}; said {stuck:?} after the phase");
+    eprintln!("{name}: the naive DELETE hung for {NAIVE:?}; said {stuck:?} after the phase");
     assert!(stuck < Duration::from_secs(10));
 
     let code = scenariod.exit_code(Duration::from_secs(60)).await;
@@ -136,5 +136,5 @@ async fn a_delete_that_hangs_is_said_leaves_no_verdict_and_ends_the_suite() {
         detected(&client, "two"),
         climbs_down_or_says_so(&client, "ladder")
     );
-    println!("one {one:?}, two {two:?}; the ladder alone hung: {ladder:?}");
+    eprintln!("one {one:?}, two {two:?}; the ladder alone hung: {ladder:?}");
 }

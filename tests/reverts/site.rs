@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::harness::{PATIENCE, Running, binary, free_port, get, real_program, wait_for};
 
@@ -124,12 +125,15 @@ impl Site {
 
     /// Waits until there is neither fault nor claim of a scenariod's.
     pub async fn clean(&self, patience: Duration) {
-        let mut left = Default::default();
-        let clean = async || {
-            left = self.traces().await;
-            left == (vec![], vec![])
-        };
-        wait_for("nothing of scenariod's to be left", patience, clean).await;
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = self.traces().await;
+            if left == (vec![], vec![]) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "after {patience:?} there is still {left:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// A scenariod with its files below `name`.

@@ -22,6 +22,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
     match &cli.command {
         Some(Command::Judge(args)) => return judge::main(args),
         Some(Command::Report(args)) => return crate::report::main(args),
+        Some(Command::Reap(args)) => return reap::main(args).await,
         Some(Command::Compare(args)) => return compare::main(args),
         Some(Command::Explain(args)) => return explain::main(args).await,
         Some(Command::Reap(args)) => return reap::main(args).await,

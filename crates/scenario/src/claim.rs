@@ -32,7 +32,7 @@ pub enum ClaimError {
         /// Where.
         url: String,
         /// What of it is there.
-        held: Swept,
+        held: Box<Swept>,
     },
     /// The API.
     #[error(transparent)]
@@ -66,7 +66,9 @@ pub(crate) async fn take(client: &Client, owner: &Owner, deadline: u64) -> Resul
 pub(crate) async fn vacant(client: &Client, mine: Option<&Owner>) -> Result<(), ClaimError> {
     let others = |name: &OwnedName| Some(name.owner()) != mine && !name.is_over();
     let found = ladder::ours(client).await?.into_iter().find(|one| others(&one.name));
-    found.map_or(Ok(()), |held| Err(ClaimError::Occupied { url: client.url().to_owned(), held }))
+    found.map_or(Ok(()), |held| {
+        Err(ClaimError::Occupied { url: client.url().to_owned(), held: Box::new(held) })
+    })
 }
 
 fn pause(owner: &Owner, n: u32) -> Duration {

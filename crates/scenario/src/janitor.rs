@@ -46,6 +46,8 @@ const OWNED_MAX: usize = 1024;
 /// Tries to remove one resource, and the pause between them.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between the look that finds a dead owner's faults and the one that finds what its last call has made.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// Patience of the owner with an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A lease without an end would be none.
@@ -77,8 +79,11 @@ impl Resource {
             Resource::Table { netns, name } => (netns, name),
             Resource::Run { url, owner } => {
                 let client = toxiproxy::Client::new(url).map_err(|error| error.to_string())?;
-                let swept = ladder::sweep(&client, |name| name.owner() == owner).await;
-                return swept.map(drop).map_err(|error| error.to_string());
+                let sweep = async || ladder::sweep(&client, |name| name.owner() == owner).await;
+                sweep().await.map_err(|error| error.to_string())?;
+                // The owner's last call may still be on its way: what it makes is seen at a second look.
+                sleep(SECOND_LOOK).await;
+                return sweep().await.map(drop).map_err(|error| error.to_string());
             }
         };
         let namespace = Namespace::find(netns.as_deref()).map_err(|error| error.to_string())?;

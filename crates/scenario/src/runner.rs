@@ -184,8 +184,6 @@ async fn held(
         faults,
         applied: Vec::new(),
         kernel,
-        watching,
-        halt: Halt::new(),
         hold,
         numbers: 0,
         lease: None,
@@ -193,6 +191,8 @@ async fn held(
         health: environment.proxies.iter().map(|proxy| (proxy.name.clone(), Arc::default())).collect(),
         faulted: BTreeSet::new(),
         stuck: None,
+        watching,
+        halt: Halt::new(),
     };
     environment.metrics.run_began(&scenario.name);
     running.begin(&stream, &left, &foreign).await;
@@ -228,8 +228,6 @@ struct Running<'a> {
     /// What was done, where a proxy did it, and the fault; tables are known to `kernel`.
     applied: Vec<(Option<Applied>, Fault)>,
     kernel: Option<KernelLoss>,
-    watching: Option<Watching>,
-    halt: Halt,
     hold: &'a Hold,
     /// The highest number of a fault so far.
     numbers: u16,
@@ -242,6 +240,8 @@ struct Running<'a> {
     faulted: BTreeSet<String>,
     /// A call that was to take a fault away has hung: why the run says nothing.
     stuck: Option<String>,
+    watching: Option<Watching>,
+    halt: Halt,
 }
 
 fn foreign(proxies: &[Proxy]) -> Vec<String> {

@@ -285,7 +285,9 @@ impl Running<'_> {
             self.end_lease().await;
         }
         let mut clean = swept.is_ok() && self.kernel.as_ref().is_none_or(KernelLoss::is_clean);
-        self.environment.metrics.cleanup_stuck(!clean);
+        if self.stuck.is_some() || !clean {
+            self.environment.metrics.cleanup_stuck(!clean);
+        }
         if clean && let Err(why) = self.answers_again().await {
             tracing::error!("a proxy does not answer as before its fault: {why}");
             self.note("canary_not_back", why).await;
