@@ -69,7 +69,8 @@ pub fn workspace() -> PathBuf {
 }
 
 fn manifests() -> Vec<PathBuf> {
-    let apart = ["tests", "benches", "judged", "simulation"].map(|folder| workspace().join(folder).join("Cargo.toml"));
+    let apart = ["tests", "benches", "judged", "simulation"]
+        .map(|folder| workspace().join(folder).join("Cargo.toml"));
     let mut found = apart.to_vec();
     for folder in ["crates", "cmd"] {
         for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {

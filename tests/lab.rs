@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::{PATIENCE, Running, binary, judged, real_program, stalled, verdict, wait_for};
 
-const SHORT: [&str; 6] = ["--stabilization", "5s", "--testing", "4s", "--recovery", "9s"];
+const SHORT: [&str; 6] = ["--stabilization", "10s", "--testing", "4s", "--recovery", "10s"];
 
 struct Ended {
     code: i32,

@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 /// Phases of these tests: long enough for a baseline of three seconds and a recovery after an open time of one.
-const PHASES: [&str; 6] = ["--stabilization", "5s", "--testing", "4s", "--recovery", "9s"];
+const PHASES: [&str; 6] = ["--stabilization", "10s", "--testing", "4s", "--recovery", "10s"];
 
 /// Everything that stands around the two binaries, on free ports.
 struct World {

@@ -18,7 +18,9 @@ pub struct Args {
 /// Judges each run and writes its report beside its journal; gives the worst verdict's exit code.
 pub fn main(args: &Args) -> Result<u8, Failure> {
     let mut worst = verdict::Result::Pass;
-    for path in &args.journals {
+    let folder_of_suite =
+        |path: &&PathBuf| path.join("suite.json").is_file() && !path.join("journal.jsonl").exists();
+    for path in args.journals.iter().filter(|path| !folder_of_suite(path)) {
         let dir = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(path) };
         let journal = Journal::read(path).map_err(infrastructure)?;
         let verdict = verdict::judge(&journal);

@@ -25,7 +25,6 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Some(Command::Reap(args)) => return reap::main(args).await,
         Some(Command::Compare(args)) => return compare::main(args),
         Some(Command::Explain(args)) => return explain::main(args).await,
-        Some(Command::Reap(args)) => return reap::main(args).await,
         None if cli.list => return list().map(|()| 0),
         None => {}
     }

@@ -113,6 +113,9 @@ impl Sum {
     }
 }
 
+/// Wall clocks of two machines differ by less, and a run lasts less, ms.
+const CLOCKS_MS: u64 = 30 * 60 * 1000;
+
 /// Later than any moment of a run, µs: 30 years. Moments below can be added to one another.
 const MOMENT_MAX: u64 = 1_000_000_000_000_000;
 
@@ -249,6 +252,13 @@ impl<'a> Timeline<'a> {
     pub(crate) fn op_timeout_us(&self) -> u64 {
         let timeout = self.hello.map_or(0, |hello| hello.settings.op_timeout_ms);
         timeout.saturating_mul(1000).min(MOMENT_MAX)
+    }
+
+    /// Does the client's wall clock say another time than the runner's, by more than clocks of two machines may?
+    pub(crate) fn clocks_differ(&self) -> bool {
+        let (Some(hello), Some(run)) = (self.hello, self.run) else { return false };
+        // Without a wall clock there is nothing to compare.
+        hello.wall_ms > 0 && run.wall_ms > 0 && hello.wall_ms.abs_diff(run.wall_ms) > CLOCKS_MS
     }
 
     /// A run without a fault, to see what the judge says of a client to which nothing was done.

@@ -27,6 +27,7 @@ pub(crate) fn criteria(
     timeline: &Timeline<'_>,
     fault: &FaultLife,
     meter: Option<&DoseMeter>,
+    well: bool,
 ) -> Vec<Criterion> {
     let say = |result, measured: String| Criterion {
         id: "fault-bit",
@@ -59,7 +60,7 @@ pub(crate) fn criteria(
     let steady = (meter.is_whole(), meter.describe());
     let others = canary.0 && dose.0 && steady.0;
     let measured = [canary.1, client.1.clone(), dose.1, steady.1].join("; ");
-    if others && !client.0 && must_suffer(timeline, fault, (on, off)) {
+    if well && others && !client.0 && must_suffer(timeline, fault, (on, off)) {
         let lie = Criterion {
             id: "witness-agrees",
             title: "The client tells what its requests met",

@@ -5,16 +5,22 @@ use crate::{Criterion, Result};
 
 /// Failed ops of healthy servers above the baseline's.
 const ISOLATION: f64 = 0.005;
-/// A p99 under the fault up to so many times that before it, or so many ms above it: what a machine with other work may do.
-const P99_FACTOR: f64 = 2.0;
-const P99_MS: f64 = 25.0;
+/// A p90 under the fault up to so many times that before it, or so many ms above it: what a machine with other work may do.
+const P90_FACTOR: f64 = 2.0;
+const P90_MS: f64 = 25.0;
 
 pub(super) fn no_trip(case: &Case<'_>) -> Vec<Criterion> {
     let (elsewhere, before) = (case.measures.trips_elsewhere, case.measures.breakers.opens_before);
+    let result = match (elsewhere, before) {
+        (0, 0) => Result::Pass,
+        // One may be a stall of the machine.
+        (0, 1) => Result::Inconclusive,
+        _ => Result::Fail,
+    };
     vec![Criterion {
         id: "no-trip-on-healthy",
         title: "No breaker opens without a fault",
-        result: pass(elsewhere == 0 && before == 0),
+        result,
         expected: "0 trips of healthy servers, 0 before the fault".to_owned(),
         because: "nothing was done to these servers".to_owned(),
         measured: format!("{elsewhere} trips of healthy servers, {before} before the fault"),
@@ -36,21 +42,21 @@ pub(super) fn isolation(case: &Case<'_>) -> Vec<Criterion> {
         because: "the baseline's share and 0.5 percentage points".to_owned(),
         measured: percent(measures.healthy_error_share),
     };
-    let Some([before, under]) = measures.healthy_p99_ms else { return vec![errors] };
-    let limit = (P99_FACTOR * before).max(before + P99_MS);
+    let Some([before, under]) = measures.healthy_p90_ms else { return vec![errors] };
+    let limit = (P90_FACTOR * before).max(before + P90_MS);
     let fine = under <= limit;
     let latency = Criterion {
         id: "healthy-latency",
         title: "Keys of healthy servers stay quick",
-        // Slowness alone may be the machine's: it needs the whole p99 to move by much to be the client's.
+        // Slowness alone may be the machine's: it needs the whole p90 to move by much to be the client's.
         result: match fine {
             true => Result::Pass,
             false if under > 2.0 * limit => Result::Fail,
             false => Result::Inconclusive,
         },
-        expected: format!("p99 of at most {limit:.1} ms"),
+        expected: format!("p90 of at most {limit:.1} ms"),
         because: format!(
-            "{before:.1} ms before the fault, times {P99_FACTOR} or {P99_MS} ms more; beyond twice the limit it is a failure"
+            "{before:.1} ms before the fault, times {P90_FACTOR} or {P90_MS} ms more; beyond twice the limit it is a failure"
         ),
         measured: format!("{under:.1} ms"),
     };

@@ -125,7 +125,11 @@ pub(super) fn time_to_trip(
     }
     let t = settings.op_timeout_ms as f64;
     let x = load.reaching(settings, Effect { held_ms: 0.0, ..effect }).max(0.001);
-    let rules = [consecutive(breaker, effect, x, t), ratio(breaker, effect, x, t), slow(breaker, effect, x)];
+    // A small pool meets its timeouts one after another.
+    let k = f64::from(breaker.consecutive_timeouts.unwrap_or(1));
+    let waves = (k / f64::from(settings.pool_max.max(1))).ceil();
+    let rules =
+        [consecutive(breaker, effect, x, t * waves), ratio(breaker, effect, x, t), slow(breaker, effect, x)];
     let (bounds, because) = rules.into_iter().flatten().min_by(|a, b| a.0.most.total_cmp(&b.0.most))?;
     // An op that was sent before the fault may wait for its reply already.
     let least = (bounds.least - load.service_ms).max(0.0);

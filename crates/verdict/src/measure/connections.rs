@@ -32,7 +32,10 @@ impl ConnectionMeasures {
         let mut balance: BTreeMap<&str, i64> = BTreeMap::new();
         let on = timeline.fault_window().map_or(u64::MAX, |(on, _)| on);
         let lifted = timeline.lifted().unwrap_or(u64::MAX);
-        for change in &timeline.connections {
+        // What happened after the last tick is in no tick's pool.
+        let from = timeline.ticks.first().map_or(0, |(at, _)| *at);
+        let to = timeline.ticks.last().map_or(0, |(at, _)| *at);
+        for change in timeline.connections.iter().filter(|change| change.at_us > from && change.at_us <= to) {
             let balance = balance.entry(&change.server).or_default();
             if !change.dial {
                 measures.closed += 1;

@@ -79,8 +79,10 @@ const CASES: &[Row] = &[
         }
     }),
     ("no-trip-on-healthy", hung, |journal| {
-        breaker(journal, FAULT_ON - 3_000_000, BreakerState::Closed, BreakerState::Open);
-        breaker(journal, FAULT_ON - 2_000_000, BreakerState::HalfOpen, BreakerState::Closed);
+        for at in [FAULT_ON - 4_000_000, FAULT_ON - 2_000_000] {
+            breaker(journal, at, BreakerState::Closed, BreakerState::Open);
+            breaker(journal, at + 1_000_000, BreakerState::HalfOpen, BreakerState::Closed);
+        }
     }),
     ("healthy-latency", hung, |journal| {
         ticks(journal, FAULT_ON, FAULT_OFF, |tick| {
