@@ -330,11 +330,11 @@ impl<'a> Timeline<'a> {
         names
     }
 
-    /// The stabilization phase.
+    /// The stabilization phase; none where the phases are out of order.
     pub(crate) fn baseline_window(&self) -> Option<(u64, u64)> {
         let from = *self.phases.get(&PhaseKind::Stabilization)?;
         let to = *self.phases.get(&PhaseKind::Testing)?;
-        Some((from, to))
+        (from < to).then_some((from, to))
     }
 
     /// How well the moments of "on" and "off" are known, ms: from the call to its answer, of the slowest.
