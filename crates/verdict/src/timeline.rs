@@ -175,8 +175,6 @@ impl<'a> Timeline<'a> {
         }
         // Ticks may arrive out of order.
         timeline.ticks.sort_by_key(|(at_us, _)| *at_us);
-        // A source may say the same again.
-        timeline.ticks.dedup_by_key(|(at_us, tick)| (*at_us, tick.at_us));
         timeline.breakers.sort_by_key(|transition| transition.at_us);
         timeline.probes.sort_by_key(|probe| probe.at_us);
         timeline.connections.sort_by_key(|change| change.at_us);
