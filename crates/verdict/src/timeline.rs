@@ -178,8 +178,6 @@ impl<'a> Timeline<'a> {
         }
         // Ticks may arrive out of order.
         timeline.ticks.sort_by_key(|(at_us, _)| *at_us);
-        // A source may say the same again.
-        timeline.ticks.dedup_by_key(|(at_us, tick)| (*at_us, tick.at_us));
         timeline.breakers.sort_by_key(|transition| transition.at_us);
         timeline.probes.sort_by_key(|probe| probe.at_us);
         timeline.connections.sort_by_key(|change| change.at_us);
@@ -340,11 +338,11 @@ impl<'a> Timeline<'a> {
         names
     }
 
-    /// The stabilization phase.
+    /// The stabilization phase; none where the phases are out of order.
     pub(crate) fn baseline_window(&self) -> Option<(u64, u64)> {
         let from = *self.phases.get(&PhaseKind::Stabilization)?;
         let to = *self.phases.get(&PhaseKind::Testing)?;
-        Some((from, to))
+        (from < to).then_some((from, to))
     }
 
     /// How well the moments of "on" and "off" are known, ms: from the call to its answer, of the slowest.

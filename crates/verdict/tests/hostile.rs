@@ -208,13 +208,3 @@ fn a_bad_line_in_the_middle_makes_no_pass_and_says_which() {
     let observed = verdict.criteria.iter().find(|criterion| criterion.id == "observed").unwrap();
     assert_eq!(observed.result, verdict::Result::Inconclusive, "{observed:?}");
 }
-
-#[test]
-fn a_tick_that_came_twice_counts_once() {
-    let mut lines = journal();
-    let once = judge(text(&lines).as_bytes()).unwrap();
-    let ticks: Vec<Value> = lines.iter().filter(|line| line["record"]["type"] == "tick").cloned().collect();
-    lines.extend(ticks);
-    let twice = judge(text(&lines).as_bytes()).unwrap();
-    assert_eq!((once.measures, once.criteria), (twice.measures, twice.criteria));
-}
