@@ -213,6 +213,7 @@ pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> 
     let metrics = Metrics::register(&Registry::new())?;
     let (status, watched) = watch::channel(Status::idle());
     let environment = Environment {
+        inside: true,
         backend: Backend::connect(&world.lab.toxiproxy_url(), metrics.clone()).await?,
         proxies: world.proxies(),
         observe,
