@@ -1,6 +1,6 @@
 //! Reports: texts, pages and files from a journal and its verdict. Pure until something writes.
 //!
-//! Whatever comes from outside (names, notes, errors) goes through [`plain`], and then through the escaping of its format:
+//! Whatever comes from outside (names, notes, errors) goes through `plain`, and then through the escaping of its format:
 //! maud's for HTML, `junit`'s for XML, `markdown`'s for Markdown.
 
 mod charts;

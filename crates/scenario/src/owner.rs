@@ -9,7 +9,7 @@
 //! | pid, start | the process, and when it was started, in clock ticks since the machine's start |
 //! | run | number of the run in that process |
 //! | scenario | its name, cut |
-//! | number | of the fault in the run; [`CLAIM`] and [`TRIAL`] are none |
+//! | number | of the fault in the run; `CLAIM` and `TRIAL` are none |
 //! | deadline | Unix seconds |
 
 use std::fmt;
