@@ -68,13 +68,15 @@ pub fn stalled(verdict: &serde_json::Value) -> bool {
         let criteria = verdict["criteria"].as_array().into_iter().flatten();
         criteria.filter(|c| c["id"] == id).any(|c| c["result"] == result)
     };
-    voided("generator", "invalid") || voided("baseline", "inconclusive")
+    voided("baseline", "invalid") || voided("baseline", "inconclusive") || voided("observed", "inconclusive")
 }
 
 /// The newest verdict below `dir`.
 pub fn verdict(dir: &std::path::Path) -> serde_json::Value {
     let runs = std::fs::read_dir(dir.join("runs")).unwrap();
-    let newest = runs.map(|run| run.unwrap().path()).max().unwrap();
+    // The folder of a suite has none.
+    let judged = runs.map(|run| run.unwrap().path()).filter(|run| run.join("verdict.json").exists());
+    let newest = judged.max().unwrap();
     serde_json::from_slice(&std::fs::read(newest.join("verdict.json")).unwrap()).unwrap()
 }
 

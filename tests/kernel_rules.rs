@@ -44,9 +44,9 @@ const LAB: [&str; 11] = [
     "--scenario-file",
     "real.toml",
     "--stabilization",
-    "4s",
+    "10s",
     "--recovery",
-    "4s",
+    "10s",
 ];
 
 /// A network namespace with foreign rules in it; taken away when it goes out of scope.

@@ -30,8 +30,9 @@ pub(crate) struct Place {
     pub(crate) listens: Vec<SocketAddr>,
 }
 
-/// Before the first of several scenarios: what only the kernel can give must be permitted, or none is run.
+/// Before the first of several scenarios: the Toxiproxy must be free, and what only the kernel can give permitted, or none is run.
 pub async fn preflight(scenarios: &[Scenario], environment: &Environment) -> Result<(), RunError> {
+    environment.backend.vacant().await?;
     if !scenarios.iter().any(Scenario::needs_kernel) {
         return Ok(());
     }
