@@ -308,8 +308,9 @@ mod tests {
     fn at_a_timeout_of_a_second_most_scenarios_must_not_trip() {
         let flags = ["--scenario", "all", "--op-timeout", "1s", "--rate", "1500"];
         assert_eq!(trips(&flags, Trip::Must), ["multi-failure-2-servers-packet-loss", "packet-loss-100-pct"]);
-        assert_eq!(trips(&flags, Trip::May), Vec::<String>::new());
-        assert_eq!(trips(&flags, Trip::MustNot).len(), 12);
+        // Five timeouts of 17 % in a row come by chance within the minute, or not.
+        assert_eq!(trips(&flags, Trip::May), ["packet-loss-50-pct"]);
+        assert_eq!(trips(&flags, Trip::MustNot).len(), 11);
     }
 
     #[test]
