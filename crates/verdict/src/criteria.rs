@@ -6,6 +6,8 @@ mod goodput;
 mod healthy;
 mod recovery;
 
+use observation::BreakerSettings;
+
 use crate::expect::Expectation;
 use crate::measure::Measures;
 use crate::timeline::Timeline;
@@ -18,7 +20,7 @@ pub(crate) struct Case<'a> {
     pub(crate) expected: &'a Expectation,
 }
 
-/// Each criterion, in the order of the report; `None`: it has nothing to ask of this run.
+/// Each criterion, in the order of the report; none where it has nothing to ask of this run.
 const ALL: &[fn(&Case<'_>) -> Vec<Criterion>] = &[
     breaker::trips,
     breaker::time_to_trip,
@@ -58,11 +60,25 @@ impl Case<'_> {
         self.measures.baseline_offered * self.measures.fault_ms / 1e3 < OPS_MIN
     }
 
+    /// The client's breaker, as it declares it.
+    fn breaker(&self) -> Option<&BreakerSettings> {
+        self.timeline.hello?.settings.breaker.as_ref()
+    }
+
     /// Offered ops/s whose home is one faulted server, on average.
     fn offered_each(&self) -> f64 {
         let servers = self.expected.trips.len().max(1) as f64;
         self.measures.baseline_offered * self.measures.faulted_share / servers
     }
+}
+
+/// A percentile of latencies up to so many times that before the fault, or so many ms above it, may be the work of others on the
+/// machine.
+const SLOWER: f64 = 2.0;
+const SLOWER_MS: f64 = 25.0;
+
+fn slower_limit_ms(before_ms: f64) -> f64 {
+    (SLOWER * before_ms).max(before_ms + SLOWER_MS)
 }
 
 fn pass(ok: bool) -> Result {

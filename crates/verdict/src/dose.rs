@@ -15,8 +15,6 @@ const OUTSIDE_MAX: f64 = 0.1;
 const BUCKET_US: u64 = 100_000;
 /// Records of the proxy and ends of ops come this much later, µs.
 const LATE_US: u64 = 200_000;
-/// A reply of the client's server after this is one that suffered, unless the fault says otherwise, µs.
-const SLOW_US: u64 = 100_000;
 
 /// What arrived of one fault.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
@@ -133,10 +131,9 @@ fn blocks(counted: &Counted, share: f64) -> (u32, u32) {
 fn client(timeline: &Timeline<'_>, fault: &FaultLife, (on, off): (u64, u64), buckets: usize) -> Counted {
     let mut counted = vec![(0, 0); buckets];
     let Some(server) = &fault.server else { return counted };
-    let slow_us = fault.param("latency_ms").map_or(SLOW_US, |ms| (ms * 500.0) as u64);
+    let slow_us = fault.slow_us();
     // What ends in the first moments began before the fault.
-    let timeout = timeline.op_timeout_us();
-    let from = on + timeout + LATE_US;
+    let from = on + timeline.op_timeout_us() + LATE_US;
     let mut was_closed = true;
     for (at, tick) in timeline.server(server, on, off) {
         let closed = tick.breaker == BreakerState::Closed;

@@ -162,7 +162,8 @@ impl StaleMeasures {
 impl Measures {
     pub(crate) fn of(timeline: &Timeline<'_>) -> Self {
         let mut measures = Self::default();
-        let all = timeline.sum(0, u64::MAX).all();
+        let whole = timeline.sum(0, u64::MAX);
+        let all = whole.all();
         measures.ops = all.total();
         measures.hits = all.get(Outcome::Hit);
         // Events and counts of the same thing: whichever saw more, because a tick may be lost.
@@ -185,12 +186,11 @@ impl Measures {
         measures.recovery = anatomy::anatomy(timeline, measures.time_to_recover_ms);
         let faults = timeline.distinct_faults().into_iter();
         measures.dose = faults.filter_map(|fault| DoseMeter::of(timeline, fault)).collect();
-        measures.deadlines(timeline);
+        measures.deadlines(timeline, &whole);
         measures
     }
 
-    fn deadlines(&mut self, timeline: &Timeline<'_>) {
-        let all = timeline.sum(0, u64::MAX);
+    fn deadlines(&mut self, timeline: &Timeline<'_>, all: &Sum) {
         let slowest = all.service.values().filter_map(|service| service.0.last());
         self.slowest_ms = slowest.map(|(us, _)| *us).max().unwrap_or(0) as f64 / 1e3;
         let limit = timeline.hello.and_then(|hello| op_limit_ms(&hello.settings));
@@ -202,7 +202,7 @@ impl Measures {
 
     fn baseline(&mut self, timeline: &Timeline<'_>, (from, to): (u64, u64)) {
         let sum = timeline.sum(from, to);
-        self.baseline_offered = if sum.seconds > 0.0 { sum.offered as f64 / sum.seconds } else { 0.0 };
+        self.baseline_offered = sum.offered_per_s();
         let seconds = seconds(timeline, from, to, self.baseline_offered);
         match baseline::assess(&seconds) {
             Ok(baseline) => self.baseline = Some(baseline),

@@ -92,7 +92,7 @@ impl Steady {
     fn baseline_until(&self, to: u64) -> Result<(Baseline, f64), baseline::Unfit> {
         let timeline = Timeline::read(&self.journal);
         let sum = timeline.sum(self.began_us, to);
-        let offered = if sum.seconds > 0.0 { sum.offered as f64 / sum.seconds } else { 0.0 };
+        let offered = sum.offered_per_s();
         let baseline = baseline::assess(&seconds(&timeline, self.began_us, to, offered))?;
         Ok((baseline, offered))
     }

@@ -101,6 +101,11 @@ impl Sum {
         if self.seconds > 0.0 { self.all().ok() as f64 / self.seconds } else { 0.0 }
     }
 
+    /// Ops/s that the schedule asked for; 0 of nothing.
+    pub(crate) fn offered_per_s(&self) -> f64 {
+        if self.seconds > 0.0 { self.offered as f64 / self.seconds } else { 0.0 }
+    }
+
     pub(crate) fn error_share(&self) -> f64 {
         share(self.all().errors(), self.all().total())
     }
@@ -115,6 +120,9 @@ impl Sum {
 
 /// Wall clocks of two machines differ by less, and a run lasts less, ms.
 const CLOCKS_MS: u64 = 30 * 60 * 1000;
+
+/// A reply slower than this is delayed, unless the fault says otherwise, µs.
+pub(crate) const SLOW_US: u64 = 100_000;
 
 /// Later than any moment of a run, µs: 30 years. Moments below can be added to one another.
 const MOMENT_MAX: u64 = 1_000_000_000_000_000;
@@ -152,6 +160,11 @@ impl FaultLife {
     pub(crate) fn param(&self, name: &str) -> Option<f64> {
         self.params.get(name).copied()
     }
+
+    /// A reply slower than this is one that the fault delayed, µs.
+    pub(crate) fn slow_us(&self) -> u64 {
+        self.param("latency_ms").map_or(SLOW_US, |latency| (latency * 500.0) as u64)
+    }
 }
 
 fn name(state: FaultState) -> &'static str {
@@ -181,6 +194,7 @@ impl<'a> Timeline<'a> {
         timeline.breakers.sort_by_key(|transition| transition.at_us);
         timeline.probes.sort_by_key(|probe| probe.at_us);
         timeline.connections.sort_by_key(|change| change.at_us);
+        timeline.canaries.sort_by_key(|canary| canary.at_us);
         timeline
     }
 

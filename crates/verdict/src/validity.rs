@@ -1,5 +1,7 @@
 //! Can this run say anything about the client? Each witness is a criterion that must pass first.
 
+use std::collections::BTreeMap;
+
 use observation::clock::SuspendWatch;
 use observation::{EndStatus, FaultState};
 
@@ -178,6 +180,29 @@ fn alone(timeline: &Timeline<'_>) -> Criterion {
     criterion("alone", "No toxic of somebody else's was on these proxies", result, "none", measured)
 }
 
+/// What became of canaries, in the order in which they were sent.
+#[derive(Default)]
+struct Asked {
+    all: u64,
+    lost: u64,
+    /// On end, up to the last one, and at most.
+    row: u64,
+    longest: u64,
+}
+
+impl Asked {
+    fn count(&mut self, answered: bool) {
+        self.all += 1;
+        self.lost += u64::from(!answered);
+        self.row = if answered { 0 } else { self.row + 1 };
+        self.longest = self.longest.max(self.row);
+    }
+
+    fn is_bad(&self) -> bool {
+        self.longest >= IN_A_ROW || (self.lost >= LOST_MIN && self.lost as f64 > LOST * self.all as f64)
+    }
+}
+
 /// Servers without a fault, and moments without one, as the canaries saw them.
 fn surroundings(timeline: &Timeline<'_>) -> Criterion {
     let say = |result, measured: String| {
@@ -188,33 +213,21 @@ fn surroundings(timeline: &Timeline<'_>) -> Criterion {
     let faulted: Vec<&String> = timeline.faults.iter().map(|fault| &fault.target).collect();
     let window = timeline.fault_window();
     let lifted = timeline.lifted();
-    let mut sums: std::collections::BTreeMap<(&str, &str), (u64, u64)> = std::collections::BTreeMap::new();
-    let mut in_a_row: std::collections::BTreeMap<(&str, &str), (u64, u64)> =
-        std::collections::BTreeMap::new();
-    let mut canaries: Vec<&observation::Canary> = timeline.canaries.clone();
-    canaries.sort_by_key(|canary| canary.at_us);
-    for canary in canaries {
+    let mut asked: BTreeMap<(&str, &str), Asked> = BTreeMap::new();
+    for canary in &timeline.canaries {
         let when = match (window, lifted) {
             (Some((on, _)), _) if canary.at_us + CANARY_US < on => "before the fault",
             (_, Some(lifted)) if canary.at_us > lifted + LINGER_US => "after the fault",
             _ if !faulted.contains(&&canary.target) => "during the fault",
             _ => continue,
         };
-        let sum = sums.entry((&canary.target, when)).or_default();
-        *sum = (sum.0 + u64::from(canary.took_us.is_none()), sum.1 + 1);
-        let (now, most) = in_a_row.entry((&canary.target, when)).or_default();
-        *now = if canary.took_us.is_none() { *now + 1 } else { 0 };
-        *most = (*most).max(*now);
+        asked.entry((&canary.target, when)).or_default().count(canary.took_us.is_some());
     }
-    let bad = sums.iter().filter(|(key, (lost, all))| {
-        let row = in_a_row.get(*key).is_some_and(|(_, most)| *most >= IN_A_ROW);
-        row || (*lost >= LOST_MIN && *lost as f64 > LOST * *all as f64)
-    });
-    let bad: Vec<String> = bad
-        .map(|((target, when), (lost, all))| {
+    let bad =
+        asked.iter().filter(|(_, asked)| asked.is_bad()).map(|((target, when), Asked { lost, all, .. })| {
             format!("{target} {when}: {lost} of {all} canaries without an answer")
-        })
-        .collect();
+        });
+    let bad: Vec<String> = bad.collect();
     match bad[..] {
         [] => say(Result::Pass, "all as they should be".to_owned()),
         _ => say(Result::Invalid, bad.join("; ")),

@@ -3,13 +3,11 @@
 use crate::dose::DoseMeter;
 use crate::expect::KERNEL_LOSS;
 use crate::statistics::median;
-use crate::timeline::{FaultLife, Timeline, share};
+use crate::timeline::{FaultLife, SLOW_US, Timeline, share};
 use crate::{Criterion, Result};
 
 /// Ops of the baseline at each faulted server at least.
 const TRAFFIC_MIN: u64 = 20;
-/// An answer slower than this, or none, is one that the fault delayed (µs), unless the fault says otherwise.
-const SLOW_US: u64 = 100_000;
 /// Canaries sent this shortly before the fault ends say nothing about it.
 const EDGE_US: u64 = 10_000;
 /// What a scenario calls a toxic of the proxy by its own name: nobody knows what it does to a canary or to an op.
@@ -118,7 +116,7 @@ pub(crate) fn canaries(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off:
     let healthy: Vec<f64> =
         sent(0, on.saturating_sub(100_000)).filter_map(|canary| Some(canary.took_us? as f64)).collect();
     let Some(usual) = median(&healthy) else { return Vec::new() };
-    let slow = fault.param("latency_ms").map_or(SLOW_US, |latency| (latency * 500.0) as u64);
+    let slow = fault.slow_us();
     let touched = |canary: &observation::Canary| {
         let Some(took) = canary.took_us else { return true };
         // What is held when the fault ends is let go at once, so a late canary cannot be slower than what was left of it.
@@ -149,7 +147,7 @@ fn client(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64, off
     let tail = timeline.op_timeout_us() + 200_000;
     let sum = timeline.sum(on, off + tail);
     let failed = sum.attempts.get(server).map_or(0, observation::Counts::errors);
-    let slow_us = fault.param("latency_ms").map_or(SLOW_US, |ms| (ms * 500.0) as u64).min((off - on) / 2);
+    let slow_us = fault.slow_us().min((off - on) / 2);
     let slow = sum.service.get(server).map_or(0, |service| service.above(slow_us));
     let text = format!("the client met {failed} failed attempts and {slow} slow ops there");
     if fault.param("share").is_some_and(|share| share < 1.0) {

@@ -48,9 +48,7 @@ pub(super) fn time_to_trip(case: &Case<'_>) -> Vec<Criterion> {
 
 pub(super) fn dead_server_calls(case: &Case<'_>) -> Vec<Criterion> {
     let Some(cycles) = case.expected.probe_cycles else { return Vec::new() };
-    let Some(breaker) = case.timeline.hello.and_then(|hello| hello.settings.breaker.as_ref()) else {
-        return Vec::new();
-    };
+    let Some(breaker) = case.breaker() else { return Vec::new() };
     let probes = f64::from(breaker.half_open_probes);
     let limit = cycles.most * probes + STRAY.max(case.offered_each() * STRAY_S);
     let criterion = |(server, calls): (&String, &u64)| Criterion {
@@ -68,9 +66,7 @@ pub(super) fn dead_server_calls(case: &Case<'_>) -> Vec<Criterion> {
 }
 
 pub(super) fn probes(case: &Case<'_>) -> Vec<Criterion> {
-    let Some(breaker) = case.timeline.hello.and_then(|hello| hello.settings.breaker.as_ref()) else {
-        return Vec::new();
-    };
+    let Some(breaker) = case.breaker() else { return Vec::new() };
     let (most, limit) = (
         case.measures.breakers.probes_per_half_open,
         u64::from(breaker.half_open_probes) + u64::from(breaker.successes_to_close),
@@ -95,9 +91,7 @@ pub(super) fn probes(case: &Case<'_>) -> Vec<Criterion> {
 }
 
 pub(super) fn flapping(case: &Case<'_>) -> Vec<Criterion> {
-    let Some(breaker) = case.timeline.hello.and_then(|hello| hello.settings.breaker.as_ref()) else {
-        return Vec::new();
-    };
+    let Some(breaker) = case.breaker() else { return Vec::new() };
     // Between two opens lies at least the shortest open time.
     let shortest = (breaker.open_ms as f64 * (1.0 - breaker.open_jitter)).max(1.0);
     let limit = match case.expected.probe_cycles {

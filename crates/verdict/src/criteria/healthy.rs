@@ -1,13 +1,10 @@
 //! Do servers without a fault, and moments without one, stay as they were?
 
-use super::{Case, pass, percent};
+use super::{Case, SLOWER, SLOWER_MS, pass, percent, slower_limit_ms};
 use crate::{Criterion, Result};
 
 /// Failed ops of healthy servers above the baseline's.
 const ISOLATION: f64 = 0.005;
-/// A p90 under the fault up to so many times that before it, or so many ms above it: what a machine with other work may do.
-const P90_FACTOR: f64 = 2.0;
-const P90_MS: f64 = 25.0;
 
 pub(super) fn no_trip(case: &Case<'_>) -> Vec<Criterion> {
     let (elsewhere, before) = (case.measures.trips_elsewhere, case.measures.breakers.opens_before);
@@ -43,20 +40,19 @@ pub(super) fn isolation(case: &Case<'_>) -> Vec<Criterion> {
         measured: percent(measures.healthy_error_share),
     };
     let Some([before, under]) = measures.healthy_p90_ms else { return vec![errors] };
-    let limit = (P90_FACTOR * before).max(before + P90_MS);
-    let fine = under <= limit;
+    let limit = slower_limit_ms(before);
     let latency = Criterion {
         id: "healthy-latency",
         title: "Keys of healthy servers stay quick",
         // Slowness alone may be the machine's: it needs the whole p90 to move by much to be the client's.
-        result: match fine {
-            true => Result::Pass,
-            false if under > 2.0 * limit => Result::Fail,
-            false => Result::Inconclusive,
+        result: match under {
+            _ if under <= limit => Result::Pass,
+            _ if under > 2.0 * limit => Result::Fail,
+            _ => Result::Inconclusive,
         },
         expected: format!("p90 of at most {limit:.1} ms"),
         because: format!(
-            "{before:.1} ms before the fault, times {P90_FACTOR} or {P90_MS} ms more; beyond twice the limit it is a failure"
+            "{before:.1} ms before the fault, times {SLOWER} or {SLOWER_MS} ms more; beyond twice the limit it is a failure"
         ),
         measured: format!("{under:.1} ms"),
     };

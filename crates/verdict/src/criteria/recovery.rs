@@ -1,13 +1,10 @@
 //! Is everything as it was, in time and for good?
 
-use super::{Case, pass, percent};
+use super::{Case, pass, percent, slower_limit_ms};
 use crate::{Criterion, Result};
 
 /// Goodput at the end of the recovery, of the baseline's.
 const GOODPUT_AFTER: f64 = 0.95;
-/// A p99 at the end of the recovery up to so many times that before the fault, or so many ms above it.
-const P99_FACTOR: f64 = 2.0;
-const P99_MS: f64 = 25.0;
 /// A server's share of the attempts at the end is within this of what it was, absolute and relative.
 const SHARE: f64 = 0.05;
 const SHARE_RELATIVE: f64 = 0.25;
@@ -60,8 +57,7 @@ pub(super) fn in_time(case: &Case<'_>) -> Vec<Criterion> {
 /// At the end, within what a machine with other work may add.
 fn p99_is_well(case: &Case<'_>) -> bool {
     let before = case.measures.baseline.and_then(|baseline| baseline.p99_ms);
-    let limit = before.map(|before| (P99_FACTOR * before).max(before + P99_MS));
-    limit.zip(case.measures.p99_after_ms).is_some_and(|(limit, after)| after <= limit)
+    before.zip(case.measures.p99_after_ms).is_some_and(|(before, after)| after <= slower_limit_ms(before))
 }
 
 pub(super) fn stays(case: &Case<'_>) -> Vec<Criterion> {

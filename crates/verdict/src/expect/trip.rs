@@ -125,11 +125,8 @@ pub(super) fn time_to_trip(
     }
     let t = settings.op_timeout_ms as f64;
     let x = load.reaching(settings, Effect { held_ms: 0.0, ..effect }).max(0.001);
-    // A small pool meets its timeouts one after another.
-    let k = f64::from(breaker.consecutive_timeouts.unwrap_or(1));
-    let waves = (k / f64::from(settings.pool_max.max(1))).ceil();
     let rules =
-        [consecutive(breaker, effect, x, t * waves), ratio(breaker, effect, x, t), slow(breaker, effect, x)];
+        [consecutive(settings, breaker, effect, x), ratio(breaker, effect, x, t), slow(breaker, effect, x)];
     let (bounds, because) = rules.into_iter().flatten().min_by(|a, b| a.0.most.total_cmp(&b.0.most))?;
     // An op that was sent before the fault may wait for its reply already.
     let least = (bounds.least - load.service_ms).max(0.0);
@@ -137,7 +134,12 @@ pub(super) fn time_to_trip(
     Some((Bounds { least, most: bounds.most + MARGIN_MS }, because))
 }
 
-fn consecutive(breaker: &BreakerSettings, effect: Effect, x: f64, t: f64) -> Option<(Bounds, String)> {
+fn consecutive(
+    settings: &Settings,
+    breaker: &BreakerSettings,
+    effect: Effect,
+    x: f64,
+) -> Option<(Bounds, String)> {
     let k = breaker.consecutive_timeouts?;
     if effect.timeout <= 0.0 {
         return None;
@@ -149,7 +151,12 @@ fn consecutive(breaker: &BreakerSettings, effect: Effect, x: f64, t: f64) -> Opt
         let rate = x * (1.0 - effect.timeout) * effect.timeout.powi(k as i32);
         -(1.0 - LATEST).ln() / rate * 1e3
     };
-    let because = format!("op timeout {t} ms, and {k} timeouts in a row at {x:.0} ops/s");
+    // A small pool meets its timeouts one after another.
+    let waves = (f64::from(k) / f64::from(settings.pool_max.max(1))).ceil();
+    let t = settings.op_timeout_ms as f64 * waves;
+    let times = if waves > 1.0 { format!(" {waves} times") } else { String::new() };
+    let because =
+        format!("op timeout {} ms{times}, and {k} timeouts in a row at {x:.0} ops/s", settings.op_timeout_ms);
     Some((Bounds { least: t, most: t + wait_ms }, because))
 }
 

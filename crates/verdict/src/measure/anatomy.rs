@@ -4,7 +4,8 @@
 use observation::{BreakerState, Outcome};
 use serde::Serialize;
 
-use crate::timeline::{Timeline, share};
+use crate::statistics::recovery::p99_limit;
+use crate::timeline::{Sum, Timeline, share};
 
 /// A step of the recovery.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
@@ -94,7 +95,7 @@ pub(super) fn anatomy(timeline: &Timeline<'_>, goodput_back_ms: Option<f64>) -> 
 fn first_window(
     timeline: &Timeline<'_>,
     (lifted, end): (u64, u64),
-    is_back: impl Fn(&crate::timeline::Sum) -> bool,
+    is_back: impl Fn(&Sum) -> bool,
 ) -> Option<u64> {
     let mut from = lifted;
     while from + WINDOW_US <= end {
@@ -109,7 +110,7 @@ fn first_window(
 }
 
 fn hit_ratio_back(timeline: &Timeline<'_>, (from, to): (u64, u64), after: (u64, u64)) -> Option<u64> {
-    let ratio = |sum: &crate::timeline::Sum| {
+    let ratio = |sum: &Sum| {
         let all = sum.all();
         let reads = all.get(Outcome::Hit).saturating_add(all.get(Outcome::Miss));
         (reads > 0).then(|| share(all.get(Outcome::Hit), reads))
@@ -124,11 +125,7 @@ fn hit_ratio_back(timeline: &Timeline<'_>, (from, to): (u64, u64), after: (u64, 
 }
 
 fn p99_back(timeline: &Timeline<'_>, (from, to): (u64, u64), after: (u64, u64)) -> Option<u64> {
-    let limit = p99_limit_us(timeline.sum(from, to).latency.quantile_us(0.99)?);
-    first_window(timeline, after, |sum| sum.latency.quantile_us(0.99).is_some_and(|p99| p99 <= limit))
-}
-
-/// A p99 is well up to twice what it was before the fault, or 5 ms above it.
-fn p99_limit_us(before_us: u64) -> u64 {
-    before_us.saturating_mul(2).max(before_us.saturating_add(5_000))
+    let p99_ms = |sum: &Sum| Some(sum.latency.quantile_us(0.99)? as f64 / 1e3);
+    let limit = p99_limit(p99_ms(&timeline.sum(from, to))?);
+    first_window(timeline, after, |sum| p99_ms(sum).is_some_and(|p99| p99 <= limit))
 }

@@ -51,12 +51,17 @@ pub fn held(seconds: &[Second], baseline: &Baseline, horizon: usize) -> Option<u
     (held > 0).then_some(all - held)
 }
 
+/// A p99 is as before up to this, of the same unit as `before`: ms.
+pub fn p99_limit(before: f64) -> f64 {
+    (P99.0 * before).max(before + P99.1)
+}
+
 fn recovered(window: &[Second], baseline: &Baseline) -> bool {
     let limit = baseline.median - (BAND * baseline.median).max(3.0 * baseline.sigma);
     let within = window.iter().filter(|second| second.goodput >= limit).count();
     let p99s: Vec<f64> = window.iter().filter_map(|second| second.p99_ms).collect();
     let p99_within = baseline.p99_ms.is_none_or(|before| {
-        let limit = (P99.0 * before).max(before + P99.1);
+        let limit = p99_limit(before);
         most(p99s.iter().filter(|p99| **p99 <= limit).count(), p99s.len())
     });
     mean(window.iter().map(|second| second.goodput)) >= MEAN * baseline.median

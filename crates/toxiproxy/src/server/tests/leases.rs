@@ -37,10 +37,12 @@ async fn without_renewal_the_toxics_of_a_prefix_go_its_proxies_are_enabled_and_n
     client.add_toxic("a", &toxic("me.1", "latency")).await.unwrap();
     client.add_toxic("a", &toxic("men", "latency")).await.unwrap();
     client.add_toxic("down", &toxic("me.2", "noop")).await.unwrap();
-    for _ in 0..5 {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let began = tokio::time::Instant::now();
+    eventually("it has been renewed for longer than it lasts", async || {
         assert_eq!(client.renew_lease("me.", &terms).await.unwrap().lapses, 0);
-    }
+        began.elapsed() > std::time::Duration::from_millis(500)
+    })
+    .await;
     assert_eq!(client.toxics("down").await.unwrap().len(), 1, "it was renewed for longer than it lasts");
 
     eventually("the proxy is enabled", async || client.proxy("down").await.unwrap().enabled).await;
