@@ -33,7 +33,7 @@ async fn two_labs_side_by_side_give_a_verdict_each_without_any_real_server() {
     for Ended { code, output, .. } in ended.await {
         assert_eq!(code, 0, "{output}");
         assert!(output.contains("\nPASS  packet-loss-100-pct\n"), "{output}");
-        assert!(output.contains("time to trip, memcached1"), "{output}");
+        assert!(output.contains("time to trip (TTT), memcached1"), "{output}");
     }
 }
 

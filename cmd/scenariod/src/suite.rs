@@ -268,7 +268,7 @@ impl Pass<'_> {
         let ended = match ended {
             Ok((verdict, dir)) => {
                 run.dir = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                run.result = verdict.result.name().to_owned();
+                run.result = verdict.name().to_owned();
                 run.reasons = verdict.reasons;
                 run.stopped = verdict.stopped;
                 if let Some(attempt) = results.rerun(unit, verdict.result, &run) {

@@ -63,6 +63,16 @@ fn measure(name: impl Into<String>, kind: Kind, value: Option<f64>) -> Measure {
     Measure { name: name.into(), shown, value, kind }
 }
 
+/// A time from the fault's begin or end, which lay up to `width_ms` before its acknowledgement: as an interval, where that shows.
+fn since(name: impl Into<String>, ms: Option<f64>, width_ms: f64) -> Measure {
+    let row = measure(name, Kind::Millis, ms);
+    let longest = ms.map(|ms| millis(Some(ms + width_ms)));
+    match longest.filter(|longest| *longest != row.shown) {
+        Some(longest) => Measure { shown: format!("{} to {longest}", row.shown), ..row },
+        None => row,
+    }
+}
+
 fn count(name: impl Into<String>, count: u64) -> Measure {
     measure(name, Kind::Count, Some(count as f64))
 }
@@ -70,12 +80,13 @@ fn count(name: impl Into<String>, count: u64) -> Measure {
 /// All of them.
 pub(crate) fn measures(verdict: &Verdict) -> Vec<Measure> {
     let m = &verdict.measures;
+    let [on_width, off_width] = m.fault_width_ms;
     let baseline = measure("baseline goodput", Kind::Rate, Some(m.baseline_goodput));
     let shown = format!("{:.0} ops/s ± {:.0}", m.baseline_goodput, m.baseline_sigma);
     let mut rows =
-        vec![Measure { shown, ..baseline }, measure("time to first error", Kind::Millis, m.time_to_error_ms)];
+        vec![Measure { shown, ..baseline }, since("time to first error (TTD)", m.time_to_error_ms, on_width)];
     for (server, ms) in &m.time_to_trip_ms {
-        let row = measure(format!("time to trip, {}", plain(server)), Kind::Millis, *ms);
+        let row = since(format!("time to trip (TTT), {}", plain(server)), *ms, on_width);
         let shown = if ms.is_none() { "no trip".to_owned() } else { row.shown.clone() };
         rows.push(Measure { shown, ..row });
     }
@@ -98,9 +109,9 @@ pub(crate) fn measures(verdict: &Verdict) -> Vec<Measure> {
     rows.push(count("most probes per half-open", breakers.probes_per_half_open));
     rows.push(measure("from one open to the next", Kind::Millis, breakers.sawtooth_period_ms));
     rows.push(measure("error duty cycle", Kind::Share, breakers.error_duty_cycle));
-    rows.push(measure("time to failover", Kind::Millis, m.routing.time_to_failover_ms));
-    rows.push(measure("time to close", Kind::Millis, m.time_to_close_ms));
-    rows.push(measure("time to recover", Kind::Millis, m.time_to_recover_ms));
+    rows.push(since("time to failover (TTF)", m.routing.time_to_failover_ms, on_width));
+    rows.push(since("time to close (TTC)", m.time_to_close_ms, off_width));
+    rows.push(since("time to recover (TTR)", m.time_to_recover_ms, off_width));
     for phase in ["stabilization", "testing", "recovery"] {
         if let Some([p50, p99]) = m.latency_ms.get(phase) {
             for (name, ms) in [("p50", p50), ("p99", p99)] {
