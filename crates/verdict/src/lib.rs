@@ -3,6 +3,7 @@
 //! `timeline` reads the journal, `expect` computes what this client should do under this fault, `measure` what it did,
 //! `validity` whether the run can say anything at all, `criteria` compares.
 
+mod busy;
 mod criteria;
 mod dose;
 mod expect;
@@ -159,6 +160,7 @@ pub fn judge(journal: &Journal) -> Verdict {
     // A run that is not valid is not judged: its numbers would be blamed on the client.
     if valid && let Some(expectation) = &expectation {
         criteria.extend(criteria::criteria(&timeline, &measures, expectation));
+        busy::excuse(&timeline, &mut criteria);
     }
     // A client that was stopped half-way, perhaps because it was gone, had no time to do what is asked of it.
     if timeline.stopped().is_some() {

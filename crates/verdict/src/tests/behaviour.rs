@@ -256,3 +256,30 @@ fn a_control_run_passes_when_nothing_happens_and_fails_by_a_trip() {
     });
     assert_eq!(tripped, (Result::Fail, "no-trip-on-healthy".to_owned()));
 }
+
+#[test]
+fn a_busy_machine_is_no_failure_of_the_client_where_it_explains_one() {
+    let late = |scene: Scene, from: u64, to: u64, starts: u64| {
+        let mut journal = scene.journal();
+        ticks(&mut journal, from, to, |tick| tick.late = starts);
+        finding(&journal)
+    };
+    let never_back = || Scene { failing_after_ms: 19_000, failing: 0.05, ..hung() };
+    let inconclusive = (Result::Inconclusive, "recovery".to_owned());
+    assert_eq!(late(never_back(), FAULT_OFF, END, 10), inconclusive);
+    // At most 1 % of 300 starts.
+    assert_eq!(late(never_back(), FAULT_OFF, END, 2), (Result::Fail, "recovery".to_owned()));
+    // Late in another phase.
+    assert_eq!(late(never_back(), FAULT_ON, FAULT_OFF, 10), (Result::Fail, "recovery".to_owned()));
+    let elsewhere = || Scene { healthy_failing: 0.02, ..hung() };
+    assert_eq!(late(elsewhere(), FAULT_ON, FAULT_OFF, 10).0, Result::Inconclusive);
+    assert_eq!(late(elsewhere(), FAULT_OFF, END, 10).0, Result::Fail);
+    // Nor does it spoil a pass, or excuse wrong data and what no slowness explains.
+    assert_eq!(late(hung(), FAULT_ON, END, 10).0, Result::Pass);
+    assert_eq!(late(Scene { wrong_values: 1, ..hung() }, FAULT_ON, END, 10).0, Result::WrongData);
+    let (_, scene, tamper) = CASES.iter().find(|(id, ..)| *id == "probes").expect("a case of it");
+    let mut journal = scene().journal();
+    tamper(&mut journal);
+    ticks(&mut journal, FAULT_ON, END, |tick| tick.late = 10);
+    assert_eq!(finding(&journal), (Result::Fail, "probes".to_owned()));
+}
