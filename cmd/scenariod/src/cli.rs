@@ -127,6 +127,9 @@ pub struct Cli {
     /// Folder of the run folders
     #[arg(long, value_name = "DIR", default_value = "runs", help_heading = "Output")]
     pub runs: PathBuf,
+    /// Write a table of the runs, expected beside measured, as Markdown into FILE as well
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub summary: Option<PathBuf>,
     /// Where /metrics and /healthz are served: :PORT, PORT or HOST:PORT; port 0: any free one
     /// [default: :9092, with --lab any free one]
     #[arg(long, value_name = "ADDR", help_heading = "Output")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ::report::suite::{SUITE_FILE, SUITE_VERSION, Suite, SuiteRun};
-use ::report::{SUITE_PAGE, suite_page, write, write_all};
+use ::report::{SUITE_PAGE, SUITE_TABLE, suite_markdown, suite_page, write, write_all};
 use observation::Record;
 use observation::journal::Journal;
 use verdict::Verdict;
@@ -55,47 +55,70 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
         runs,
         repeated: Vec::new(),
     };
-    let path = parent.join(SUITE_PAGE);
-    write(&path, &suite_page(&suite, &verdicts, Path::new(""))).map_err(infrastructure)?;
-    print(&format!("{}\n", path.display()));
+    let pages = Pages { suite, verdicts };
+    print(&format!("{}\n", pages.write(parent, Path::new(""))?.display()));
     Ok(0)
 }
 
 /// Writes the files of each run of a suite anew, then its page.
 fn of_suite(dir: &Path) -> Result<u8, Failure> {
-    for run in folders_of(dir, &Suite::read(dir).map_err(infrastructure)?)? {
+    for run in folders_of(&dir.join(".."), &Suite::read(dir).map_err(infrastructure)?)? {
         // A run that was deleted keeps its line.
         if let Err(failure) = one(&run) {
             tracing::warn!("{:#}", failure.error());
         }
     }
-    print(&format!("{}\n", page_of_suite(dir)?.display()));
+    print(&format!("{}\n", Pages::read(dir)?.write(dir, Path::new(".."))?.display()));
     Ok(0)
 }
 
-/// Writes the page of the suite whose record is in `dir`, from the journals of its runs.
-pub fn page_of_suite(dir: &Path) -> Result<PathBuf, Failure> {
-    let suite = Suite::read(dir).map_err(infrastructure)?;
-    let mut verdicts = BTreeMap::new();
-    for run in folders_of(dir, &suite)? {
-        if let Ok(journal) = Journal::read(&run) {
-            let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            verdicts.insert(name, verdict::judge(&journal));
-        }
-    }
-    let path = dir.join(SUITE_PAGE);
-    write(&path, &suite_page(&suite, &verdicts, Path::new(".."))).map_err(infrastructure)?;
-    Ok(path)
+/// A suite's record, and what its journals say.
+pub struct Pages {
+    suite: Suite,
+    /// By run folder.
+    verdicts: BTreeMap<String, Verdict>,
 }
 
-/// The run folders of a suite: they lie beside its own.
-fn folders_of(dir: &Path, suite: &Suite) -> Result<Vec<PathBuf>, Failure> {
-    let dir = dir.canonicalize().map_err(infrastructure)?;
+impl Pages {
+    /// The suite whose record is in `dir`, with the journals of its runs.
+    pub fn read(dir: &Path) -> Result<Self, Failure> {
+        let suite = Suite::read(dir).map_err(infrastructure)?;
+        Self::of(suite, &dir.join(".."))
+    }
+
+    /// A suite whose run folders are in `runs`.
+    pub fn of(suite: Suite, runs: &Path) -> Result<Self, Failure> {
+        let mut verdicts = BTreeMap::new();
+        for run in folders_of(runs, &suite)? {
+            if let Ok(journal) = Journal::read(&run) {
+                let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                verdicts.insert(name, verdict::judge(&journal));
+            }
+        }
+        Ok(Self { suite, verdicts })
+    }
+
+    /// Page and table into `dir`, from which the way to the run folders is `runs`; gives the page.
+    pub fn write(&self, dir: &Path, runs: &Path) -> Result<PathBuf, Failure> {
+        self.write_table(&dir.join(SUITE_TABLE))?;
+        let path = dir.join(SUITE_PAGE);
+        write(&path, &suite_page(&self.suite, &self.verdicts, runs)).map_err(infrastructure)?;
+        Ok(path)
+    }
+
+    /// The table alone.
+    pub fn write_table(&self, path: &Path) -> Result<(), Failure> {
+        write(path, &suite_markdown(&self.suite, &self.verdicts)).map_err(infrastructure)
+    }
+}
+
+/// The run folders of a suite, which are in `runs`.
+fn folders_of(runs: &Path, suite: &Suite) -> Result<Vec<PathBuf>, Failure> {
     let names = suite.runs.iter().map(|run| run.dir.as_str()).filter(|name| !name.is_empty());
     let folder = |name: &str| {
         // The record may come from elsewhere: only a name, never a way to another place.
         match Path::new(name).file_name() {
-            Some(own) if own == name => Ok(dir.with_file_name(own)),
+            Some(own) if own == name => Ok(runs.join(own)),
             _ => Err(usage(anyhow::anyhow!("{SUITE_FILE}: {name:?} is not the name of a run folder"))),
         }
     };

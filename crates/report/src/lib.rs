@@ -14,6 +14,7 @@ mod measures;
 mod page;
 mod recovery;
 pub mod suite;
+mod suite_markdown;
 mod suite_page;
 mod table;
 
@@ -26,6 +27,7 @@ use verdict::Verdict;
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
+pub use suite_markdown::suite_markdown;
 pub use suite_page::suite_page;
 pub use table::table;
 
@@ -33,6 +35,8 @@ pub use table::table;
 pub const PAGE: &str = "report.html";
 /// File name of the page of a suite.
 pub const SUITE_PAGE: &str = "suite.html";
+/// File name of the table of a suite.
+pub const SUITE_TABLE: &str = "suite.md";
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,7 @@ pub fn markdown(verdict: &Verdict) -> String {
 }
 
 /// Text from outside on one line, where nothing in it is Markdown or HTML, names a person or becomes a link.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let mut out = String::new();
     let text = cut(plain(text).trim(), TEXT_MAX);
     for (at, c) in text.char_indices() {
@@ -74,7 +74,7 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
 }
 
 /// A line, if there is room for it. `ENOUGH` and one of the longest lines are less than a comment's limit.
-fn row(out: &mut String, line: &str) -> std::fmt::Result {
+pub(crate) fn row(out: &mut String, line: &str) -> std::fmt::Result {
     if out.len() < ENOUGH { writeln!(out, "{line}") } else { Ok(()) }
 }
 

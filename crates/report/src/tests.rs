@@ -8,7 +8,7 @@ use super::*;
 /// One of each kind: markup, XML, Markdown, mentions, links, control and direction marks.
 const ATTACK: &str = "</script><b>]]>\"'&|`*_[x](y)! @all #1 https://example.com \u{1b}]0;x\u{7}\r\n\u{202e}\u{2066}\u{0}\u{fffe}\u{ffff}";
 
-fn hostile() -> Verdict {
+pub(crate) fn hostile() -> Verdict {
     let note = observation::Note { at_us: 0, code: "x".to_owned(), text: ATTACK.to_owned() };
     let entry = journal::Entry { at_us: 0, source: journal::Source::Runner, record: Record::Note(note) };
     let mut verdict = verdict::judge(&Journal { entries: vec![entry], truncated: false });

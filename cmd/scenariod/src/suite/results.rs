@@ -1,6 +1,6 @@
 //! What the runs of one pass come to: the record on disk after each run, the table and the exit code at the end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use observation::clock::wall_ms;
 use report::suite::{Repeated, SUITE_VERSION, SuiteRun};
@@ -10,6 +10,7 @@ use verdict::repeat::{class, majority};
 use super::Unit;
 use crate::cli::Cli;
 use crate::failure::{Failure, infrastructure, usage};
+use crate::report::Pages;
 use crate::run::print;
 
 /// One run that has ended.
@@ -32,6 +33,10 @@ pub(super) struct Results {
     record: report::suite::Suite,
     /// Where the record is; a single run has none.
     dir: Option<PathBuf>,
+    /// Where the run folders are.
+    runs: PathBuf,
+    /// Where the table is written too.
+    summary: Option<PathBuf>,
 }
 
 impl Results {
@@ -56,6 +61,8 @@ impl Results {
             ended: Vec::new(),
             record,
             dir,
+            runs: cli.runs.clone(),
+            summary: cli.summary.clone(),
         };
         results.write().map(|()| results)
     }
@@ -101,8 +108,12 @@ impl Results {
         self.record.ended_ms = Some(wall_ms());
         self.write()?;
         let worst = self.scenarios().filter_map(|together| together.result()).max();
+        let pages = || Pages::of(self.record.clone(), &self.runs);
+        if let Some(path) = &self.summary {
+            pages()?.write_table(path)?;
+        }
         if let Some(dir) = &self.dir {
-            let page = crate::report::page_of_suite(dir)?;
+            let page = pages()?.write(dir, Path::new(".."))?;
             print(&format!("{}{}\n", self.table(), page.display()));
         }
         let (runs, several) = (self.ended.len(), self.are_several());
