@@ -24,8 +24,11 @@ pub fn suite_markdown(suite: &Suite, verdicts: &BTreeMap<String, Verdict>) -> St
 }
 
 fn render(out: &mut String, suite: &Suite, verdicts: &BTreeMap<String, Verdict>) -> std::fmt::Result {
-    let clients: std::collections::BTreeSet<&str> =
-        verdicts.values().map(|verdict| verdict.client.as_str()).filter(|client| !client.is_empty()).collect();
+    let clients: std::collections::BTreeSet<&str> = verdicts
+        .values()
+        .map(|verdict| verdict.client.as_str())
+        .filter(|client| !client.is_empty())
+        .collect();
     for client in clients {
         row(out, &format!("Client: {}.\n", cell(client)))?;
     }

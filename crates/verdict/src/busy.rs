@@ -1,36 +1,106 @@
-//! Nobody is blamed for what a machine that was busy with something else may have done.
+//! Nobody is blamed for what a machine that stood still may have done.
 //!
 //! A source counts a start as late when it came to it too late itself; what waited for a slow client is dropped, not late. So where
-//! many starts were late, slow replies, timeouts and what follows from them are no finding about the client. A pass stands: the
-//! client held although the machine was busy.
+//! starts were late, timeouts, slow replies and what follows from them are no finding about the client. A failure stands if it is
+//! there even when these moments are read in the client's favour. So does every pass: the client held although the machine was busy.
 
+use observation::{BreakerState, Tick};
+
+use crate::criteria;
+use crate::expect::Expectation;
+use crate::measure::Measures;
 use crate::timeline::Timeline;
 use crate::{Criterion, Result};
 
-/// As in the baseline, this share of the starts may be late.
-const LATE: f64 = 0.01;
+/// In a tick in which more than this share of the starts was late, the machine stood still.
+const LATE: f64 = 0.05;
+/// What was under way before such a tick, and what it leaves behind, belong to it, µs.
+const BEFORE: u64 = 300_000;
+const AFTER: u64 = 1_000_000;
+
+/// Ticks that stand for a longer one at most.
+const TICKS_MAX: u64 = 100;
 
 /// Counts that no slowness explains.
 const TIMELESS: [&str; 5] = ["acknowledged-writes", "dead-server-calls", "flapping", "probes", "sockets"];
-/// What is asked of the time after the fault; the rest is asked of the fault.
-const AFTER: [&str; 4] = ["recovery", "stays-recovered", "goodput-after", "fails-back"];
 
-/// Makes a failure inconclusive where the generator was late in the phase that it is about.
-pub(crate) fn excuse(timeline: &Timeline<'_>, criteria: &mut [Criterion]) {
-    let late = |window: Option<(u64, u64)>| {
-        let sum = window.map(|(from, to)| timeline.sum(from, to));
-        sum.filter(|sum| sum.offered > 0).map_or(0.0, |sum| sum.late as f64 / sum.offered as f64)
+/// Makes a failure inconclusive that the moments in which the machine stood still may explain.
+pub(crate) fn excuse(timeline: &Timeline<'_>, expected: &Expectation, judged: &mut [Criterion]) {
+    let excusable =
+        |criterion: &&mut Criterion| criterion.result == Result::Fail && !TIMELESS.contains(&criterion.id);
+    if !judged.iter_mut().any(|criterion| excusable(&criterion)) {
+        return;
+    }
+    let stalls = stalls(timeline);
+    if stalls.is_empty() {
+        return;
+    }
+    let Some(read) = in_favour(timeline, &stalls) else { return };
+    let again = criteria::criteria(&read, &Measures::of(&read), expected);
+    // A trip that came late cannot be read as one in time.
+    let early = expected.time_to_trip_ms.zip(timeline.fault_window()).is_some_and(|(bounds, (on, _))| {
+        stalls.iter().any(|stall| stall.from <= on + (bounds.most * 1e3) as u64)
+    });
+    let stands = |id: &str| {
+        let fails = again.iter().any(|other| other.id == id && other.result == Result::Fail);
+        if id == "time-to-trip" { !early } else { fails }
     };
-    let end = timeline.end.map(|end| end.at_us);
-    let (under, after) = (late(timeline.fault_window()), late(timeline.lifted().zip(end)));
-    for criterion in criteria.iter_mut().filter(|criterion| criterion.result == Result::Fail) {
-        let late = if AFTER.contains(&criterion.id) { after } else { under };
-        if late > LATE && !TIMELESS.contains(&criterion.id) {
+    let stood: u64 = stalls.iter().map(|stall| stall.late_us).sum();
+    for criterion in judged.iter_mut().filter(excusable) {
+        if !stands(criterion.id) {
             criterion.result = Result::Inconclusive;
             criterion.measured += &format!(
-                "; but {:.1} % of the starts came over 10 ms late meanwhile: the machine was busy",
-                100.0 * late
+                "; but not without {} ms in which the machine was too busy to start ops in time",
+                stood / 1000
             );
         }
     }
+}
+
+/// What is left out: `(from, to]`, and how much of it had late starts.
+struct Stall {
+    from: u64,
+    to: u64,
+    late_us: u64,
+}
+
+/// From the fault on: before it the baseline's own rules hold.
+fn stalls(timeline: &Timeline<'_>) -> Vec<Stall> {
+    let Some((on, _)) = timeline.fault_window() else { return Vec::new() };
+    let late = timeline.ticks.iter().filter(|(at, tick)| *at > on && is_late(tick));
+    let mut stalls: Vec<Stall> = Vec::new();
+    for (at, tick) in late {
+        let (from, to) = (at.saturating_sub(tick.period_us.saturating_add(BEFORE)).max(on), at + AFTER);
+        match stalls.last_mut().filter(|last| from <= last.to) {
+            Some(last) => (last.to, last.late_us) = (to, last.late_us.saturating_add(tick.period_us)),
+            None => stalls.push(Stall { from, to, late_us: tick.period_us }),
+        }
+    }
+    stalls
+}
+
+/// The same run, read in the client's favour: during a stall all was as in the last calm tick before the fault, and no breaker opened.
+fn in_favour<'a>(timeline: &Timeline<'a>, stalls: &[Stall]) -> Option<Timeline<'a>> {
+    let (on, _) = timeline.fault_window()?;
+    let before = timeline.ticks.iter().rev().skip_while(|(at, _)| *at > on);
+    let (_, usual) = *before.clone().find(|(_, tick)| !is_late(tick) && tick.period_us > 0)?;
+    let calm = |at: u64| !stalls.iter().any(|stall| at > stall.from && at <= stall.to);
+    let mut read = timeline.clone();
+    read.ticks.clear();
+    for (at, tick) in &timeline.ticks {
+        if calm(*at) {
+            read.ticks.push((*at, tick));
+            continue;
+        }
+        // As many as cover the same time.
+        let count = (tick.period_us + usual.period_us / 2) / usual.period_us;
+        let ends = (0..count.clamp(1, TICKS_MAX)).rev().map(|n| at.saturating_sub(n * usual.period_us));
+        read.ticks.extend(ends.map(|end| (end, usual)));
+    }
+    read.breakers.retain(|transition| transition.to != BreakerState::Open || calm(transition.at_us));
+    Some(read)
+}
+
+fn is_late(tick: &Tick) -> bool {
+    tick.late as f64 > LATE * tick.offered as f64
 }

@@ -159,8 +159,9 @@ pub fn judge(journal: &Journal) -> Verdict {
     let expectation = Expectation::of(&timeline, &measures);
     // A run that is not valid is not judged: its numbers would be blamed on the client.
     if valid && let Some(expectation) = &expectation {
-        criteria.extend(criteria::criteria(&timeline, &measures, expectation));
-        busy::excuse(&timeline, &mut criteria);
+        let mut asked = criteria::criteria(&timeline, &measures, expectation);
+        busy::excuse(&timeline, expectation, &mut asked);
+        criteria.append(&mut asked);
     }
     // A client that was stopped half-way, perhaps because it was gone, had no time to do what is asked of it.
     if timeline.stopped().is_some() {

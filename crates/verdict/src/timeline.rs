@@ -10,7 +10,7 @@ use observation::{
 };
 
 /// Everything of one run, by kind; moments are µs on the run's clock.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline<'a> {
     pub(crate) run: Option<&'a Run>,
     pub(crate) hello: Option<&'a Hello>,
@@ -83,9 +83,6 @@ pub(crate) struct Stale {
 pub(crate) struct Sum {
     pub(crate) seconds: f64,
     pub(crate) offered: u64,
-    /// Starts that the source was slow to make.
-    pub(crate) late: u64,
-    /// Those, and the ones that never came.
     pub(crate) missed: u64,
     pub(crate) ops: BTreeMap<String, Counts>,
     pub(crate) attempts: BTreeMap<String, Counts>,
@@ -400,7 +397,6 @@ impl<'a> Timeline<'a> {
         for (_, tick) in inside {
             sum.seconds += tick.period_us as f64 / 1e6;
             sum.offered = sum.offered.saturating_add(tick.offered);
-            sum.late = sum.late.saturating_add(tick.late);
             sum.missed = sum.missed.saturating_add(tick.late).saturating_add(tick.dropped);
             for server in &tick.servers {
                 sum.ops.entry(server.server.clone()).or_default().merge(&server.ops);

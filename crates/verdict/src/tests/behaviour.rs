@@ -264,22 +264,37 @@ fn a_busy_machine_is_no_failure_of_the_client_where_it_explains_one() {
         ticks(&mut journal, from, to, |tick| tick.late = starts);
         finding(&journal)
     };
+    let verdict = |result, id: &str| (result, id.to_owned());
     let never_back = || Scene { failing_after_ms: 19_000, failing: 0.05, ..hung() };
-    let inconclusive = (Result::Inconclusive, "recovery".to_owned());
-    assert_eq!(late(never_back(), FAULT_OFF, END, 10), inconclusive);
-    // At most 1 % of 300 starts.
-    assert_eq!(late(never_back(), FAULT_OFF, END, 2), (Result::Fail, "recovery".to_owned()));
-    // Late in another phase.
-    assert_eq!(late(never_back(), FAULT_ON, FAULT_OFF, 10), (Result::Fail, "recovery".to_owned()));
+    assert_eq!(late(never_back(), FAULT_OFF, END, 20), verdict(Result::Inconclusive, "recovery"));
+    // 5 % of 300 starts a tick.
+    assert_eq!(late(never_back(), FAULT_OFF, END, 15), verdict(Result::Fail, "recovery"));
+    // A second of it explains no twenty, and another phase nothing.
+    let second = FAULT_OFF + 1_000_000;
+    assert_eq!(late(never_back(), FAULT_OFF, second, 20), verdict(Result::Fail, "recovery"));
+    assert_eq!(late(never_back(), FAULT_ON, FAULT_OFF - 1_000_000, 20), verdict(Result::Fail, "recovery"));
     let elsewhere = || Scene { healthy_failing: 0.02, ..hung() };
-    assert_eq!(late(elsewhere(), FAULT_ON, FAULT_OFF, 10).0, Result::Inconclusive);
-    assert_eq!(late(elsewhere(), FAULT_OFF, END, 10).0, Result::Fail);
+    assert_eq!(late(elsewhere(), FAULT_ON, FAULT_OFF, 20).0, Result::Inconclusive);
+    assert_eq!(late(elsewhere(), FAULT_ON, FAULT_ON + 1_000_000, 20).0, Result::Fail);
+    // A trip at that moment, and one at another.
+    let at = FAULT_ON + 5_000_000;
+    let tripped = |late_at: u64| {
+        let mut journal = Scene { trips_after_ms: Some(5_000), ..slow() }.journal();
+        ticks(&mut journal, late_at, late_at + 100_000, |tick| tick.late = 20);
+        let verdict = judge(&journal);
+        verdict.criteria.iter().find(|criterion| criterion.id == "trips-as-expected").map(|c| c.result)
+    };
+    assert_eq!(tripped(at), Some(Result::Inconclusive));
+    assert_eq!(tripped(at + 2_000_000), Some(Result::Fail));
+    let slow_trip = || Scene { trips_after_ms: Some(757), ..hung() };
+    assert_eq!(late(slow_trip(), FAULT_ON, FAULT_ON + 200_000, 20).0, Result::Inconclusive);
+    assert_eq!(late(slow_trip(), at, at + 100_000, 20), verdict(Result::Fail, "time-to-trip"));
     // Nor does it spoil a pass, or excuse wrong data and what no slowness explains.
-    assert_eq!(late(hung(), FAULT_ON, END, 10).0, Result::Pass);
-    assert_eq!(late(Scene { wrong_values: 1, ..hung() }, FAULT_ON, END, 10).0, Result::WrongData);
+    assert_eq!(late(hung(), FAULT_ON, END, 20).0, Result::Pass);
+    assert_eq!(late(Scene { wrong_values: 1, ..hung() }, FAULT_ON, END, 20).0, Result::WrongData);
     let (_, scene, tamper) = CASES.iter().find(|(id, ..)| *id == "probes").expect("a case of it");
     let mut journal = scene().journal();
     tamper(&mut journal);
-    ticks(&mut journal, FAULT_ON, END, |tick| tick.late = 10);
-    assert_eq!(finding(&journal), (Result::Fail, "probes".to_owned()));
+    ticks(&mut journal, FAULT_ON, END, |tick| tick.late = 20);
+    assert_eq!(finding(&journal), verdict(Result::Fail, "probes"));
 }
