@@ -24,6 +24,7 @@ pub fn suite_markdown(suite: &Suite, verdicts: &BTreeMap<String, Verdict>) -> St
 }
 
 fn render(out: &mut String, suite: &Suite, verdicts: &BTreeMap<String, Verdict>) -> std::fmt::Result {
+    writeln!(out, "# {} runs, {} at a time\n", suite.runs.len(), suite.jobs)?;
     let clients: std::collections::BTreeSet<&str> = verdicts
         .values()
         .map(|verdict| verdict.client.as_str())
@@ -74,11 +75,28 @@ fn sides(expected: &Expectation, measured: &Measures) -> String {
         format!("at most {}", percent(expected.error_share)),
         percent(measured.error_share),
         format!("within {}", millis(Some(expected.recovery_ms.most))),
-        millis(measured.time_to_recover_ms.or(measured.goodput_back_ms)),
+        back(measured, expected.recovery_ms.most),
     ]
     .iter()
     .fold(String::new(), |out, side| out + "| " + &cell(side) + " ")
         + "|"
+}
+
+/// Breakers closed, and all as before; seconds are whole ones.
+fn back(measured: &Measures, limit_ms: f64) -> String {
+    let Some(closed) = measured.time_to_close_ms else { return "a breaker stays open".to_owned() };
+    let shown = |ms: f64| match ms.max(closed) {
+        ms if ms < 1000.0 => "in the first second".to_owned(),
+        ms => millis(Some(ms)),
+    };
+    match (measured.time_to_recover_ms, measured.goodput_back_ms) {
+        (Some(all), _) if all <= limit_ms => shown(all),
+        (all, Some(goodput)) => {
+            let p99 = all.map_or("not".to_owned(), |ms| millis(Some(ms)));
+            format!("{}, p99 {p99}", shown(goodput))
+        }
+        (all, None) => all.map_or("not".to_owned(), shown),
+    }
 }
 
 fn within(bounds: Bounds) -> String {
