@@ -76,6 +76,10 @@ async fn every_exported_metric_is_documented_and_every_documented_one_exported()
         "toxiproxy_toxic_active",
         "toxiproxy_toxic_value",
         "scenario_phase_duration_seconds",
+        "scenario_rule_passed",
+        "scenario_rule_value",
+        "scenario_rule_limit",
+        "scenario_recovery_seconds",
         "loadgen_build_info",
     ];
     let documented = documented();

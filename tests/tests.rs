@@ -9,6 +9,8 @@
 
 mod architecture;
 mod bad_input;
+mod dashboards;
+mod deployment;
 mod foreign_source;
 mod harness;
 mod integrity;

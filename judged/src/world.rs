@@ -223,6 +223,7 @@ pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> 
         endings: Endings { abort_if: Vec::new(), blind: BLIND, until_stable: None },
         status,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        forecast: |_| Default::default(),
         program: std::env::current_exe()?,
     };
     let stop = CancellationToken::new();

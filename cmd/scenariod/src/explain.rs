@@ -19,7 +19,7 @@ use crate::run::print;
 use crate::settings;
 
 /// Time of a healthy op that is taken for granted, ms: nothing was measured yet.
-const SERVICE_MS: f64 = 0.5;
+pub const SERVICE_MS: f64 = 0.5;
 
 /// What to predict, and for whom.
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ mod explain;
 mod failure;
 mod goflags;
 mod judge;
+mod last_word;
 mod progress;
 mod proxy;
 mod reap;

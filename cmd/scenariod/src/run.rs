@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, infrastructure, usage};
+use crate::last_word::Scrapes;
 use crate::suite::Suite;
 use crate::world::{self, Shared};
 use crate::{compare, explain, judge, progress, reap, settings};
@@ -84,6 +85,7 @@ async fn run_scenarios(cli: Cli, scenarios: Vec<Scenario>, stop: CancellationTok
         .and_then(|()| telemetry::metrics::build_info(&registry, "scenariod", env!("CARGO_PKG_VERSION")))
         .context("metrics")
         .map_err(infrastructure)?;
+    let scrapes = Scrapes::register(&registry).context("metrics").map_err(infrastructure)?;
     let server = Server::bind(&cli.metrics_addr(), Limits::default()).await.map_err(infrastructure)?;
     std::fs::create_dir_all(&cli.runs)
         .with_context(|| format!("--runs {}", cli.runs.display()))
@@ -107,6 +109,7 @@ async fn run_scenarios(cli: Cli, scenarios: Vec<Scenario>, stop: CancellationTok
         tokio::spawn(progress::show(watched, stop_serving.clone())),
     ];
     let ended = Suite::new(cli, scenarios, shared, statuses).run().await;
+    scrapes.last_word().await;
     stop_serving.cancel();
     for serving in serving {
         if let Err(error) = serving.await {

@@ -1,6 +1,7 @@
 //! Several runs, one after another or side by side, and what they come to.
 
 mod results;
+mod rules;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -234,6 +235,8 @@ impl Pass<'_> {
         match judging.unwrap_or_else(|error| Err(infrastructure(error))) {
             Ok((verdict, page)) => {
                 environment.metrics.run_ended(&scenario.name, verdict.status());
+                let recovery_s = verdict.measures.time_to_recover_ms.map(|ms| ms / 1e3);
+                environment.metrics.judged(&scenario.name, &rules::outcomes(&verdict), recovery_s);
                 print(&format!("{}{}\n", report::table(&verdict), page.display()));
                 if !outcome.clean {
                     self.breaks(infrastructure(anyhow::anyhow!(

@@ -1,23 +1,30 @@
 //! Where runs take place: a lab of our own, or what the flags point at.
 
+use std::collections::BTreeSet;
+
 use lab::{Lab, LabLoad, Ports};
 use prometheus::Registry;
 use scenario::backend::Backend;
 use scenario::metrics::Metrics;
-use scenario::{Environment, Status};
+use scenario::{Ahead, Environment, Status};
 use telemetry::http::{Limits, Routes, Server};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use toxiproxy::wire::NewProxy;
+use verdict::{Expectation, FaultPlan, Situation, Trip};
 
 use crate::cli::Cli;
+use crate::explain::SERVICE_MS;
 use crate::failure::{Failure, infrastructure, usage};
 use crate::settings;
 
 /// Between two questions whether Toxiproxy is there.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// A trip that may come later than this is not told to be missing, ms.
+const TRIP_MS: f64 = 5_000.0;
 
 /// `name=address` of each proxy.
 pub fn shown(lab: &Lab) -> String {
@@ -44,7 +51,7 @@ pub struct World {
     toxiproxy: String,
     observe: String,
     proxies: Vec<NewProxy>,
-    serving: Option<JoinHandle<()>>,
+    serving: Vec<JoinHandle<()>>,
     stop_serving: CancellationToken,
 }
 
@@ -53,14 +60,17 @@ impl World {
     pub async fn start(cli: &Cli, shared: &Shared, job: u32) -> Result<Self, Failure> {
         match cli.lab {
             true => Self::lab(cli, shared, job).await,
-            false => Ok(Self {
-                lab: None,
-                toxiproxy: cli.toxiproxy.clone(),
-                observe: cli.observe.clone(),
-                proxies: settings::proxies(cli),
-                serving: None,
-                stop_serving: CancellationToken::new(),
-            }),
+            false => {
+                let stop_serving = CancellationToken::new();
+                Ok(Self {
+                    lab: None,
+                    toxiproxy: cli.toxiproxy.clone(),
+                    observe: cli.observe.clone(),
+                    proxies: settings::proxies(cli),
+                    serving: vec![watch_api(&cli.toxiproxy, shared, job, &stop_serving)?],
+                    stop_serving,
+                })
+            }
         }
     }
 
@@ -98,7 +108,10 @@ impl World {
             toxiproxy: lab.toxiproxy_url(),
             observe,
             proxies: proxies.collect(),
-            serving: Some(tokio::spawn(server.serve(routes, stop_serving.clone()))),
+            serving: vec![
+                watch_api(&lab.toxiproxy_url(), shared, job, &stop_serving)?,
+                tokio::spawn(server.serve(routes, stop_serving.clone())),
+            ],
             stop_serving,
             lab: Some((lab, load)),
         })
@@ -124,6 +137,7 @@ impl World {
             endings: settings::endings(cli),
             status,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            forecast: must_trip,
             program: std::env::current_exe()
                 .map_err(|error| infrastructure(anyhow::anyhow!("this program's path: {error}")))?,
         })
@@ -137,10 +151,10 @@ impl World {
             lab.stop().await;
         }
         self.stop_serving.cancel();
-        if let Some(serving) = self.serving
-            && let Err(error) = serving.await
-        {
-            tracing::error!(%error, "an HTTP server died");
+        for serving in self.serving {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "an HTTP server or the look at Toxiproxy's API died");
+            }
         }
     }
 }
@@ -152,6 +166,44 @@ pub async fn fair_rate(cli: &Cli, seed: u64, labs: u32) -> Result<f64, Failure> 
     let calibrated = lab::calibrate(&lab, &settings::load(cli, seed, None)).await;
     lab.stop().await;
     Ok(settings::share_of_rate(calibrated?, labs))
+}
+
+/// Looks at the API of a Toxiproxy until `stop`.
+fn watch_api(
+    url: &str,
+    shared: &Shared,
+    job: u32,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>, Failure> {
+    let client = toxiproxy::Client::new(url).map_err(usage)?;
+    Ok(tokio::spawn(scenario::metrics::watch_api(client, shared.metrics.for_lab(job), stop.clone())))
+}
+
+/// The servers whose breakers must be open within 5 s of these faults.
+fn must_trip(ahead: &Ahead<'_>) -> BTreeSet<String> {
+    let named = ahead.faults.iter().filter_map(|fault| Some((fault.server.clone()?, fault)));
+    let mut parts: Vec<FaultPlan> = Vec::new();
+    for (server, fault) in named {
+        let part = FaultPlan { server, meaning: fault.meaning.clone(), params: fault.params.clone() };
+        // Both directions of one loss are one fault.
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    let faulted: BTreeSet<&str> = parts.iter().map(|fault| fault.server.as_str()).collect();
+    let servers = ahead.hello.servers.len();
+    let expectation = Expectation::predict(&Situation {
+        settings: &ahead.hello.settings,
+        servers,
+        faulted_share: faulted.len() as f64 / servers.max(1) as f64,
+        faults: parts.clone(),
+        offered: ahead.offered,
+        fault_ms: ahead.length.as_secs_f64() * 1e3,
+        service_ms: SERVICE_MS,
+    });
+    let in_time = expectation.time_to_trip_ms.is_some_and(|bounds| bounds.most <= TRIP_MS);
+    let must = expectation.trips.into_iter().filter(|(_, trip)| in_time && *trip == Trip::Must);
+    must.map(|(server, _)| server).collect()
 }
 
 /// Waits for Toxiproxy as long as the flags allow.

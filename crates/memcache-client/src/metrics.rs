@@ -135,6 +135,13 @@ const FAMILIES: &[Family] = &[
         read: |stats| vec![(vec![], stats.pool.acquire_errors)],
     },
     Family {
+        name: "memcache_pool_dials_total",
+        help: "Dials by result: success or error.",
+        labels: &["server", "result"],
+        counter: true,
+        read: |stats| vec![(vec!["success"], stats.pool.created), (vec!["error"], stats.pool.dial_errors)],
+    },
+    Family {
         name: "memcache_pool_discards_total",
         help: "Connections closed, by reason.",
         labels: &["server", "reason"],

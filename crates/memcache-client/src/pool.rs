@@ -41,6 +41,7 @@ pub(crate) struct Pool {
     parked: Notify,
     dials: Mutex<DialLimit>,
     created: AtomicU64,
+    dial_errors: AtomicU64,
     discards: [AtomicU64; CloseReason::ALL.len()],
 }
 
@@ -73,6 +74,8 @@ pub struct PoolStats {
     pub limit: usize,
     /// Dials that succeeded, since start.
     pub created: u64,
+    /// Dials that failed, since start.
+    pub dial_errors: u64,
     /// Ops that got no slot, since start.
     pub acquire_errors: u64,
     /// Closed connections since start, indexed like [`CloseReason::ALL`].
@@ -100,6 +103,7 @@ impl Pool {
             parked: Notify::new(),
             dials: Mutex::new(dials),
             created: AtomicU64::new(0),
+            dial_errors: AtomicU64::new(0),
             discards: Default::default(),
             config,
         }
@@ -149,6 +153,7 @@ impl Pool {
             waiting: self.gate.waiting(),
             limit: self.config.max,
             created: self.created.load(Ordering::Relaxed),
+            dial_errors: self.dial_errors.load(Ordering::Relaxed),
             acquire_errors: self.gate.refused(),
             discards: std::array::from_fn(|n| self.discards[n].load(Ordering::Relaxed)),
         }
@@ -235,6 +240,11 @@ impl Slot<'_> {
                 return true;
             }
         }
+    }
+
+    /// There is no connection: the dial has failed.
+    pub(crate) fn dial_failed(&self) {
+        self.pool.dial_errors.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes a connection that has just been dialled. `drawn` (0-1) spreads the ends of connections of one age.

@@ -367,7 +367,8 @@ impl Server {
         *at_server = Some(began);
         let dialled = connect::connect(config, &addr.addr).await;
         observer.dial(*index, dialled.as_ref().err().map(ToString::to_string), began.elapsed());
-        let connection = Connection::new(config.driver, dialled?, config.value_max, Arc::clone(traffic))?;
+        let dialled = dialled.inspect_err(|_| slot.dial_failed())?;
+        let connection = Connection::new(config.driver, dialled, config.value_max, Arc::clone(traffic))?;
         slot.put_new(connection, self.draw());
         Ok(())
     }

@@ -12,6 +12,7 @@ mod belief;
 mod client;
 pub mod clock;
 pub mod continuity;
+pub mod effect;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

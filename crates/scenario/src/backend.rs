@@ -33,7 +33,7 @@ pub struct Given {
 impl Backend {
     /// Asks who is there.
     pub async fn connect(url: &str, metrics: Metrics) -> Result<Self, ClientError> {
-        let client = Client::new(url)?;
+        let client = metrics.observe_calls(Client::new(url)?);
         let version = client.version().await?;
         Ok(Self { client, version, metrics })
     }

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::{CANARY, Metrics};
 use crate::recorder::Journal;
 
 /// Between two requests to one server.
@@ -34,7 +35,7 @@ pub(crate) async fn run(
     addr: String,
     clock: RunClock,
     journal: Journal,
-    health: Arc<Health>,
+    (health, metrics): (Arc<Health>, Metrics),
     stop: CancellationToken,
 ) {
     let (target, server, addr): (Arc<str>, _, Arc<str>) = (target.into(), server, addr.into());
@@ -60,6 +61,8 @@ pub(crate) async fn run(
                 if took_us.is_some() {
                     health.add(sent, took);
                 }
+                let touched = took_us.is_none() || health.is_slow(took);
+                metrics.dose_measured(&target, CANARY, touched.into(), 1);
                 let at_us = clock.at(sent);
                 let canary = Canary { at_us, target: target.to_string(), server: server.clone(), took_us, error };
                 journal.append(Record::Canary(canary)).await;
@@ -75,6 +78,8 @@ pub(crate) struct Health(Mutex<Answers>);
 #[derive(Debug, Default)]
 struct Answers {
     baseline: Vec<Duration>,
+    /// An answer that takes so long is one that the fault has delayed.
+    slow: Option<Duration>,
     /// When the fault had gone, and the quickest answer to a canary that was sent since.
     since: Option<(Instant, Option<Duration>)>,
     faulted: bool,
@@ -97,6 +102,17 @@ impl Health {
     /// The fault begins: what is answered from now on is no baseline.
     pub(crate) fn fault_begins(&self) {
         self.answers().faulted = true;
+    }
+
+    /// The fault delays what it touches by at least this.
+    pub(crate) fn fault_delays(&self, delay: Duration) {
+        let answers = &mut *self.answers();
+        answers.baseline.sort_unstable();
+        answers.slow = answers.baseline.get(answers.baseline.len() / 2).map(|usual| *usual + delay);
+    }
+
+    fn is_slow(&self, took: Duration) -> bool {
+        self.answers().slow.is_some_and(|slow| took >= slow)
     }
 
     /// The fault is gone: what is asked from now on says whether that is so.
@@ -152,6 +168,16 @@ mod tests {
         assert_eq!(health.ails().unwrap(), "the quickest canary took 8ms, before the fault 5ms");
         health.add(Instant::now(), Duration::from_micros(7500));
         assert_eq!(health.ails(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_is_what_a_fault_delays_and_nothing_is_before_it() {
+        let ms = Duration::from_millis;
+        let health = Health::default();
+        health.add(Instant::now(), ms(2));
+        assert!(!health.is_slow(ms(900)));
+        health.fault_delays(ms(100));
+        assert!(health.is_slow(ms(102)) && !health.is_slow(ms(101)));
     }
 
     #[tokio::test]

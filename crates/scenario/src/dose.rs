@@ -1,4 +1,4 @@
-//! The dose, as the proxy counts it, into the journal: what toxics touched in each 100 ms.
+//! The dose, as the proxy counts it, into the journal and the metrics: what toxics touched in each 100 ms.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use toxiproxy::wire::DoseBucket;
 
 use crate::backend::Backend;
+use crate::metrics::{Metrics, PROXY};
 use crate::recorder::Journal;
 
 /// The proxy's buckets are fetched this often.
@@ -21,6 +22,7 @@ pub(crate) async fn keep(
     targets: Vec<String>,
     clock: RunClock,
     journal: Journal,
+    metrics: Metrics,
     done: CancellationToken,
 ) {
     let mut timer = tokio::time::interval(PERIOD);
@@ -40,6 +42,7 @@ pub(crate) async fn keep(
             for target in &targets {
                 for bucket in answer.proxies.get(target).into_iter().flatten() {
                     let age_us = answer.now_us.saturating_sub(bucket.at_us);
+                    metrics.dose_measured(target, PROXY, bucket.chunks_touched, bucket.chunks);
                     let record = record(target, bucket, here_us.saturating_sub(age_us));
                     journal.append(Record::Dose(record)).await;
                 }

@@ -27,7 +27,7 @@ pub mod stop;
 pub use fault::{Act, Meaning, ToxicPlan};
 pub use model::{ModelError, Phases, Scenario, Target};
 pub use plan::preflight;
-pub use runner::{Endings, Environment, RunError, RunOutcome, folder, run};
+pub use runner::{Ahead, Endings, Environment, Forecast, RunError, RunOutcome, folder, run};
 pub use stable::{Stability, UntilStable};
 pub use status::Status;
 pub use stop::{StopRule, StopRuleError};

@@ -1,17 +1,30 @@
 //! What scenariod exports of its runs.
 
-use std::collections::{HashMap, HashSet};
+mod api;
+mod dose;
+mod rules;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use observation::PhaseKind;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use toxiproxy::wire::Toxic;
 
+use api::ApiMetrics;
+pub use api::watch as watch_api;
+use dose::DoseMetrics;
+pub(crate) use dose::{CANARY, PROXY};
+pub use rules::RuleOutcome;
+use rules::RuleMetrics;
+
 /// Scenarios with series of their own, in the order in which they came; all later ones share those of [`OTHER`]. A process
 /// that is given thousands of scenario files keeps below 2 000 series all the same.
 const SCENARIOS_MAX: usize = 150;
 /// Label of the scenarios beyond [`SCENARIOS_MAX`].
 const OTHER: &str = "other";
+/// Servers of a client that have a series of their own; a client names them itself.
+const SERVERS_MAX: usize = 200;
 
 /// Lab, proxy and name of a toxic.
 type Key = (u32, String, String);
@@ -21,6 +34,11 @@ type Key = (u32, String, String);
 pub struct Metrics {
     phase: IntGaugeVec,
     phase_duration: GaugeVec,
+    phase_start: GaugeVec,
+    trip_expected: IntGaugeVec,
+    dose: DoseMetrics,
+    api: ApiMetrics,
+    rules: RuleMetrics,
     runs: IntCounterVec,
     active: IntGauge,
     /// Scenarios that run, each as often as it does.
@@ -52,6 +70,20 @@ impl Metrics {
                 "How long the phase took when it was last run.",
                 &["scenario", "phase"],
             )?,
+            phase_start: floats(
+                "scenario_phase_start_time_seconds",
+                "When the phase began when it was last run, Unix time.",
+                &["scenario", "phase"],
+            )?,
+            trip_expected: ints(
+                "scenario_trip_expected",
+                "1 while a fault is on that must open the breaker of that server of the client within 5 s, as computed from the \
+                 client's settings, the fault and the load.",
+                &["server"],
+            )?,
+            dose: DoseMetrics::register(registry)?,
+            api: ApiMetrics::register(registry)?,
+            rules: RuleMetrics::register(registry)?,
             runs: IntCounterVec::new(
                 Opts::new(
                     "scenario_runs_total",
@@ -83,6 +115,8 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.phase.clone()))?;
         registry.register(Box::new(metrics.phase_duration.clone()))?;
+        registry.register(Box::new(metrics.phase_start.clone()))?;
+        registry.register(Box::new(metrics.trip_expected.clone()))?;
         registry.register(Box::new(metrics.runs.clone()))?;
         registry.register(Box::new(metrics.active.clone()))?;
         registry.register(Box::new(metrics.cleanup_stuck.clone()))?;
@@ -121,9 +155,11 @@ impl Metrics {
         self.active.set(1);
     }
 
-    /// A phase of a run began. Where several runs of a scenario are side by side, the last word is shown.
-    pub fn phase(&self, scenario: &str, phase: PhaseKind) {
-        self.phase.with_label_values(&[self.label(scenario)]).set(phase.gauge());
+    /// A phase of a run began, at that Unix time. Where several runs of a scenario are side by side, the last word is shown.
+    pub fn phase(&self, scenario: &str, phase: PhaseKind, unix_s: f64) {
+        let scenario = self.label(scenario);
+        self.phase.with_label_values(&[scenario]).set(phase.gauge());
+        self.phase_start.with_label_values(&[scenario, phase.name()]).set(unix_s);
     }
 
     /// A run of this scenario has nothing more to do.
@@ -133,11 +169,43 @@ impl Metrics {
         match left {
             0 => {
                 running.remove(scenario);
-                self.phase(scenario, PhaseKind::Idle);
+                self.phase.with_label_values(&[self.label(scenario)]).set(PhaseKind::Idle.gauge());
             }
             left => drop(running.insert(scenario.to_owned(), left)),
         }
         self.active.set(i64::from(!running.is_empty()));
+        drop(running);
+        self.dose.over(self.lab);
+    }
+
+    /// The client under test has these servers, and no fault is on that must open a breaker of theirs.
+    pub(crate) fn no_trip_expected<'a>(&self, servers: impl Iterator<Item = &'a str>) {
+        servers.take(SERVERS_MAX).for_each(|server| self.trip_expected.with_label_values(&[server]).set(0));
+    }
+
+    /// A fault is on that must open these breakers.
+    pub(crate) fn trip_expected<'a>(&self, servers: impl Iterator<Item = &'a str>) {
+        servers.take(SERVERS_MAX).for_each(|server| self.trip_expected.with_label_values(&[server]).set(1));
+    }
+
+    /// The share (0-1) of requests to each proxy that the faults which are on should touch; `None`: it cannot be said.
+    pub(crate) fn dose_declared(&self, shares: &BTreeMap<String, Option<f64>>) {
+        shares.iter().for_each(|(proxy, share)| self.dose.declare(proxy, *share));
+    }
+
+    /// So many of `all` were touched at a proxy, as that witness tells.
+    pub(crate) fn dose_measured(&self, proxy: &str, witness: &'static str, touched: u64, all: u64) {
+        self.dose.measure(self.lab, proxy, witness, touched, all);
+    }
+
+    /// A run was judged: each rule, and how long the recovery took, s.
+    pub fn judged(&self, scenario: &str, rules: &[RuleOutcome], recovery_s: Option<f64>) {
+        self.rules.judged(self.label(scenario), rules, recovery_s);
+    }
+
+    /// Counts a client's calls of the API.
+    pub(crate) fn observe_calls(&self, client: toxiproxy::Client) -> toxiproxy::Client {
+        client.observed(Arc::new(self.api.clone()))
     }
 
     /// A phase ended.
@@ -213,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_scenarios_and_a_hundred_servers_stay_below_two_thousand_series() {
+    fn a_thousand_scenarios_and_a_hundred_servers_stay_below_four_thousand_series_and_half_a_megabyte() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         let run = |scenario: &str, proxy: &str| {
@@ -228,16 +296,29 @@ mod tests {
             metrics.toxic_added(proxy, &toxic);
             metrics.run_began(scenario);
             for phase in [PhaseKind::Stabilization, PhaseKind::Testing, PhaseKind::Recovery] {
-                metrics.phase(scenario, phase);
+                metrics.phase(scenario, phase, 1.5e9);
                 metrics.phase_took(scenario, phase, 1.0);
             }
+            metrics.no_trip_expected(["a", proxy].into_iter());
+            metrics.trip_expected([proxy].into_iter());
+            metrics.dose_declared(&[(proxy.to_owned(), Some(0.5))].into());
+            metrics.dose_measured(proxy, CANARY, 1, 2);
+            metrics.dose_measured(proxy, PROXY, 1, 2);
             metrics.toxic_removed(proxy, &toxic.name);
             metrics.run_idle(scenario);
             metrics.run_ended(scenario, "pass");
+            let rules = (0..60).map(|n| RuleOutcome {
+                rule: format!("rule-{n}"),
+                passed: Some(true),
+                value_and_limit: Some((1.5, 2.5)),
+            });
+            metrics.judged(scenario, &rules.collect::<Vec<_>>(), Some(1.0));
         };
         (0..1_000).for_each(|n| run(&format!("s{n}"), &format!("memcached{}", n % 100)));
         let after_a_thousand = series(&registry);
-        assert!(after_a_thousand < 2_000, "{after_a_thousand}");
+        assert!(after_a_thousand < 4_500, "{after_a_thousand}");
+        let bytes = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap().len();
+        assert!(bytes < 500_000, "{bytes}");
         (1_000..3_000).for_each(|n| run(&format!("s{n}"), &format!("memcached{}", n % 100)));
         assert_eq!(series(&registry), after_a_thousand);
         assert_eq!(metrics.runs.with_label_values(&["s7", "pass"]).get(), 1);
@@ -265,7 +346,7 @@ mod tests {
 
         let phase = || metrics.phase.with_label_values(&["a"]).get();
         labs.iter().for_each(|lab| lab.run_began("a"));
-        labs[0].phase("a", PhaseKind::Testing);
+        labs[0].phase("a", PhaseKind::Testing, 0.0);
         labs[0].run_idle("a");
         assert_eq!((metrics.active.get(), phase()), (1, 2));
         labs[1].run_idle("a");

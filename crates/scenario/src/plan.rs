@@ -132,10 +132,29 @@ pub(crate) fn client_server<'a>(proxy: &Proxy, stream: &'a Stream) -> Option<&'a
     }
 }
 
-/// An address under which this machine reaches a listener: a wildcard is not one.
-pub(crate) fn dialable(listen: &str) -> String {
+/// An address under which a listener of the Toxiproxy at `api` (a URL) is reached: a wildcard is not one, but is where the API
+/// is, on another machine or in another container too.
+pub(crate) fn dialable(listen: &str, api: &str) -> String {
+    let host = reqwest::Url::parse(api).ok().and_then(|url| url.host_str().map(str::to_owned));
     match listen.rsplit_once(':') {
-        Some(("[::]" | "0.0.0.0" | "", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]" | "0.0.0.0" | "", port)) => {
+            format!("{}:{port}", host.as_deref().unwrap_or("127.0.0.1"))
+        }
         _ => listen.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dialable;
+
+    #[test]
+    fn a_wildcard_is_where_the_api_is() {
+        let at = |listen| dialable(listen, "http://toxiproxy:8474");
+        assert_eq!(at("[::]:21211"), "toxiproxy:21211");
+        assert_eq!(at("0.0.0.0:21211"), "toxiproxy:21211");
+        assert_eq!(at("127.0.0.1:21211"), "127.0.0.1:21211");
+        assert_eq!(dialable("[::]:1", "http://127.0.0.1:8474"), "127.0.0.1:1");
+        assert_eq!(dialable("[::]:1", "http://[::1]:8474"), "[::1]:1");
     }
 }

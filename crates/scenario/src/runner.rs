@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use observation::clock::{self, RunClock};
 use observation::journal::JournalError;
-use observation::{EndStatus, Fault, Note, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION};
+use observation::{EndStatus, Fault, Hello, Note, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -61,12 +61,31 @@ pub struct Environment {
     pub wait: Duration,
     /// Where phases and toxics are exported.
     pub metrics: Metrics,
-    /// What ends a run, or a phase of it, before its time.
+    /// By the client's names, the servers whose breakers the faults that are on must open within 5 s: the judge's law, asked before the
+/// run is over.
+pub type Forecast = fn(&Ahead<'_>) -> BTreeSet<String>;
+
+/// What a [`Forecast`] knows.
+#[derive(Debug)]
+pub struct Ahead<'a> {
+    /// Who the client is and how it is set.
+    pub hello: &'a Hello,
+    /// What is on.
+    pub faults: &'a [Fault],
+    /// ops/s that are wanted, over all servers.
+    pub offered: f64,
+    /// How long the faults will be on.
+    pub length: Duration,
+}
+
+/// What ends a run, or a phase of it, before its time.
     pub endings: Endings,
     /// Where progress is told.
     pub status: watch::Sender<Status>,
     /// Version written into the journal.
     pub tool_version: String,
+    /// Which breakers a fault must open.
+    pub forecast: Forecast,
     /// This program: started again as [`crate::janitor`] where a fault could outlast it.
     pub program: PathBuf,
 }
@@ -174,7 +193,11 @@ async fn held(
     let dir = folder(&environment.runs, &scenario.name);
     let watching = environment.endings.until_stable.as_ref().map(UntilStable::begin);
     let (journal, writing) = recorder::start(&dir, clock, watching.clone())?;
+    // When the run's clock began.
+    let wall_ms = clock::wall_ms().saturating_sub(clock.now_us() / 1000);
     let mut running = Running {
+        wall_ms,
+        hello: stream.hello.clone(),
         scenario,
         phases,
         environment,
@@ -218,6 +241,10 @@ enum Step {
 }
 
 struct Running<'a> {
+    /// Unix time at which `clock` began.
+    wall_ms: u64,
+    /// The client, as it greeted at the start.
+    hello: Hello,
     scenario: &'a Scenario,
     phases: Phases,
     environment: &'a Environment,
@@ -284,7 +311,7 @@ impl Running<'_> {
                 testing_ms: millis(self.phases.testing),
                 recovery_ms: millis(self.phases.recovery),
             },
-            wall_ms: clock::wall_ms().saturating_sub(self.clock.now_us() / 1000),
+            wall_ms: self.wall_ms,
             tool_version: self.environment.tool_version.clone(),
             backend: match &self.kernel {
                 Some(_) => format!("{}; nftables", self.environment.backend.describe()),
@@ -326,17 +353,20 @@ impl Running<'_> {
         let ours = |proxy: &&Proxy| self.environment.proxies.iter().any(|wanted| wanted.name == proxy.name);
         for proxy in proxies.iter().filter(ours) {
             let server = client_server(proxy, &stream).map(|server| server.name.clone());
-            let addr = dialable(&proxy.listen);
+            let addr = dialable(&proxy.listen, self.environment.backend.client().url());
             let (clock, journal) = (self.clock, self.journal.clone());
             let health = self.health.get(&proxy.name).cloned().unwrap_or_default();
-            tasks.spawn(canary::run(proxy.name.clone(), server, addr, clock, journal, health, done.clone()));
+            let watched = (health, self.environment.metrics.clone());
+            tasks.spawn(canary::run(proxy.name.clone(), server, addr, clock, journal, watched, done.clone()));
         }
         if self.environment.backend.is_embedded() {
             let targets: Vec<String> =
                 self.environment.proxies.iter().map(|proxy| proxy.name.clone()).collect();
             let backend = self.environment.backend.clone();
-            tasks.spawn(dose::keep(backend, targets, self.clock, self.journal.clone(), done.clone()));
+            let (journal, metrics) = (self.journal.clone(), self.environment.metrics.clone());
+            tasks.spawn(dose::keep(backend, targets, self.clock, journal, metrics, done.clone()));
         }
+        self.nothing_is_declared();
         let status = self.environment.status.clone();
         let limits = follow::Limits {
             blind: self.environment.endings.blind,
@@ -363,8 +393,10 @@ impl Running<'_> {
     }
 
     async fn enter(&self, phase: PhaseKind, length: Duration) {
-        self.journal.append(Record::Phase(Phase { at_us: self.clock.now_us(), phase })).await;
-        self.environment.metrics.phase(&self.scenario.name, phase);
+        let at_us = self.clock.now_us();
+        self.journal.append(Record::Phase(Phase { at_us, phase })).await;
+        let unix_s = self.wall_ms as f64 / 1e3 + at_us as f64 / 1e6;
+        self.environment.metrics.phase(&self.scenario.name, phase, unix_s);
         self.environment.status.send_modify(|status| {
             status.scenario.clone_from(&self.scenario.name);
             status.phase = phase;

@@ -2,12 +2,14 @@
 //! proxies.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::toxics::check_attributes;
 use crate::wire::{
@@ -108,11 +110,18 @@ impl Version {
     }
 }
 
+/// Is told of every call that has ended.
+pub trait CallObserver: std::fmt::Debug + Send + Sync {
+    /// HTTP method, status (`None`: no answer) and duration.
+    fn called(&self, method: &str, status: Option<u16>, took: Duration);
+}
+
 /// A client of one server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     base: String,
     http: reqwest::Client,
+    observer: Option<Arc<dyn CallObserver>>,
 }
 
 struct Answered {
@@ -133,7 +142,12 @@ impl Client {
         // An environment's proxy must not swallow calls to loopback.
         let http =
             reqwest::Client::builder().no_proxy().timeout(CALL).build().map_err(|e| bad(e.to_string()))?;
-        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http })
+        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http, observer: None })
+    }
+
+    /// The same client, whose calls `observer` is told of.
+    pub fn observed(self, observer: Arc<dyn CallObserver>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     /// Base URL.
@@ -250,6 +264,25 @@ impl Client {
     }
 
     async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Answered, ClientError> {
+        let began = Instant::now();
+        let answered = self.ask(method.clone(), path, body).await;
+        if let Some(observer) = &self.observer {
+            let status = match &answered {
+                Ok(answered) => Some(answered.status.as_u16()),
+                Err(ClientError::Api { status, .. }) => Some(*status),
+                Err(_) => None,
+            };
+            observer.called(method.as_str(), status, began.elapsed());
+        }
+        answered
+    }
+
+    async fn ask(
         &self,
         method: Method,
         path: &str,

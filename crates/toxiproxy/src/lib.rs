@@ -9,5 +9,5 @@ pub mod toxic;
 mod toxics;
 pub mod wire;
 
-pub use client::{Client, ClientError, Version};
+pub use client::{CallObserver, Client, ClientError, Version};
 pub use toxics::{check_attributes, kinds};

@@ -14,7 +14,6 @@ use crate::measure::Measures;
 use crate::timeline::Timeline;
 use effect::{Effect, UNKNOWN, effects};
 
-pub(crate) use effect::KERNEL_LOSS;
 pub use effect::timeout_probability;
 
 /// Should a breaker open?

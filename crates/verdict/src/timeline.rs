@@ -121,9 +121,6 @@ impl Sum {
 /// Wall clocks of two machines differ by less, and a run lasts less, ms.
 const CLOCKS_MS: u64 = 30 * 60 * 1000;
 
-/// A reply slower than this is delayed, unless the fault says otherwise, µs.
-pub(crate) const SLOW_US: u64 = 100_000;
-
 /// Later than any moment of a run, µs: 30 years. Moments below can be added to one another.
 const MOMENT_MAX: u64 = 1_000_000_000_000_000;
 
@@ -163,7 +160,7 @@ impl FaultLife {
 
     /// A reply slower than this is one that the fault delayed, µs.
     pub(crate) fn slow_us(&self) -> u64 {
-        self.param("latency_ms").map_or(SLOW_US, |latency| (latency * 500.0) as u64)
+        observation::effect::slow_us(&self.params)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Was the fault there, by witnesses on both sides of the client?
 
+use observation::effect::{KERNEL_LOSS, SLOW_US, declared_share};
+
 use crate::dose::DoseMeter;
-use crate::expect::KERNEL_LOSS;
 use crate::statistics::median;
-use crate::timeline::{FaultLife, SLOW_US, Timeline, share};
+use crate::timeline::{FaultLife, Timeline, share};
 use crate::{Criterion, Result};
 
 /// Ops of the baseline at each faulted server at least.
@@ -96,15 +97,7 @@ pub(crate) fn counter(fault: &FaultLife) -> &String {
 
 /// Share of canaries that a fault should touch, where that can be said.
 pub(crate) fn declared(fault: &FaultLife) -> Option<f64> {
-    if let Some(loss) = fault.param("loss") {
-        // Request and reply; and as a canary has a connection of its own, which packets open, really lost ones count twice.
-        let packets = if fault.meaning == KERNEL_LOSS { 4 } else { 2 };
-        return Some(1.0 - (1.0 - loss).powi(packets));
-    }
-    fault
-        .param("share")
-        .or(fault.param("latency_ms").map(|_| 1.0))
-        .or((fault.meaning == "down").then_some(1.0))
+    declared_share(&fault.meaning, &fault.params)
 }
 
 /// When each canary of the fault was sent, and whether the fault touched it. Nothing without canaries before the fault.

@@ -52,6 +52,7 @@ struct Line {
     /// Wakes the connection's task.
     task: AtomicWaker,
     created: AtomicU64,
+    dial_errors: AtomicU64,
     discards: [AtomicU64; CloseReason::ALL.len()],
 }
 
@@ -96,6 +97,7 @@ impl Pipelines {
                 state: Mutex::default(),
                 task: AtomicWaker::new(),
                 created: AtomicU64::new(0),
+                dial_errors: AtomicU64::new(0),
                 discards: Default::default(),
             })
         };
@@ -217,6 +219,7 @@ impl Pipelines {
             waiting: self.gate.waiting(),
             limit: self.lines.len(),
             created: sum(|line| line.created.load(Ordering::Relaxed)),
+            dial_errors: sum(|line| line.dial_errors.load(Ordering::Relaxed)),
             acquire_errors: self.gate.refused(),
             discards: std::array::from_fn(|n| {
                 self.lines.iter().map(|line| line.discards[n].load(Ordering::Relaxed)).sum()
@@ -423,7 +426,10 @@ async fn serve(site: Arc<Site>, line: Arc<Line>) {
     site.observer.dial(site.index, dialled.as_ref().err().map(ToString::to_string), began.elapsed());
     let stream = match dialled {
         Ok(stream) => stream,
-        Err(error) => return line.fail(&error),
+        Err(error) => {
+            line.dial_errors.fetch_add(1, Ordering::Relaxed);
+            return line.fail(&error);
+        }
     };
     line.created.fetch_add(1, Ordering::Relaxed);
     line.opened(&site);

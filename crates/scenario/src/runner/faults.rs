@@ -1,15 +1,16 @@
 //! A run's faults: how they are applied, and the way down the ladder at every way out.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use observation::{End, EndStatus, Fault, FaultState, Record, clock};
+use observation::{End, EndStatus, Fault, FaultState, LoadKind, Record, clock, effect};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use toxiproxy::ClientError;
 
-use super::{Broken, RunError, RunOutcome, Running, Step};
+use super::{Ahead, Broken, RunError, RunOutcome, Running, Step};
 use crate::fault::Act;
 use crate::kernel::{self, KernelLoss, Namespace};
 use crate::ladder::{Applied, Undo};
@@ -76,7 +77,41 @@ impl Running<'_> {
                 }
             }
         }
+        self.declare();
         Ok(())
+    }
+
+    /// Shows what the faults that are on should do, at the proxies and to the client's breakers.
+    fn declare(&self) {
+        let metrics = &self.environment.metrics;
+        let faults: Vec<Fault> = self.applied.iter().map(|(_, fault)| fault.clone()).collect();
+        let mut shares = BTreeMap::new();
+        for fault in &faults {
+            let share = effect::declared_share(&fault.meaning, &fault.params);
+            // The parts of one fault all declare the whole of it.
+            let most = shares.entry(fault.target.clone()).or_insert(share);
+            *most = most.zip(share).map(|(most, share)| f64::max(most, share));
+            if let Some(health) = self.health.get(&fault.target) {
+                health.fault_delays(Duration::from_micros(effect::slow_us(&fault.params)));
+            }
+        }
+        metrics.dose_declared(&shares);
+        let load = &self.hello.settings.load;
+        let open = load.rate_ops_per_s.filter(|_| load.kind == LoadKind::Open);
+        // A closed loop offers what it did before the fault.
+        let Some(offered) = open.or(self.environment.status.borrow().goodput) else { return };
+        let ahead =
+            Ahead { hello: &self.hello, faults: &faults, offered, length: self.phases.testing };
+        let expected = (self.environment.forecast)(&ahead);
+        metrics.trip_expected(expected.iter().map(String::as_str));
+    }
+
+    /// No fault is on, or is to be on any more.
+    pub(super) fn nothing_is_declared(&self) {
+        let metrics = &self.environment.metrics;
+        let proxies = self.environment.proxies.iter().map(|proxy| (proxy.name.clone(), Some(0.0)));
+        metrics.dose_declared(&proxies.collect());
+        metrics.no_trip_expected(self.hello.servers.iter().map(|server| server.name.as_str()));
     }
 
     /// What to do for one act, and the name under which it will be known.
@@ -134,6 +169,7 @@ impl Running<'_> {
 
     /// First rung of the ladder. An error is not the end: the rungs below come anyway.
     pub(super) async fn lift(&mut self) {
+        self.nothing_is_declared();
         if let Some(kernel) = &mut self.kernel {
             // The last look at the counters: they go with their table.
             kernel::dose::record(kernel, self.clock, &self.journal).await;

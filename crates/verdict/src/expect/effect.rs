@@ -1,13 +1,13 @@
 //! What a fault does to one attempt of a client.
 
+use observation::effect::KERNEL_LOSS;
+
 use super::FaultPlan;
 
 /// First retransmission timeout of the loss-like delay, ms.
 const RTO_MS: f64 = 206.0;
 /// The same at most under real loss: losses inflate the estimate of the round trip, measured as 200-400 ms.
 const RTO_MAX_MS: f64 = 400.0;
-/// What a scenario calls loss that the kernel gives.
-pub(crate) const KERNEL_LOSS: &str = "loss_kernel";
 /// A latency within this share of the timeout may or may not be one, on a machine with other work.
 const TIMEOUT_BLUR: f64 = 0.15;
 
