@@ -23,8 +23,6 @@ pub struct Query {
     pub letter: String,
     /// As in the file.
     pub expr: String,
-    /// Asked for one moment, not for a range.
-    pub instant: bool,
 }
 
 /// All dashboards, by file name.
@@ -62,7 +60,6 @@ pub fn queries(dashboard: &Value) -> Vec<Query> {
             panel: title.clone(),
             letter: text(target, "refId").to_owned(),
             expr: text(target, "expr").to_owned(),
-            instant: target["instant"] == true,
         };
         list(panel, "/targets").map(query).collect::<Vec<_>>()
     };
@@ -170,7 +167,8 @@ fn lint(file: &str, dashboard: &Value) -> Vec<String> {
             for name in names {
                 let name = name.rsplit('(').next().unwrap_or_default();
                 let counter = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end));
-                let rated = ["rate(", "irate(", "increase("].iter().any(|f| expr.contains(&format!("{f}{name}{{")));
+                let rated =
+                    ["rate(", "irate(", "increase("].iter().any(|f| expr.contains(&format!("{f}{name}{{")));
                 if counter && !rated {
                     say(title, "counters", format!("{name} outside of a rate"));
                 }
@@ -227,11 +225,16 @@ fn the_first_dashboard_is_the_seeds() {
     let (_, dashboard) = dashboards().remove(0);
     assert_eq!(dashboard["refresh"], "1s");
     let titles: Vec<&str> = panels(&dashboard).map(|panel| text(panel, "title")).collect();
-    for title in ["Operations per second", "Error rate", "Breaker states", "Breaker failures", "Pool connections"] {
+    for title in
+        ["Operations per second", "Error rate", "Breaker states", "Breaker failures", "Pool connections"]
+    {
         assert!(titles.contains(&title), "{title}");
     }
     let phase = &dashboard["panels"][0];
-    assert_eq!((text(phase, "type"), &phase["gridPos"]["w"], &phase["gridPos"]["y"]), ("state-timeline", &json!(24), &json!(0)));
+    assert_eq!(
+        (text(phase, "type"), &phase["gridPos"]["w"], &phase["gridPos"]["y"]),
+        ("state-timeline", &json!(24), &json!(0))
+    );
     let colours = &phase["fieldConfig"]["defaults"]["mappings"][0]["options"];
     let colour = |phase: &str| colours[phase]["color"].clone();
     assert_eq!([colour("1"), colour("2"), colour("3")], ["blue", "orange", "green"].map(|name| json!(name)));

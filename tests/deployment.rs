@@ -29,7 +29,8 @@ fn services(file: &str) -> BTreeMap<String, Value> {
         None => (name, service),
         Some(of) => {
             let (file, of) = (of["file"].as_str().unwrap(), of["service"].as_str().unwrap());
-            let service = yaml(file)["services"].get(of).unwrap_or_else(|| panic!("{file} has no {of}")).clone();
+            let service =
+                yaml(file)["services"].get(of).unwrap_or_else(|| panic!("{file} has no {of}")).clone();
             (name, service)
         }
     };
@@ -64,7 +65,10 @@ fn every_service_is_pinned_healthy_on_loopback_and_starts_after_what_it_needs() 
                 };
                 assert!(can, "{file}, {name}: {condition}");
                 // What is started by default must not wait for what is not.
-                assert!(needed["profiles"].is_null() || needed["profiles"] == service["profiles"], "{file}, {name}");
+                assert!(
+                    needed["profiles"].is_null() || needed["profiles"] == service["profiles"],
+                    "{file}, {name}"
+                );
             }
             for volume in texts(&service["volumes"]) {
                 let source = volume.split(':').next().unwrap();
@@ -82,7 +86,11 @@ fn every_service_is_pinned_healthy_on_loopback_and_starts_after_what_it_needs() 
             .map(|(name, _)| name.as_str())
             .collect();
         assert_eq!(on_request, BTreeSet::from(["loadgen", "scenariod"]), "{file}");
-        assert!(services.values().all(|service| service["profiles"].is_null() || texts(&service["profiles"]) == ["full"]));
+        assert!(
+            services
+                .values()
+                .all(|service| service["profiles"].is_null() || texts(&service["profiles"]) == ["full"])
+        );
         // podman-compose knows none.
         assert!(yaml(file).get("configs").is_none(), "{file}");
     }
@@ -125,10 +133,17 @@ fn ports_are_those_of_the_documentation_and_prometheus_meets_each_process_once()
         assert!(services.contains_key(job));
         // Published under the number that the host's own has, the container would be scraped under both names.
         let published = published(job);
-        assert!(published.iter().all(|(outside, inside)| u64::from(*inside) == port && u64::from(*outside) != port));
+        assert!(
+            published
+                .iter()
+                .all(|(outside, inside)| u64::from(*inside) == port && u64::from(*outside) != port)
+        );
     }
     assert_eq!(texts(&services["prometheus"]["extra_hosts"]), ["host.docker.internal:host-gateway"]);
-    assert_eq!(yaml("grafana/provisioning/datasources/prometheus.yml")["datasources"][0]["url"], "http://prometheus:9090");
+    assert_eq!(
+        yaml("grafana/provisioning/datasources/prometheus.yml")["datasources"][0]["url"],
+        "http://prometheus:9090"
+    );
 }
 
 #[test]
@@ -143,7 +158,10 @@ fn the_containers_run_the_binaries_with_flags_that_they_have() {
             let help = String::from_utf8_lossy(&help.stdout).into_owned();
             for flag in &command[1..] {
                 let flag = flag.split('=').next().unwrap();
-                assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "{name} has no {flag}");
+                assert!(
+                    help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")),
+                    "{name} has no {flag}"
+                );
             }
             assert_eq!(texts(&services[name]["volumes"]), ["runs:/runs"]);
         }
@@ -154,7 +172,8 @@ fn the_containers_run_the_binaries_with_flags_that_they_have() {
 fn the_image_is_built_with_our_compiler_and_runs_as_nobody() {
     let dockerfile = read("Dockerfile");
     let toolchain = read("rust-toolchain.toml");
-    let version = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
+    let version =
+        toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
     assert!(dockerfile.contains(&format!("FROM rust:{version}-slim-bookworm AS build")));
     assert!(dockerfile.contains(&format!("RUSTUP_TOOLCHAIN={version}\n")));
     assert!(dockerfile.contains("cargo build --release --locked"));
@@ -179,13 +198,19 @@ async fn the_stock_toxiproxy_makes_the_proxies_of_the_compose_files() {
     for (file, host, upstreams) in [
         (COMPOSE[0], None, ["memcached1:11211", "memcached2:11212", "memcached3:11213"]),
         (COMPOSE[0], Some("10.0.0.5"), ["10.0.0.5:11211", "10.0.0.5:11212", "10.0.0.5:11213"]),
-        (COMPOSE[1], None, ["host.docker.internal:11211", "host.docker.internal:11212", "host.docker.internal:11213"]),
+        (
+            COMPOSE[1],
+            None,
+            ["host.docker.internal:11211", "host.docker.internal:11212", "host.docker.internal:11213"],
+        ),
         (COMPOSE[1], Some("10.0.0.5"), ["10.0.0.5:11211", "10.0.0.5:11212", "10.0.0.5:11213"]),
     ] {
         let proxies = &services(file)["proxies"];
         assert_eq!(texts(&proxies["command"])[2], "wget -qO- --post-data \"$$PROXIES\" \"$$API\"");
         let mut posted = String::new();
-        for (n, part) in proxies["environment"]["PROXIES"].as_str().unwrap().split("${MEMCACHE_HOST:-").enumerate() {
+        for (n, part) in
+            proxies["environment"]["PROXIES"].as_str().unwrap().split("${MEMCACHE_HOST:-").enumerate()
+        {
             let (default, rest) = if n == 0 { ("", part) } else { part.split_once('}').unwrap() };
             posted += &format!("{}{rest}", if n == 0 { "" } else { host.unwrap_or(default) });
         }
@@ -256,9 +281,14 @@ fn each_alert_is_tested_firing_and_not_firing() {
 fn each_recording_rule_is_tested() {
     let tests = read("prometheus/tests/recording.test.yml");
     let rules = yaml("prometheus/rules/recording.yml");
-    for rule in rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+    for rule in
+        rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap())
+    {
         let name = rule["record"].as_str().unwrap();
-        assert!(tests.contains(&format!("expr: {name}")) || tests.contains(&format!("expr: '{name}'")), "{name}");
+        assert!(
+            tests.contains(&format!("expr: {name}")) || tests.contains(&format!("expr: '{name}'")),
+            "{name}"
+        );
     }
 }
 

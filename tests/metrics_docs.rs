@@ -18,7 +18,7 @@ fn exported(text: &str) -> BTreeSet<String> {
 }
 
 /// Clean by Prometheus' own linter.
-fn lint(text: &str) {
+pub fn lint(text: &str) {
     use std::io::Write;
     let Some(promtool) = real_program("promtool") else { return };
     let mut child = std::process::Command::new(promtool)

@@ -14,23 +14,23 @@ use crate::harness::{
 const PHASES: [&str; 6] = ["--stabilization", "10s", "--testing", "4s", "--recovery", "10s"];
 
 /// Everything that stands around the two binaries, on free ports.
-struct World {
-    dir: tempfile::TempDir,
+pub struct World {
+    pub dir: tempfile::TempDir,
     api: u16,
-    proxies: Vec<u16>,
+    pub proxies: Vec<u16>,
     _running: Vec<Running>,
 }
 
 /// Who carries the faults.
 #[derive(Clone, Copy, PartialEq)]
-enum Proxy {
+pub enum Proxy {
     Embedded,
     Real,
 }
 
 impl World {
     /// Three real memcached behind proxies `memcached1..3`; `None` where a real program is missing.
-    async fn start(proxy: Proxy) -> Option<Self> {
+    pub async fn start(proxy: Proxy) -> Option<Self> {
         let memcached = real_program("memcached")?;
         let toxiproxy = real_program("toxiproxy-server")?;
         let dir = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// loadgen in an open loop, and its URL.
-    async fn loadgen(&self, more: &[&str]) -> (Running, String) {
+    pub async fn loadgen(&self, more: &[&str]) -> (Running, String) {
         let port = free_port();
         let named =
             self.proxies.iter().enumerate().map(|(n, port)| format!("memcached{}=127.0.0.1:{port}", n + 1));
@@ -94,7 +94,7 @@ impl World {
         (running, url)
     }
 
-    fn scenariod(&self, scenario: &str, observe: &str, more: &[&str]) -> (Running, String) {
+    pub fn scenariod(&self, scenario: &str, observe: &str, more: &[&str]) -> (Running, String) {
         let metrics = format!("127.0.0.1:{}", free_port());
         let toxiproxy = format!("http://127.0.0.1:{}", self.api);
         let mut args = vec!["--scenario", scenario, "--toxiproxy", &toxiproxy, "--observe", observe];
@@ -113,13 +113,13 @@ impl World {
         (names, all.iter().all(|proxy| proxy["enabled"] == true))
     }
 
-    fn output(&self, program: &str) -> String {
+    pub fn output(&self, program: &str) -> String {
         let read =
             |kind: &str| std::fs::read_to_string(self.dir.path().join(format!("{program}.{kind}"))).unwrap();
         format!("{}\n{}", read("out"), read("err"))
     }
 
-    fn verdict(&self) -> Value {
+    pub fn verdict(&self) -> Value {
         verdict(self.dir.path())
     }
 }

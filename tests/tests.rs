@@ -18,6 +18,7 @@ mod kernel_loss;
 mod kernel_rules;
 mod lab;
 mod metrics_docs;
+mod prometheus;
 mod published_clients;
 mod reverts;
 mod scenarios;

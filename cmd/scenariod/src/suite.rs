@@ -235,8 +235,8 @@ impl Pass<'_> {
         match judging.unwrap_or_else(|error| Err(infrastructure(error))) {
             Ok((verdict, page)) => {
                 environment.metrics.run_ended(&scenario.name, verdict.status());
-                let recovery_s = verdict.measures.time_to_recover_ms.map(|ms| ms / 1e3);
-                environment.metrics.judged(&scenario.name, &rules::outcomes(&verdict), recovery_s);
+                let (rules, recovery_s) = (rules::outcomes(&verdict), rules::recovery_s(&verdict));
+                environment.metrics.judged(&scenario.name, &rules, recovery_s);
                 print(&format!("{}{}\n", report::table(&verdict), page.display()));
                 if !outcome.clean {
                     self.breaks(infrastructure(anyhow::anyhow!(

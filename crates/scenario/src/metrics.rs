@@ -15,8 +15,8 @@ use api::ApiMetrics;
 pub use api::watch as watch_api;
 use dose::DoseMetrics;
 pub(crate) use dose::{CANARY, PROXY};
-pub use rules::RuleOutcome;
 use rules::RuleMetrics;
+pub use rules::RuleOutcome;
 
 /// Scenarios with series of their own, in the order in which they came; all later ones share those of [`OTHER`]. A process
 /// that is given thousands of scenario files keeps below 2 000 series all the same.
@@ -174,7 +174,10 @@ impl Metrics {
             left => drop(running.insert(scenario.to_owned(), left)),
         }
         self.active.set(i64::from(!running.is_empty()));
-        drop(running);
+    }
+
+    /// Nobody measures the dose of this run any more.
+    pub(crate) fn dose_over(&self) {
         self.dose.over(self.lab);
     }
 

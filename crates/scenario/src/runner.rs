@@ -61,7 +61,19 @@ pub struct Environment {
     pub wait: Duration,
     /// Where phases and toxics are exported.
     pub metrics: Metrics,
-    /// By the client's names, the servers whose breakers the faults that are on must open within 5 s: the judge's law, asked before the
+    /// What ends a run, or a phase of it, before its time.
+    pub endings: Endings,
+    /// Where progress is told.
+    pub status: watch::Sender<Status>,
+    /// Version written into the journal.
+    pub tool_version: String,
+    /// Which breakers a fault must open.
+    pub forecast: Forecast,
+    /// This program: started again as [`crate::janitor`] where a fault could outlast it.
+    pub program: PathBuf,
+}
+
+/// By the client's names, the servers whose breakers the faults that are on must open within 5 s: the judge's law, asked before the
 /// run is over.
 pub type Forecast = fn(&Ahead<'_>) -> BTreeSet<String>;
 
@@ -76,18 +88,6 @@ pub struct Ahead<'a> {
     pub offered: f64,
     /// How long the faults will be on.
     pub length: Duration,
-}
-
-/// What ends a run, or a phase of it, before its time.
-    pub endings: Endings,
-    /// Where progress is told.
-    pub status: watch::Sender<Status>,
-    /// Version written into the journal.
-    pub tool_version: String,
-    /// Which breakers a fault must open.
-    pub forecast: Forecast,
-    /// This program: started again as [`crate::janitor`] where a fault could outlast it.
-    pub program: PathBuf,
 }
 
 /// What ends a run, or a phase of it, before its time.

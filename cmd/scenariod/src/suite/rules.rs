@@ -26,6 +26,12 @@ pub fn outcomes(verdict: &Verdict) -> Vec<RuleOutcome> {
     outcomes
 }
 
+/// Fault off until all breakers are closed and goodput, errors and p99 are back for good, s; `None`: they are not.
+pub fn recovery_s(verdict: &Verdict) -> Option<f64> {
+    let (back, closed) = (verdict.measures.time_to_recover_ms?, verdict.measures.time_to_close_ms?);
+    Some(f64::max(back, closed) / 1e3)
+}
+
 /// What was measured and the limit, where a rule compares just two numbers: seconds, shares (0-1) or counts. The worst server's.
 fn numbers(verdict: &Verdict, rule: &str) -> Option<(f64, f64)> {
     let measures = &verdict.measures;
@@ -40,10 +46,7 @@ fn numbers(verdict: &Verdict, rule: &str) -> Option<(f64, f64)> {
         }
         "goodput-retained" => Some((measures.goodput_retained?, expected.goodput_retained)),
         "error-share" => Some((measures.error_share, expected.error_share)),
-        "recovery" => {
-            let both = measures.time_to_recover_ms?.max(measures.time_to_close_ms?);
-            Some((both / 1e3, expected.recovery_ms.most / 1e3))
-        }
+        "recovery" => Some((recovery_s(verdict)?, expected.recovery_ms.most / 1e3)),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use toxiproxy::{CallObserver, Client};
@@ -28,8 +28,8 @@ type Looks = Arc<Mutex<BTreeMap<u32, Option<usize>>>>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct ApiMetrics {
-    up: IntGauge,
-    /// One series, or none while nobody knows.
+    /// One series of each, or none while nobody asks.
+    up: IntGaugeVec,
     toxics: IntGaugeVec,
     requests: IntCounterVec,
     duration: Histogram,
@@ -39,16 +39,22 @@ pub(crate) struct ApiMetrics {
 impl ApiMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
-            up: IntGauge::new(
-                "toxiproxy_api_up",
-                "1 while the API of the Toxiproxy (of all labs) answers, asked each second.",
+            up: IntGaugeVec::new(
+                Opts::new(
+                    "toxiproxy_api_up",
+                    "1 while the API of the Toxiproxy (of all labs) answers, 0 while it does not, asked each second.",
+                ),
+                &[],
             )?,
             toxics: IntGaugeVec::new(
                 Opts::new("toxiproxy_toxics", "Toxics on the proxies, anybody's, as the API told last."),
                 &[],
             )?,
             requests: IntCounterVec::new(
-                Opts::new("toxiproxy_api_requests_total", "Calls of the API by method and status, none: no answer."),
+                Opts::new(
+                    "toxiproxy_api_requests_total",
+                    "Calls of the API by method and status, none: no answer.",
+                ),
                 &["method", "code"],
             )?,
             duration: Histogram::with_opts(
@@ -87,13 +93,14 @@ impl ApiMetrics {
 
     fn show(&self, looks: &BTreeMap<u32, Option<usize>>) {
         let all: Option<usize> = looks.values().copied().sum();
-        let all = all.filter(|_| !looks.is_empty());
-        self.up.set(all.is_some().into());
-        match all {
-            Some(all) => self.toxics.with_label_values::<&str>(&[]).set(i64::try_from(all).unwrap_or(i64::MAX)),
+        let set = |gauge: &IntGaugeVec, value: Option<i64>| match value {
+            Some(value) => gauge.with_label_values::<&str>(&[]).set(value),
             // An error means that there is no series.
-            None => drop(self.toxics.remove_label_values::<&str>(&[])),
-        }
+            None => drop(gauge.remove_label_values::<&str>(&[])),
+        };
+        set(&self.up, (!looks.is_empty()).then_some(all.is_some().into()));
+        let all = all.filter(|_| !looks.is_empty());
+        set(&self.toxics, all.map(|all| i64::try_from(all).unwrap_or(i64::MAX)));
     }
 }
 
@@ -141,17 +148,21 @@ mod tests {
         let metrics = ApiMetrics::register(&registry).unwrap();
         let shown = || {
             let families = registry.gather();
-            let toxics = families.iter().find(|family| family.name() == "toxiproxy_toxics");
-            (metrics.up.get(), toxics.map(|family| family.get_metric()[0].get_gauge().value()))
+            ["toxiproxy_api_up", "toxiproxy_toxics"].map(|name| {
+                let family = families.iter().find(|family| family.name() == name);
+                family.map(|family| family.get_metric()[0].get_gauge().value())
+            })
         };
-        assert_eq!(shown(), (0, None));
+        assert_eq!(shown(), [None, None], "nobody has asked");
         metrics.look(1, Some(2));
         metrics.look(2, Some(1));
-        assert_eq!(shown(), (1, Some(3.0)));
+        assert_eq!(shown(), [Some(1.0), Some(3.0)]);
         metrics.look(2, None);
-        assert_eq!(shown(), (0, None));
+        assert_eq!(shown(), [Some(0.0), None]);
         metrics.forget(2);
-        assert_eq!(shown(), (1, Some(2.0)));
+        assert_eq!(shown(), [Some(1.0), Some(2.0)]);
+        metrics.forget(1);
+        assert_eq!(shown(), [None, None]);
     }
 
     #[test]
@@ -163,7 +174,8 @@ mod tests {
             metrics.called(&format!("M{status}"), None, Duration::from_secs(9));
         }
         let families = registry.gather();
-        let requests = families.iter().find(|family| family.name() == "toxiproxy_api_requests_total").unwrap();
+        let requests =
+            families.iter().find(|family| family.name() == "toxiproxy_api_requests_total").unwrap();
         assert!(requests.get_metric().len() <= CODES.len() + 8);
         assert_eq!(metrics.duration.get_sample_count(), 1800);
     }

@@ -85,7 +85,7 @@ impl DoseMetrics {
         }
     }
 
-    /// The run of that lab is over: nothing is declared, and nobody measures.
+    /// The run of that lab is over, and nobody measures.
     pub(crate) fn over(&self, lab: u32) {
         let mut windows = self.windows();
         let mine: Vec<_> = windows.keys().filter(|((of, _), _)| *of == lab).cloned().collect();

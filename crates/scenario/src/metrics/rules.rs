@@ -44,12 +44,16 @@ impl RuleMetrics {
                 ),
                 &rule,
             )?,
-            value: floats("scenario_rule_value", "What was measured for the rule: seconds, a share (0-1) or a count.")?,
+            value: floats(
+                "scenario_rule_value",
+                "What was measured for the rule: seconds, a share (0-1) or a count.",
+            )?,
             limit: floats("scenario_rule_limit", "The rule's limit, in the unit of its value.")?,
             recovery: GaugeVec::new(
                 Opts::new(
                     "scenario_recovery_seconds",
-                    "Fault off to sustained recovery in the scenario's last run; absent where there was none.",
+                    "Fault off to all breakers closed and sustained recovery of goodput, error rate and p99 in the scenario's last \
+                     run; absent where there was none.",
                 ),
                 &["scenario"],
             )?,

@@ -100,8 +100,7 @@ impl Running<'_> {
         let open = load.rate_ops_per_s.filter(|_| load.kind == LoadKind::Open);
         // A closed loop offers what it did before the fault.
         let Some(offered) = open.or(self.environment.status.borrow().goodput) else { return };
-        let ahead =
-            Ahead { hello: &self.hello, faults: &faults, offered, length: self.phases.testing };
+        let ahead = Ahead { hello: &self.hello, faults: &faults, offered, length: self.phases.testing };
         let expected = (self.environment.forecast)(&ahead);
         metrics.trip_expected(expected.iter().map(String::as_str));
     }
@@ -337,6 +336,7 @@ impl Running<'_> {
         done.cancel();
         tasks.close();
         tasks.wait().await;
+        self.environment.metrics.dose_over();
         let end = End { at_us: self.clock.now_us(), status, reason: reason.clone(), clean };
         self.journal.append(Record::End(end)).await;
         let Self { journal, dir, environment, .. } = self;
