@@ -64,7 +64,10 @@ async fn every_exported_metric_is_documented_and_every_documented_one_exported()
         let its = get(&format!("http://{addr}/metrics")).await;
         let loads = get(load_url.as_ref().unwrap()).await;
         texts = (its.unwrap_or_default(), loads.unwrap_or_default());
-        texts.0.contains("scenario_phase") && texts.1.contains("memcache_operations_total")
+        // The run has begun, and the API was asked.
+        let begun =
+            ["scenario_dose_measured_ratio{", "toxiproxy_api_up "].iter().all(|one| texts.0.contains(one));
+        begun && texts.1.contains("memcache_operations_total")
     })
     .await;
     lint(&texts.0);

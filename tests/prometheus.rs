@@ -291,7 +291,7 @@ async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
         "--rate",
         "300",
         "--max-in-flight",
-        "4",
+        "2",
         "--no-breaker",
         "--metrics-port",
         &broken_at,
@@ -311,7 +311,7 @@ async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
     .await;
     let fault_on = tokio::time::Instant::now();
     let fires = async |alert: &str| prometheus.firing(alert).await.contains(&broken_at);
-    for (alert, within) in [("BreakerNotTripped", 9), ("OpsNearZero", 15), ("HighErrorRate", 42)] {
+    for (alert, within) in [("BreakerNotTripped", 10), ("OpsNearZero", 15), ("HighErrorRate", 42)] {
         wait_for(alert, Duration::from_secs(within).saturating_sub(fault_on.elapsed()), async || {
             fires(alert).await
         })
