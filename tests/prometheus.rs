@@ -163,7 +163,7 @@ async fn every_query_gives_data(prometheus: &Prometheus, told: &Told, first: f64
             }
         }
     }
-    assert!(asked > 80, "{asked}");
+    assert!(asked >= 70, "{asked}");
     assert_eq!(empty, Vec::<String>::new());
 }
 
@@ -278,7 +278,8 @@ async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
     }
     let _machine = whole_machine().await;
     let Some(world) = World::start(Proxy::Embedded).await else { return };
-    let (_loadgen, load) = world.loadgen(&[]).await;
+    // Keys of its own for each, or one finds the other's values.
+    let (_loadgen, load) = world.loadgen(&["--shard", "1/2"]).await;
     let broken_dir = tempfile::tempdir().unwrap();
     let broken_at = format!("127.0.0.1:{}", free_port());
     let servers =
@@ -289,10 +290,14 @@ async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
         "--servers",
         &servers,
         "--rate",
-        "300",
+        "1200",
+        "--shard",
+        "2/2",
         "--max-in-flight",
         "2",
         "--no-breaker",
+        "--retries",
+        "0",
         "--metrics-port",
         &broken_at,
     ];
@@ -301,8 +306,8 @@ async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
     wait_for("the broken client", PATIENCE, async || get(&format!("{broken_url}/healthz")).await.is_some())
         .await;
 
-    let phases = ["--testing", "45s", "--recovery", "40s"];
-    let (mut scenariod, its) = world.scenariod(SCENARIO, &load, &phases);
+    let phases = ["--stabilization", "10s", "--testing", "45s", "--recovery", "40s"];
+    let (mut scenariod, its) = world.scenariod_with(SCENARIO, &load, &phases);
     let prometheus = Prometheus::start(&[&load, &broken_url], &its).await;
     wait_for("the fault", PATIENCE, async || {
         let text = get(&format!("{its}/metrics")).await.unwrap_or_default();

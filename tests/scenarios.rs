@@ -95,11 +95,15 @@ impl World {
     }
 
     pub fn scenariod(&self, scenario: &str, observe: &str, more: &[&str]) -> (Running, String) {
+        self.scenariod_with(scenario, observe, &[&PHASES, more].concat())
+    }
+
+    /// scenariod with phases of its own, and its URL.
+    pub fn scenariod_with(&self, scenario: &str, observe: &str, more: &[&str]) -> (Running, String) {
         let metrics = format!("127.0.0.1:{}", free_port());
         let toxiproxy = format!("http://127.0.0.1:{}", self.api);
         let mut args = vec!["--scenario", scenario, "--toxiproxy", &toxiproxy, "--observe", observe];
         args.extend_from_slice(&["--metrics-port", &metrics]);
-        args.extend_from_slice(&PHASES);
         args.extend_from_slice(more);
         (Running::start(&binary("scenariod"), &args, self.dir.path()), format!("http://{metrics}"))
     }
