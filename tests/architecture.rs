@@ -11,11 +11,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("toxiproxy", &["alarm"]),
     ("memcache-toxics", &["toxiproxy"]),
     ("observation", &[]),
+    ("page", &[]),
+    ("live", &["observation", "page", "telemetry"]),
     ("telemetry", &[]),
     ("workload", &["alarm", "memcache-client", "observation"]),
     ("scenario", &["toxiproxy", "observation"]),
     ("verdict", &["observation"]),
-    ("report", &["verdict", "observation"]),
+    ("report", &["verdict", "observation", "page"]),
     (
         "lab",
         &[
@@ -28,7 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "observation",
         ],
     ),
-    ("loadgen", &["workload", "telemetry", "memcache-client", "observation"]),
+    ("loadgen", &["workload", "telemetry", "live", "memcache-client", "observation"]),
     (
         "scenariod",
         &[
@@ -36,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "scenario",
             "verdict",
             "report",
+            "live",
             "telemetry",
             "toxiproxy",
             "memcache-toxics",

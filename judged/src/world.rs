@@ -221,6 +221,7 @@ pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> 
         wait: WAIT,
         metrics,
         endings: Endings { abort_if: Vec::new(), blind: BLIND, until_stable: None },
+        onlooker: scenario::Onlooker::default(),
         status,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         forecast: |_| Default::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use memcache_client::ServerAddr;
+use observation::clock::wall_ms;
 use prometheus::Registry;
 use telemetry::http::{Limits, Routes, Server};
 use workload::{Arrivals, Load, LoadConfig, Prefilled, Profile, Summary};
@@ -15,6 +16,15 @@ use crate::control::ControlServer;
 /// Servers that are meant when none are given: the proxies of the lab and of the compose file.
 const DEFAULT_SERVERS: [&str; 3] =
     ["memcached1=127.0.0.1:21211", "memcached2=127.0.0.1:21212", "memcached3=127.0.0.1:21213"];
+
+/// What this program shows of itself at `/`.
+const PAGE: live::Page<'_> = live::Page {
+    program: concat!("loadgen ", env!("CARGO_PKG_VERSION")),
+    jobs: 1,
+    runs: false,
+    other: None,
+    other_name: "Phases, faults and verdicts are on scenariod's own page, at its --metrics-port (9092).",
+};
 
 /// How a run came to its end.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,7 +65,7 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
         None => None,
     };
     let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
-    tracing::info!("metrics on {}/metrics, seed {seed}", server.local_url());
+    tracing::info!("metrics on {url}/metrics, live page on {url}/, seed {seed}", url = server.local_url());
 
     let patience = cli.wait.into();
     tokio::select! {
@@ -81,7 +91,15 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
             |mut reader| async move { reader.next_line().await.map(|line| (line, reader)) },
         ),
     );
-    let serving = tokio::spawn(server.serve(routes, stop.clone()));
+    let feed = live::Feed::new(live::Origin {
+        instance: rand::random(),
+        wall_ms: wall_ms() as f64 - prepared.hub().clock().now_us() as f64 / 1e3,
+        touch: |_| live::Touch::default(),
+    });
+    let (clock, shown) = (prepared.hub().clock(), feed.clone());
+    prepared.hub().show(move |record| shown.record(clock.now_us(), record));
+    let serving = server.spawn(live::routes(routes, &PAGE, vec![feed]), stop.clone());
+    let serving = serving.context("metrics").map_err(infrastructure)?;
     if cli.prefill {
         prepared.prefill(&stop, report).await;
         if stop.is_cancelled() {
@@ -105,7 +123,7 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     }
     let summary = load.stop().await;
     stop.cancel();
-    if let Err(error) = serving.await {
+    if let Err(error) = serving.ended().await {
         tracing::error!(%error, "the metrics server died");
     }
     // A closed standard output (`| head`) is no failure of the run.

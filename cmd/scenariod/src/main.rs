@@ -7,6 +7,7 @@ mod failure;
 mod goflags;
 mod judge;
 mod last_word;
+mod live;
 mod progress;
 mod proxy;
 mod reap;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, infrastructure, usage};
 use crate::last_word::Scrapes;
+use crate::live::Live;
 use crate::suite::Suite;
 use crate::world::{self, Shared};
 use crate::{compare, explain, judge, progress, reap, settings};
@@ -90,7 +91,7 @@ async fn run_scenarios(cli: Cli, scenarios: Vec<Scenario>, stop: CancellationTok
     std::fs::create_dir_all(&cli.runs)
         .with_context(|| format!("--runs {}", cli.runs.display()))
         .map_err(infrastructure)?;
-    tracing::info!("metrics on {}/metrics", server.local_url());
+    tracing::info!("metrics on {url}/metrics, live page on {url}/", url = server.local_url());
     for scenario in &scenarios {
         metrics.announce(&scenario.name);
     }
@@ -101,20 +102,27 @@ async fn run_scenarios(cli: Cli, scenarios: Vec<Scenario>, stop: CancellationTok
         None if jobs > 1 => Some(world::fair_rate(&cli, seed, jobs).await?),
         rate => rate.map(|rate| rate.ops_per_s()),
     };
-    let shared = Shared { metrics, seed, rate, stop };
+    let live = Live::new(&cli, jobs);
+    live.list();
+    let shared = Shared { metrics, seed, rate, live: live.clone(), stop };
     let stop_serving = CancellationToken::new();
     let (statuses, watched) = (0..jobs).map(|_| watch::channel(Status::idle())).unzip();
-    let serving = [
-        tokio::spawn(server.serve(Routes::with_metrics(registry), stop_serving.clone())),
+    let routes = live.routes(Routes::with_metrics(registry));
+    let serving = server.spawn(routes, stop_serving.clone()).context("metrics").map_err(infrastructure)?;
+    let showing = [
         tokio::spawn(progress::show(watched, stop_serving.clone())),
+        tokio::spawn(live.form(stop_serving.clone())),
     ];
     let ended = Suite::new(cli, scenarios, shared, statuses).run().await;
     scrapes.last_word().await;
     stop_serving.cancel();
-    for serving in serving {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "an HTTP server or the progress line died");
+    for showing in showing {
+        if let Err(error) = showing.await {
+            tracing::error!(%error, "the progress line or the preview died");
         }
+    }
+    if let Err(error) = serving.ended().await {
+        tracing::error!(%error, "the HTTP server died");
     }
     ended
 }

@@ -205,6 +205,9 @@ impl Pass<'_> {
                 Ok(mut here) => {
                     here.used = true;
                     let ended = self.one(scenario, &here.environment).await;
+                    if let Ok((verdict, _)) = &ended {
+                        self.suite.shared.live.judged(job, verdict);
+                    }
                     // A lab that is in doubt is thrown away; what is not ours stays as it is.
                     if ended.is_ok() || !self.suite.cli.lab {
                         place = Some(here);

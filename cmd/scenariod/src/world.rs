@@ -7,7 +7,7 @@ use prometheus::Registry;
 use scenario::backend::Backend;
 use scenario::metrics::Metrics;
 use scenario::{Ahead, Environment, Status};
-use telemetry::http::{Limits, Routes, Server};
+use telemetry::http::{Limits, Routes, Server, Serving};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use verdict::{Expectation, FaultPlan, Situation, Trip};
 use crate::cli::Cli;
 use crate::explain::SERVICE_MS;
 use crate::failure::{Failure, infrastructure, usage};
+use crate::live::Live;
 use crate::settings;
 
 /// Between two questions whether Toxiproxy is there.
@@ -41,6 +42,8 @@ pub struct Shared {
     pub seed: u64,
     /// Ops/s of each lab; `None`: each is calibrated.
     pub rate: Option<f64>,
+    /// What the page shows.
+    pub live: Live,
     /// The end of everything.
     pub stop: CancellationToken,
 }
@@ -51,7 +54,8 @@ pub struct World {
     toxiproxy: String,
     observe: String,
     proxies: Vec<NewProxy>,
-    serving: Vec<JoinHandle<()>>,
+    serving: Option<Serving>,
+    watching: JoinHandle<()>,
     stop_serving: CancellationToken,
 }
 
@@ -67,7 +71,8 @@ impl World {
                     toxiproxy: cli.toxiproxy.clone(),
                     observe: cli.observe.clone(),
                     proxies: settings::proxies(cli),
-                    serving: vec![watch_api(&cli.toxiproxy, shared, job, &stop_serving)?],
+                    serving: None,
+                    watching: watch_api(&cli.toxiproxy, shared, job, &stop_serving)?,
                     stop_serving,
                 })
             }
@@ -108,10 +113,8 @@ impl World {
             toxiproxy: lab.toxiproxy_url(),
             observe,
             proxies: proxies.collect(),
-            serving: vec![
-                watch_api(&lab.toxiproxy_url(), shared, job, &stop_serving)?,
-                tokio::spawn(server.serve(routes, stop_serving.clone())),
-            ],
+            serving: Some(server.spawn(routes, stop_serving.clone()).map_err(infrastructure)?),
+            watching: watch_api(&lab.toxiproxy_url(), shared, job, &stop_serving)?,
             stop_serving,
             lab: Some((lab, load)),
         })
@@ -135,6 +138,7 @@ impl World {
             wait: *cli.wait,
             metrics,
             endings: settings::endings(cli),
+            onlooker: shared.live.onlooker(job),
             status,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             forecast: must_trip,
@@ -151,10 +155,13 @@ impl World {
             lab.stop().await;
         }
         self.stop_serving.cancel();
-        for serving in self.serving {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "an HTTP server or the look at Toxiproxy's API died");
-            }
+        if let Some(serving) = self.serving
+            && let Err(error) = serving.ended().await
+        {
+            tracing::error!(%error, "an HTTP server died");
+        }
+        if let Err(error) = self.watching.await {
+            tracing::error!(%error, "the look at Toxiproxy's API died");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Fans one source's records out to any number of readers, none of which can slow the source.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
 
@@ -10,19 +11,37 @@ use crate::{Hello, Record, clock, ndjson};
 /// Lines that a slow reader may lag behind: about 100 s of ticks and events. Beyond, it reads a gap.
 const BACKLOG_LINES: usize = 4096;
 
+/// Is shown every record as it is published.
+type Onlooker = Box<dyn Fn(&Record) + Send + Sync>;
+
 /// The sending side. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Hub {
     hello: Arc<Hello>,
     clock: RunClock,
     lines: broadcast::Sender<Arc<str>>,
+    onlooker: Arc<OnceLock<Onlooker>>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("hello", &self.hello).finish_non_exhaustive()
+    }
 }
 
 impl Hub {
     /// A hub whose readers are all greeted with `hello` (its clock fields are set at each greeting).
     pub fn new(hello: Hello, clock: RunClock) -> Self {
         let (lines, _) = broadcast::channel(BACKLOG_LINES);
-        Self { hello: Arc::new(hello), clock, lines }
+        Self { hello: Arc::new(hello), clock, lines, onlooker: Arc::default() }
+    }
+
+    /// Shows every record to `onlooker`, in this process and without rendering it; the hello first. It must be quick: the source
+    /// waits for it. The first one stays the only one.
+    pub fn show(&self, onlooker: impl Fn(&Record) + Send + Sync + 'static) {
+        onlooker(&Record::Hello(Box::new(self.greeting())));
+        // There is one already: it stays.
+        let _ = self.onlooker.set(Box::new(onlooker));
     }
 
     /// The clock that `at_us` counts on.
@@ -30,8 +49,11 @@ impl Hub {
         self.clock
     }
 
-    /// Sends `record` to all present readers. Without a reader nothing is rendered.
+    /// Sends `record` to all present readers. Without a reader nothing is rendered. The onlooker is shown it in any case.
     pub fn publish(&self, record: &Record) {
+        if let Some(onlooker) = self.onlooker.get() {
+            onlooker(record);
+        }
         if self.lines.receiver_count() == 0 {
             return;
         }
@@ -44,15 +66,19 @@ impl Hub {
 
     /// A new reader; it starts with the hello.
     pub fn subscribe(&self) -> Reader {
-        let mut hello = Hello::clone(&self.hello);
-        hello.at_us = self.clock.now_us();
-        hello.wall_ms = clock::wall_ms();
         Reader {
-            hello: Some(Record::Hello(Box::new(hello))),
+            hello: Some(Record::Hello(Box::new(self.greeting()))),
             lines: self.lines.subscribe(),
             clock: self.clock,
             last_us: self.clock.now_us(),
         }
+    }
+
+    fn greeting(&self) -> Hello {
+        let mut hello = Hello::clone(&self.hello);
+        hello.at_us = self.clock.now_us();
+        hello.wall_ms = clock::wall_ms();
+        hello
     }
 }
 

@@ -3,37 +3,10 @@
 (() => {
   "use strict";
 
-  const root = document.documentElement;
+  const { root, colour, short, narrow, compact, number, LABEL, axis, themes } = charts;
   const data = JSON.parse(document.getElementById("data").textContent);
   const group = uPlot.sync("page");
   let drawn = [];
-
-  // A canvas does not know light-dark(): an element resolves it.
-  const probe = document.getElementById("theme");
-  const colour = (name) => {
-    probe.style.color = `var(--${name})`;
-    const resolved = getComputedStyle(probe).color;
-    probe.style.color = "";
-    return resolved;
-  };
-  // Names differ at their ends: the middle goes.
-  const short = (text, most) =>
-    text.length > most ? text.slice(0, Math.ceil(most / 2) - 1) + "…" + text.slice(-Math.floor(most / 2)) : text;
-  const narrow = () => window.innerWidth < 560;
-
-  // 1234567 -> 1.23M: ticks of an axis have to be short.
-  function compact(value) {
-    const size = Math.abs(value);
-    if (size >= 1e6) return +(value / 1e6).toPrecision(3) + "M";
-    if (size >= 1e3) return +(value / 1e3).toPrecision(3) + "k";
-    return String(+value.toPrecision(3));
-  }
-
-  function number(value, unit) {
-    if (value == null) return "–";
-    const digits = Math.abs(value) >= 100 ? 0 : 2;
-    return value.toLocaleString("en", { maximumFractionDigits: digits }) + (unit ? " " + unit : "");
-  }
 
   // Phases as shades behind the lines, moments as dashed lines. The first chart names them.
   function marks(chart, first) {
@@ -75,18 +48,6 @@
       },
     };
   }
-
-  // Height of an axis title; uPlot adds it to an axis' size.
-  const LABEL = 16;
-  const axis = (more) => ({
-    stroke: colour("muted"),
-    font: "11px system-ui, sans-serif",
-    labelFont: "11px system-ui, sans-serif",
-    labelSize: LABEL,
-    grid: { stroke: colour("grid"), width: 1 },
-    ticks: { stroke: colour("grid"), width: 1, size: 4 },
-    ...more,
-  });
 
   // Charts below each other share one axis width too: rows of bands need the most.
   const letters = (rows) => Math.min(Math.max(...rows.map((name) => name.length), 4), narrow() ? 13 : 30);
@@ -247,27 +208,6 @@
     root.dataset.drawn = String(drawn.length);
   }
 
-  // auto -> the other one -> auto: two states are enough when the first is the reader's own.
-  function themes() {
-    const button = document.getElementById("theme");
-    const system = matchMedia("(prefers-color-scheme: dark)");
-    const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-    const name = () => {
-      button.textContent = dark() ? "Light" : "Dark";
-    };
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      root.dataset.theme = dark() ? "light" : "dark";
-      name();
-      draw();
-    });
-    system.addEventListener("change", () => {
-      name();
-      draw();
-    });
-    name();
-  }
-
   function fit() {
     for (const { plot, place, chart } of drawn) {
       const width = Math.max(place.clientWidth, 200);
@@ -275,7 +215,7 @@
     }
   }
 
-  themes();
+  themes(draw);
   draw();
   addEventListener("resize", fit);
   addEventListener("beforeprint", fit);

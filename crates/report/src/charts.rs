@@ -1,4 +1,4 @@
-//! Charts as data: what `assets/report.js` hands to uPlot. Colours are roles that `assets/report.css` defines.
+//! Charts as data: what `assets/report.js` hands to uPlot. Colours are roles that the shared style (`crates/page`) defines.
 
 use observation::{BreakerState, PhaseKind};
 use serde::Serialize;

@@ -24,10 +24,13 @@ use std::path::{Path, PathBuf};
 use observation::journal::Journal;
 use verdict::Verdict;
 
+use ::page::{cut, plain};
+
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use suite_markdown::suite_markdown;
+pub use page::tone;
 pub use suite_page::suite_page;
 pub use table::table;
 
@@ -70,26 +73,6 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&beside, path)
-}
-
-/// Text from outside without what steers a terminal or a reader's eye: control characters, and marks that turn the
-/// direction of what follows.
-fn plain(text: &str) -> String {
-    let harmless = |c: char| match c {
-        c if c.is_control() => ' ',
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        '\u{2028}' | '\u{2029}' => ' ',
-        c => c,
-    };
-    text.chars().map(harmless).collect()
-}
-
-/// At most `most` characters, and an ellipsis where some are missing.
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", &text[..at]),
-    }
 }
 
 /// Milliseconds for people.

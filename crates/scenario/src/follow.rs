@@ -123,6 +123,7 @@ mod tests {
     use observation::{Host, Tick};
 
     use super::*;
+    use crate::onlooker::Onlooker;
     use crate::recorder;
 
     struct Followed {
@@ -136,7 +137,7 @@ mod tests {
 
     fn begin(rules: &[&str]) -> Followed {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, writing) = recorder::start(&dir.path().join("run"), RunClock::start(), None).unwrap();
+        let (journal, writing) = recorder::start(&dir.path().join("run"), RunClock::start(), None, Onlooker::default()).unwrap();
         let (client, records) = mpsc::channel(64);
         let (halt, done) = (Halt::new(), CancellationToken::new());
         let rules = rules.iter().map(|rule| rule.parse().unwrap());

@@ -8,6 +8,7 @@ use observation::journal::{Entry, JournalError, Source, Writer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::onlooker::Onlooker;
 use crate::stable::Watching;
 
 /// Entries that may wait for the disk.
@@ -26,6 +27,8 @@ pub(crate) struct Journal {
     queue: mpsc::Sender<Message>,
     /// Is told every entry, too.
     watching: Option<Watching>,
+    /// And so is this.
+    onlooker: Onlooker,
 }
 
 impl std::fmt::Debug for Message {
@@ -42,6 +45,7 @@ pub(crate) fn start(
     dir: &Path,
     clock: RunClock,
     watching: Option<Watching>,
+    onlooker: Onlooker,
 ) -> Result<(Journal, Writing), JournalError> {
     let mut writer = Writer::create(dir)?;
     let (queue, mut messages) = mpsc::channel(QUEUE);
@@ -65,7 +69,7 @@ pub(crate) fn start(
         writer.sync()?;
         Ok(writer.path().to_owned())
     });
-    Ok((Journal { clock, queue, watching }, writing))
+    Ok((Journal { clock, queue, watching, onlooker }, writing))
 }
 
 impl Journal {
@@ -74,6 +78,7 @@ impl Journal {
         if let Some(watching) = &self.watching {
             watching.entry(&entry);
         }
+        self.onlooker.entry(&entry);
         entry
     }
 

@@ -32,6 +32,7 @@ use crate::ladder::{self, Applied};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::model::{Phases, Scenario};
+use crate::onlooker::Onlooker;
 use crate::observe::{self, NoStream, Stream};
 use crate::plan::{self, PlannedFault, client_server, dialable};
 use crate::recorder::{self, Journal};
@@ -63,6 +64,8 @@ pub struct Environment {
     pub metrics: Metrics,
     /// What ends a run, or a phase of it, before its time.
     pub endings: Endings,
+    /// Sees the journals as they are written.
+    pub onlooker: Onlooker,
     /// Where progress is told.
     pub status: watch::Sender<Status>,
     /// Version written into the journal.
@@ -192,7 +195,7 @@ async fn held(
 
     let dir = folder(&environment.runs, &scenario.name);
     let watching = environment.endings.until_stable.as_ref().map(UntilStable::begin);
-    let (journal, writing) = recorder::start(&dir, clock, watching.clone())?;
+    let (journal, writing) = recorder::start(&dir, clock, watching.clone(), environment.onlooker.clone())?;
     // When the run's clock began.
     let wall_ms = clock::wall_ms().saturating_sub(clock.now_us() / 1000);
     let mut running = Running {
@@ -292,6 +295,20 @@ pub fn folder(runs: &Path, name: &str) -> PathBuf {
         std::fs::create_dir(path).is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists)
     };
     paths.find(|path| !taken(path)).unwrap_or_else(|| runs.join(&base))
+}
+
+/// Is that a name that [`folder`] makes?
+pub fn is_folder(name: &str) -> bool {
+    let Some((stamp, rest)) = name.split_once('-') else { return false };
+    let stamped = stamp.len() == "20260131T120000Z".len()
+        && stamp.bytes().enumerate().all(|(n, byte)| match n {
+            8 => byte == b'T',
+            15 => byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        });
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    // A scenario's name and a number.
+    stamped && !rest.is_empty() && rest.len() <= 80 && rest.bytes().all(plain)
 }
 
 impl Running<'_> {

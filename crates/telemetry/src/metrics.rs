@@ -2,10 +2,14 @@
 //! counts CPU in whole seconds, a stair at one scrape a second.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use bytes::Bytes;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// Media type of the text format; Prometheus 3 refuses a scrape without a known one.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -13,6 +17,35 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// All metrics of `registry` as text.
 pub fn render(registry: &Registry) -> Result<String, prometheus::Error> {
     TextEncoder::new().encode_to_string(&registry.gather())
+}
+
+/// A text is given to all who ask within this time: what it tells of moves every 100 ms.
+const SHARED_FOR: Duration = Duration::from_millis(50);
+
+/// The text of a registry for any number of scrapers: made by one at a time, and shared by those who come together.
+#[derive(Debug)]
+pub(crate) struct Scrapes {
+    registry: Registry,
+    last: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Scrapes {
+    pub(crate) fn new(registry: Registry) -> Self {
+        Self { registry, last: Mutex::new(None) }
+    }
+
+    /// Not older than [`SHARED_FOR`].
+    pub(crate) async fn text(&self) -> Result<Bytes, String> {
+        let mut last = self.last.lock().await;
+        if let Some((made, text)) = &*last
+            && made.elapsed() < SHARED_FOR
+        {
+            return Ok(text.clone());
+        }
+        let text = Bytes::from(render(&self.registry).map_err(|error| error.to_string())?);
+        *last = Some((Instant::now(), text.clone()));
+        Ok(text)
+    }
 }
 
 /// Registers `<name>_build_info{version}` = 1.

@@ -9,6 +9,7 @@ mod dose;
 mod expect;
 mod measure;
 pub mod repeat;
+pub mod so_far;
 pub mod statistics;
 pub mod steady;
 mod timeline;

@@ -150,6 +150,19 @@ pub(crate) fn share(part: u64, whole: u64) -> f64 {
 }
 
 impl FaultLife {
+    /// Without a moment yet.
+    pub(crate) fn begin(fault: &Fault) -> Self {
+        Self {
+            id: fault.id.clone(),
+            target: fault.target.clone(),
+            server: fault.server.clone(),
+            meaning: fault.meaning.clone(),
+            given: fault.given.clone(),
+            params: fault.params.clone(),
+            moments: BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn at(&self, moment: FaultState) -> Option<u64> {
         self.moments.get(name(moment)).copied()
     }
@@ -243,18 +256,29 @@ impl<'a> Timeline<'a> {
 
     fn fault(&mut self, fault: &Fault) {
         let index = self.faults.iter().position(|known| known.id == fault.id).unwrap_or_else(|| {
-            self.faults.push(FaultLife {
-                id: fault.id.clone(),
-                target: fault.target.clone(),
-                server: fault.server.clone(),
-                meaning: fault.meaning.clone(),
-                given: fault.given.clone(),
-                params: fault.params.clone(),
-                moments: BTreeMap::new(),
-            });
+            self.faults.push(FaultLife::begin(fault));
             self.faults.len() - 1
         });
         self.faults[index].moments.entry(name(fault.state)).or_insert(fault.at_us);
+    }
+
+    /// As if the run ended with `end`: what is still to come is taken to come then. Nothing of what was written is changed.
+    pub(crate) fn ended_by(&mut self, end: &'a End) {
+        let now_us = end.at_us;
+        let phase = self.phases.keys().max().copied();
+        if phase == Some(PhaseKind::Stabilization) {
+            self.phases.insert(PhaseKind::Testing, now_us);
+        }
+        for fault in self.faults.iter_mut().filter(|fault| fault.at(FaultState::Acknowledged).is_some()) {
+            for moment in [FaultState::Removing, FaultState::Lifted, FaultState::Removed] {
+                fault.moments.entry(name(moment)).or_insert(now_us);
+            }
+        }
+        if self.is_control() && phase == Some(PhaseKind::Testing) {
+            self.phases.insert(PhaseKind::Recovery, now_us);
+        }
+        self.end = Some(end);
+        self.truncated = false;
     }
 
     /// Limit of one attempt by the client's settings, µs.

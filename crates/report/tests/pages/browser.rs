@@ -36,6 +36,7 @@ pub struct Browser {
     /// What a page must not do: errors, words on the console, requests, dialogs.
     pub complaints: Vec<String>,
     loaded: bool,
+    /// What the page may ask for begins with this.
     here: String,
     _profile: tempfile::TempDir,
 }
@@ -142,8 +143,8 @@ impl Browser {
             Some("Log.entryAdded") => self.complaints.push(format!("log: {}", params["entry"]["text"])),
             Some("Network.requestWillBeSent") => {
                 let url = params["request"]["url"].as_str().unwrap_or_default();
-                // The page itself, and the icon that is there so that none is fetched.
-                if url != self.here && url != "data:," {
+                // The page itself or its own server, and the icon that is there so that none is fetched.
+                if !url.starts_with(&self.here) && url != "data:," {
                     self.complaints.push(format!("request: {url}"));
                 }
             }
@@ -157,15 +158,20 @@ impl Browser {
 
     /// Opens a file and waits until it is loaded.
     pub fn open(&mut self, path: &Path, look: Look) {
+        self.visit(&format!("file://{}", path.display()), look);
+    }
+
+    /// Opens an address and waits until it is loaded. The page may ask for whatever is below the address.
+    pub fn visit(&mut self, url: &str, look: Look) {
         let scheme =
             json!([{ "name": "prefers-color-scheme", "value": if look.dark { "dark" } else { "light" } }]);
         self.ask("Emulation.setEmulatedMedia", json!({ "features": scheme }));
         let metrics =
             json!({ "width": look.width, "height": 900, "deviceScaleFactor": 1, "mobile": look.width < 600 });
         self.ask("Emulation.setDeviceMetricsOverride", metrics);
-        self.here = format!("file://{}", path.display());
+        url.clone_into(&mut self.here);
         self.loaded = false;
-        self.ask("Page.navigate", json!({ "url": self.here }));
+        self.ask("Page.navigate", json!({ "url": url }));
         while !self.loaded {
             self.receive("load of the page");
         }

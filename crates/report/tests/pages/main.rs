@@ -203,7 +203,7 @@ fn nothing_that_a_client_says_of_itself_runs() {
         "[...new Set([...document.querySelectorAll('*')].map((e) => e.localName))].sort().join(' ')";
     let honest = page_of(dir.path(), &recorded(RECORDED));
     let with = browser.evaluate(elements);
-    assert_eq!(browser.evaluate("[...document.scripts].length"), 3);
+    assert_eq!(browser.evaluate("[...document.scripts].length"), 4);
     let handlers = "[...document.querySelectorAll('*')].flatMap((e) => [...e.attributes])
         .filter((a) => a.name.startsWith('on') || a.name === 'style' && !a.ownerElement.closest('[data-chart], #theme')).length";
     assert_eq!(browser.evaluate(handlers), 0);
@@ -216,7 +216,7 @@ fn nothing_that_a_client_says_of_itself_runs() {
     }
     let page = comparison_of(dir.path(), &journal, &journal, false);
     browser.open(&page, Look { dark: false, width: 1200 });
-    assert_eq!(browser.evaluate("[...document.scripts].length"), 3);
+    assert_eq!(browser.evaluate("[...document.scripts].length"), 4);
     browser.open(&honest, Look { dark: false, width: 1200 });
     // No element that an honest run does not have, but for the list of its notes.
     let known = browser.evaluate(elements);

@@ -1,0 +1,156 @@
+//! Runs that are over: which there are, and their pages. Only names that this program makes itself, and no links, are followed.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open, openat};
+use serde::Serialize;
+use serde_json::Value;
+use telemetry::http::Document;
+
+/// Runs that are listed, the latest.
+const RUNS_MAX: usize = 50;
+/// Longest page.
+const PAGE_BYTES: u64 = 32 * 1024 * 1024;
+/// Longest verdict.
+const VERDICT_BYTES: u64 = 8 * 1024 * 1024;
+/// A report runs its own script and is nobody: it comes from a file, and whoever could write that shall not reach this port.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; sandbox allow-scripts";
+
+/// One of them.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Past {
+    /// Name of its folder.
+    id: String,
+    /// Name of its page.
+    page: &'static str,
+    /// Its result, for people.
+    name: &'static str,
+    /// How that looks.
+    tone: &'static str,
+}
+
+/// The latest, newest first.
+pub(super) fn list(runs: &Path) -> Vec<Past> {
+    let Ok(entries) = std::fs::read_dir(runs) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| scenario::is_folder(name)).collect();
+    // They begin with their time.
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    names.into_iter().filter_map(|id| past(runs, id)).take(RUNS_MAX).collect()
+}
+
+fn past(runs: &Path, id: String) -> Option<Past> {
+    let dir = folder(runs, &id)?;
+    for page in [report::PAGE, report::SUITE_PAGE] {
+        if file(&dir, page).is_some() {
+            let (name, tone) = match page {
+                report::PAGE => result(&dir),
+                _ => ("SUITE", "void"),
+            };
+            return Some(Past { id, page, name, tone });
+        }
+    }
+    None
+}
+
+fn result(dir: &OwnedFd) -> (&'static str, &'static str) {
+    let verdict = file(dir, "verdict.json").and_then(|file| read(file, VERDICT_BYTES));
+    let verdict: Value = verdict.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    let all = [
+        ("pass", verdict::Result::Pass),
+        ("inconclusive", verdict::Result::Inconclusive),
+        ("invalid", verdict::Result::Invalid),
+        ("fail", verdict::Result::Fail),
+        ("wrong_data", verdict::Result::WrongData),
+    ];
+    let found = all.into_iter().find(|(name, _)| verdict["result"] == *name);
+    match found {
+        Some((name, _)) if name != "wrong_data" && verdict["stopped"].is_string() => ("STOPPED", "unsure"),
+        Some((_, result)) => (result.name(), report::tone(result)),
+        None => ("no verdict", "void"),
+    }
+}
+
+/// The page at `NAME/report.html` or `NAME/suite.html`.
+pub(super) fn find(runs: &Path, path: &str) -> Option<Document> {
+    let (id, page) = path.split_once('/')?;
+    if ![report::PAGE, report::SUITE_PAGE].contains(&page) {
+        return None;
+    }
+    let body = read(file(&folder(runs, id)?, page)?, PAGE_BYTES)?;
+    Some(Document { content_type: "text/html; charset=utf-8", body: body.into(), policy: POLICY.to_owned() })
+}
+
+fn folder(runs: &Path, id: &str) -> Option<OwnedFd> {
+    let runs = open(runs, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    scenario::is_folder(id).then(|| openat(runs, id, flags, Mode::empty()).ok())?
+}
+
+/// A file proper: no link, and no pipe that would be waited for.
+fn file(dir: &OwnedFd, name: &str) -> Option<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(dir, name, flags, Mode::empty()).ok()?);
+    file.metadata().ok()?.is_file().then_some(file)
+}
+
+fn read(file: File, most: u64) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    file.take(most + 1).read_to_end(&mut body).ok()?;
+    (body.len() as u64 <= most).then_some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir, write};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const RUN: &str = "20261121T101112Z-packet-loss-100-pct";
+
+    #[test]
+    fn only_pages_that_this_program_has_made_are_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        create_dir(&runs).unwrap();
+        write(dir.path().join("report.html"), "secret").unwrap();
+        for name in [RUN, "20261121T101113Z-suite", "20261121T101114Z-linked", "notes", "20261121T101115Z-Odd"] {
+            create_dir(runs.join(name)).unwrap();
+            write(runs.join(name).join("report.html"), name).unwrap();
+        }
+        std::fs::rename(runs.join("20261121T101113Z-suite/report.html"), runs.join("20261121T101113Z-suite/suite.html")).unwrap();
+        std::fs::remove_file(runs.join("20261121T101114Z-linked/report.html")).unwrap();
+        symlink("../../report.html", runs.join("20261121T101114Z-linked/report.html")).unwrap();
+        symlink("..", runs.join("20261121T101116Z-up")).unwrap();
+        write(runs.join(RUN).join("verdict.json"), r#"{"result":"fail","stopped":null}"#).unwrap();
+
+        let page = find(&runs, &format!("{RUN}/report.html")).unwrap();
+        assert_eq!(page.body, RUN);
+        assert!(page.policy.contains("sandbox allow-scripts"));
+        for path in [
+            "",
+            "report.html",
+            "../report.html",
+            "..%2freport.html",
+            "./report.html",
+            &format!("{RUN}/verdict.json"),
+            &format!("{RUN}/../../report.html"),
+            &format!("{RUN}//report.html"),
+            &format!("{RUN}/report.html/"),
+            "20261121T101114Z-linked/report.html",
+            "20261121T101116Z-up/report.html",
+            "20261121T101115Z-Odd/report.html",
+            "notes/report.html",
+        ] {
+            assert!(find(&runs, path).is_none(), "{path}");
+        }
+        let listed = list(&runs);
+        let shown: Vec<_> = listed.iter().map(|past| (past.id.as_str(), past.page, past.name)).collect();
+        assert_eq!(shown, [("20261121T101113Z-suite", "suite.html", "SUITE"), (RUN, "report.html", "FAIL")]);
+        assert!(list(&dir.path().join("nowhere")).is_empty());
+    }
+}
