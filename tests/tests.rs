@@ -11,12 +11,15 @@ mod architecture;
 mod bad_input;
 mod dashboards;
 mod deployment;
+#[path = "../crates/report/tests/pages/browser.rs"]
+mod browser;
 mod foreign_source;
 mod harness;
 mod integrity;
 mod kernel_loss;
 mod kernel_rules;
 mod lab;
+mod live_page;
 mod metrics_docs;
 mod prometheus;
 mod published_clients;

@@ -17,7 +17,7 @@ use crate::proxy::{self, carrier, carrier::CARRY};
 use crate::rounds::{self, Entry};
 use crate::server::Memcached;
 use crate::soak::{self, Soak};
-use crate::{connections, micro, readme, syscalls};
+use crate::{connections, micro, readme, syscalls, watched};
 
 /// Subcommand of a child that is measured.
 pub const CONTESTANT: &str = "contestant";
@@ -51,6 +51,8 @@ enum Command {
     Micro(Options),
     /// Our proxy beside the stock Toxiproxy, a bare copy loop and none
     Proxy(Options),
+    /// loadgen scraped, streamed and looked at, by few and by a thousand, against nobody
+    Watched(Options),
     /// Load under rotating faults for long: wrong values, descriptors, memory
     Soak(Soak),
     /// All benchmarks
@@ -152,6 +154,14 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Syscalls(options) => {
             let (mut figures, memcached) = (begin()?, prefilled(&options).await?);
             system_calls(&mut figures, &options, memcached.addr()).await?;
+            end(&figures, &options)
+        }
+        Command::Watched(options) => {
+            ensure!(options.rounds > 0 && options.connections > 0, "0 of something");
+            let (mut figures, memcached) = (begin()?, Memcached::start().await?);
+            let rows =
+                watched::measure(memcached.addr(), options.connections, *options.window, options.rounds).await?;
+            figures.add("watched", "Looked at", &watched::table(&rows), serde_json::to_value(&rows)?);
             end(&figures, &options)
         }
         Command::Soak(soak) => say(&soak::run(soak).await?),

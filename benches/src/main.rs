@@ -18,6 +18,7 @@ mod soak;
 mod stats;
 mod syscalls;
 mod table;
+mod watched;
 
 use std::io::Write;
 use std::process::ExitCode;

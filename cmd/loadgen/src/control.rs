@@ -2,7 +2,7 @@
 //! only, apart from the port that is scraped.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, ORIGIN};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
+use telemetry::http::Patient;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,10 @@ use workload::{LoadControl, Mix};
 const PATH: &str = "/v1/load";
 /// Connections at the same time; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 16;
-/// Time for the head of a request, and for its body.
+/// Bytes of a head, and its lines.
+const HEAD_BYTES: usize = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+/// Time for the head of a request, for its body, and for its sender to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest body.
 const BODY_BYTES: usize = 64 * 1024;
@@ -122,10 +126,23 @@ async fn serve_connection(stream: TcpStream, load: LoadControl) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(Patient::new(stream, PATIENCE)), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "control connection");
     }
+}
+
+/// Does the header name this machine, by what no name server can say?
+fn is_this_machine(host: &HeaderValue) -> bool {
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 async fn answer(load: &LoadControl, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -135,6 +152,10 @@ async fn answer(load: &LoadControl, request: Request<Incoming>) -> Response<Full
     // A page in a browser on this machine reaches loopback too.
     if request.headers().contains_key(ORIGIN) {
         return refusal(StatusCode::FORBIDDEN, "not for web pages");
+    }
+    // And a name of somebody's own that leads to loopback makes such a page's requests look like its own.
+    if !request.headers().get(HOST).is_some_and(is_this_machine) {
+        return refusal(StatusCode::FORBIDDEN, "Host: only 127.0.0.1, [::1] or localhost, with a port or without");
     }
     let method = request.method().clone();
     if method == Method::PUT {
@@ -209,13 +230,23 @@ mod tests {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await.unwrap();
         let (head, body) = reply.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Status of a request to `host`.
+    async fn named(addr: SocketAddr, host: &str) -> u16 {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let request = format!("GET {PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        reply.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     #[tokio::test]
@@ -250,6 +281,14 @@ mod tests {
         let (status, _) = ask(addr, "PUT", PATH, "Origin: http://x\r\n", r#"{"rate":70}"#).await;
         assert_eq!(status, 403);
         assert_eq!(ask(addr, "POST", PATH, "", "{}").await.0, 405);
+        assert_eq!(ask(addr, "GET", PATH, &"X: y\r\n".repeat(80), "").await.0, 431);
+        assert_eq!(ask(addr, "GET", PATH, &format!("X: {}\r\n", "y".repeat(20_000)), "").await.0, 431);
+        for host in ["evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", ""] {
+            assert_eq!(named(addr, host).await, 403, "{host}");
+        }
+        for host in ["localhost:80", "LOCALHOST", "[::1]:80", "127.0.0.1"] {
+            assert_eq!(named(addr, host).await, 200, "{host}");
+        }
         assert_eq!(ask(addr, "GET", "/", "", "").await, (404, "not here; there is: /v1/load\n".to_owned()));
 
         let changed = (200, "{\"rate\":70.5,\"mix\":\"set=1\"}\n".to_owned());

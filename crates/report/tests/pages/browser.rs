@@ -2,7 +2,7 @@
 //! zero byte.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -154,11 +154,6 @@ impl Browser {
             }
             _ => {}
         }
-    }
-
-    /// Opens a file and waits until it is loaded.
-    pub fn open(&mut self, path: &Path, look: Look) {
-        self.visit(&format!("file://{}", path.display()), look);
     }
 
     /// Opens an address and waits until it is loaded. The page may ask for whatever is below the address.

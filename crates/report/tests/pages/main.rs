@@ -46,6 +46,11 @@ fn recorded(bytes: &[u8]) -> Journal {
     Journal::parse(&zstd::decode_all(bytes).unwrap(), Path::new("fixture")).unwrap()
 }
 
+/// Its address.
+fn file(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
 fn page_of(dir: &Path, journal: &Journal) -> std::path::PathBuf {
     report::write_all(dir, journal, &verdict::judge(journal)).unwrap()
 }
@@ -55,7 +60,7 @@ fn inspect(browser: &mut Browser, page: &Path, charts: usize) {
     let size = std::fs::metadata(page).unwrap().len();
     assert!(size < 2_000_000, "{}: {size} bytes", page.display());
     for (name, look) in LOOKS {
-        browser.open(page, look);
+        browser.visit(&file(page), look);
         let ink = browser.evaluate(INK);
         let ink = ink.as_array().unwrap();
         assert_eq!(ink.len(), charts, "{ink:?}");
@@ -184,7 +189,7 @@ fn a_run_of_which_little_or_nothing_is_known_has_a_page_too() {
         let journal =
             Journal { entries: whole.entries.iter().take(entries).cloned().collect(), truncated: true };
         for page in [page_of(dir.path(), &journal), comparison_of(dir.path(), &journal, &whole, true)] {
-            browser.open(&page, Look { dark: false, width: 1200 });
+            browser.visit(&file(&page), Look { dark: false, width: 1200 });
             assert_eq!(browser.complaints, Vec::<String>::new(), "{entries} entries");
             assert!(browser.evaluate("document.documentElement.dataset.drawn").is_string());
         }
@@ -197,7 +202,7 @@ fn nothing_that_a_client_says_of_itself_runs() {
     let dir = tempfile::tempdir().unwrap();
     let journal = hostile::journal(&recorded(RECORDED));
     let page = page_of(dir.path(), &journal);
-    browser.open(&page, Look { dark: false, width: 1200 });
+    browser.visit(&file(&page), Look { dark: false, width: 1200 });
     assert_eq!(browser.complaints, Vec::<String>::new());
     let elements =
         "[...new Set([...document.querySelectorAll('*')].map((e) => e.localName))].sort().join(' ')";
@@ -211,13 +216,13 @@ fn nothing_that_a_client_says_of_itself_runs() {
     // The same texts on the other pages.
     for payload in hostile::PAYLOADS {
         let page = suite_page_of(dir.path(), &journal, payload);
-        browser.open(&page, Look { dark: false, width: 1200 });
+        browser.visit(&file(&page), Look { dark: false, width: 1200 });
         assert_eq!(browser.complaints, Vec::<String>::new());
     }
     let page = comparison_of(dir.path(), &journal, &journal, false);
-    browser.open(&page, Look { dark: false, width: 1200 });
+    browser.visit(&file(&page), Look { dark: false, width: 1200 });
     assert_eq!(browser.evaluate("[...document.scripts].length"), 4);
-    browser.open(&honest, Look { dark: false, width: 1200 });
+    browser.visit(&file(&honest), Look { dark: false, width: 1200 });
     // No element that an honest run does not have, but for the list of its notes.
     let known = browser.evaluate(elements);
     let known: Vec<&str> = known.as_str().unwrap().split(' ').chain(["ul", "li"]).collect();
@@ -234,7 +239,7 @@ fn a_browser_that_is_asked_for_too_much_is_noticed() {
     let page = dir.path().join("bad.html");
     let text = "<script>console.log('x'); alert(1); undefined.y</script><img src='file:///nowhere.png'>";
     std::fs::write(&page, text).unwrap();
-    browser.open(&page, Look { dark: false, width: 800 });
+    browser.visit(&file(&page), Look { dark: false, width: 800 });
     for kind in ["console", "dialog", "exception", "request"] {
         assert!(browser.complaints.iter().any(|c| c.starts_with(kind)), "{kind}: {:?}", browser.complaints);
     }
