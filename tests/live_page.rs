@@ -22,8 +22,12 @@ const WATCH: &str = "globalThis.openedAt = null; new MutationObserver(() => {
 }).observe(document.getElementById('states'), { subtree: true, attributes: true, childList: true })";
 const POINTS: &str = "Number(document.querySelector('main').dataset.points ?? 0)";
 /// What the browser itself says of a port where nobody is.
-const AWAY: [&str; 4] =
-    ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"];
+const AWAY: [&str; 4] = [
+    "ERR_CONNECTION_REFUSED",
+    "ERR_INCOMPLETE_CHUNKED_ENCODING",
+    "ERR_CONNECTION_RESET",
+    "ERR_EMPTY_RESPONSE",
+];
 
 async fn shows(browser: &mut Browser, what: &str, patience: Duration) {
     let deadline = Instant::now() + patience;
@@ -90,21 +94,31 @@ async fn a_run_is_seen_as_it_happens_and_after_a_restart_it_is_a_past_one() {
     shows(&mut browser, &format!("{POINTS} > 5"), PATIENCE).await;
     let before = browser.evaluate(POINTS).as_u64().unwrap();
     shows(&mut browser, &format!("{POINTS} > {}", before + 10), PATIENCE).await;
-    shows(&mut browser, "document.getElementById('phase').textContent === 'TESTING, FAULT ON'", PATIENCE).await;
+    shows(&mut browser, "document.getElementById('phase').textContent === 'TESTING, FAULT ON'", PATIENCE)
+        .await;
     shows(&mut browser, "openedAt !== null", PATIENCE).await;
     let shown = browser.evaluate("openedAt").as_f64().unwrap();
     shows(&mut browser, "document.querySelector('#verdict .forming') !== null", PATIENCE).await;
     shows(&mut browser, "document.querySelectorAll('#verdict tr').length > 5", PATIENCE).await;
     let forming = browser.evaluate("document.getElementById('verdict').innerText");
     let forming = forming.as_str().unwrap();
-    assert!(forming.contains("This is no verdict") && !forming.contains("PASS") && !forming.contains("FAIL"), "{forming}");
-    shows(&mut browser, "document.querySelector('#faults').textContent.includes('(acknowledged)')", PATIENCE).await;
+    assert!(
+        forming.contains("This is no verdict") && !forming.contains("PASS") && !forming.contains("FAIL"),
+        "{forming}"
+    );
+    shows(&mut browser, "document.querySelector('#faults').textContent.includes('(acknowledged)')", PATIENCE)
+        .await;
     shows(&mut browser, "document.getElementById('phase').textContent === 'RECOVERY'", PATIENCE).await;
     // The last word comes before the end of the process.
     shows(&mut browser, "document.querySelector('#verdict .badge:not(.forming)') !== null", RUN).await;
     assert_eq!(browser.complaints.iter().filter(|c| !AWAY.iter().any(|away| c.contains(away))).count(), 0);
     scenariod.exit_code(RUN).await;
-    shows(&mut browser, "document.getElementById('link').textContent.startsWith('Connection lost at ')", PATIENCE).await;
+    shows(
+        &mut browser,
+        "document.getElementById('link').textContent.startsWith('Connection lost at ')",
+        PATIENCE,
+    )
+    .await;
 
     let run = std::fs::read_dir(dir.path().join("runs")).unwrap().next().unwrap().unwrap();
     let tripped = tripped_ms(&Journal::read(&run.path()).unwrap());
@@ -115,14 +129,20 @@ async fn a_run_is_seen_as_it_happens_and_after_a_restart_it_is_a_past_one() {
     shows(&mut browser, "document.getElementById('link').dataset.state === 'live'", PATIENCE).await;
     shows(&mut browser, "document.querySelector('main').dataset.begun === '2'", PATIENCE).await;
     let id = run.file_name().into_string().unwrap();
-    shows(&mut browser, &format!("document.querySelector('#runs a')?.textContent === '{id}'"), PATIENCE).await;
+    shows(&mut browser, &format!("document.querySelector('#runs a')?.textContent === '{id}'"), PATIENCE)
+        .await;
     browser.complaints.retain(|complaint| !AWAY.iter().any(|away| complaint.contains(away)));
     assert_eq!(browser.complaints, Vec::<String>::new());
     let link = browser.evaluate("document.querySelector('#runs a').href");
     browser.visit(link.as_str().unwrap(), LIGHT);
     assert_ne!(browser.evaluate("document.documentElement.dataset.drawn"), Value::Null);
     assert!(browser.evaluate("document.body.innerText").as_str().unwrap().contains("packet-loss-100-pct"));
-    for path in ["runs/", "runs/..%2f..%2fscenariod.err", &format!("runs/{id}/journal.jsonl"), &format!("runs/{id}/..%2freport.html")] {
+    for path in [
+        "runs/",
+        "runs/..%2f..%2fscenariod.err",
+        &format!("runs/{id}/journal.jsonl"),
+        &format!("runs/{id}/..%2freport.html"),
+    ] {
         assert_eq!(get(&format!("{url}{path}")).await, None, "{path}");
     }
     assert_eq!(browser.complaints, Vec::<String>::new());
@@ -137,7 +157,11 @@ async fn loadgen_shows_its_own_part_and_a_dead_server() {
     let dir = tempfile::tempdir().unwrap();
     let (server, port) = (free_port(), free_port());
     let server_port = server.to_string();
-    let memcached = Running::start(&memcached, &["-u", "root", "-l", "127.0.0.1", "-p", &server_port, "-U", "0"], dir.path());
+    let memcached = Running::start(
+        &memcached,
+        &["-u", "root", "-l", "127.0.0.1", "-p", &server_port, "-U", "0"],
+        dir.path(),
+    );
     let addr = format!("127.0.0.1:{port}");
     let servers = format!("alone=127.0.0.1:{server}");
     let args = ["--servers", &servers, "--rate", "300", "--metrics-port", &addr];
@@ -147,7 +171,8 @@ async fn loadgen_shows_its_own_part_and_a_dead_server() {
     browser.visit(&url, LIGHT);
     browser.evaluate(WATCH);
     shows(&mut browser, "document.querySelector('#states [data-breaker=closed]') !== null", PATIENCE).await;
-    shows(&mut browser, "/^[0-9]+\\/s$/.test(document.getElementById('goodput').textContent)", PATIENCE).await;
+    shows(&mut browser, "/^[0-9]+\\/s$/.test(document.getElementById('goodput').textContent)", PATIENCE)
+        .await;
     assert_eq!(browser.evaluate("document.getElementById('verdict')"), Value::Null);
     drop(memcached);
     shows(&mut browser, "openedAt !== null", PATIENCE).await;

@@ -160,7 +160,8 @@ pub async fn run(cli: Cli) -> Result<()> {
             ensure!(options.rounds > 0 && options.connections > 0, "0 of something");
             let (mut figures, memcached) = (begin()?, Memcached::start().await?);
             let rows =
-                watched::measure(memcached.addr(), options.connections, *options.window, options.rounds).await?;
+                watched::measure(memcached.addr(), options.connections, *options.window, options.rounds)
+                    .await?;
             figures.add("watched", "Looked at", &watched::table(&rows), serde_json::to_value(&rows)?);
             end(&figures, &options)
         }

@@ -64,7 +64,12 @@ pub struct Row {
 }
 
 /// Runs loadgen against `memcached` for `window`, `rounds` times in each situation.
-pub async fn measure(memcached: SocketAddr, connections: usize, window: Duration, rounds: usize) -> Result<Vec<Row>> {
+pub async fn measure(
+    memcached: SocketAddr,
+    connections: usize,
+    window: Duration,
+    rounds: usize,
+) -> Result<Vec<Row>> {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); ALL.len()];
     for round in 0..rounds {
         for step in 0..ALL.len() {
@@ -111,7 +116,12 @@ pub fn table(rows: &[Row]) -> String {
     table.markdown()
 }
 
-async fn one(memcached: SocketAddr, connections: usize, window: Duration, lookers: Lookers) -> Result<Sample> {
+async fn one(
+    memcached: SocketAddr,
+    connections: usize,
+    window: Duration,
+    lookers: Lookers,
+) -> Result<Sample> {
     let path = std::env::current_exe()?.with_file_name("loadgen");
     if !path.is_file() {
         bail!("{} is not there; build it first: cargo build --release", path.display());
@@ -138,7 +148,8 @@ async fn one(memcached: SocketAddr, connections: usize, window: Duration, looker
     // All of them end when this is dropped.
     let mut looking = JoinSet::new();
     look(&mut looking, lookers, addr);
-    let output = timeout(window + GRACE, child.wait_with_output()).await.context("loadgen does not end")??;
+    let output =
+        timeout(window + GRACE, child.wait_with_output()).await.context("loadgen does not end")??;
     drop(looking);
     if !output.status.success() {
         bail!("loadgen ended with {}", output.status);

@@ -155,7 +155,10 @@ async fn answer(load: &LoadControl, request: Request<Incoming>) -> Response<Full
     }
     // And a name of somebody's own that leads to loopback makes such a page's requests look like its own.
     if !request.headers().get(HOST).is_some_and(is_this_machine) {
-        return refusal(StatusCode::FORBIDDEN, "Host: only 127.0.0.1, [::1] or localhost, with a port or without");
+        return refusal(
+            StatusCode::FORBIDDEN,
+            "Host: only 127.0.0.1, [::1] or localhost, with a port or without",
+        );
     }
     let method = request.method().clone();
     if method == Method::PUT {

@@ -217,7 +217,9 @@ impl Told {
             measured: criterion.measured,
         });
         Self {
-            about: format!("This is no verdict: the run is looked at as if it had ended after {seconds} s.{open}"),
+            about: format!(
+                "This is no verdict: the run is looked at as if it had ended after {seconds} s.{open}"
+            ),
             criteria: criteria.collect(),
             ..Self::nothing()
         }

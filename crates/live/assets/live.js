@@ -124,7 +124,7 @@
     const options = base(place, height);
     options.hooks = { drawClear: [shade] };
     options.scales.y = log ? { distr: 3 } : { range: (u, low, high) => [0, top ?? Math.max((high ?? 0) * 1.06, least)] };
-    options.series = [{ value: (u, s) => (s == null ? "" : clock(u, [s])[0]) }].concat(
+    options.series = [{ label: "at", value: (u, s) => (s == null ? "" : clock(u, [s])[0]) }].concat(
       series.map((line) => ({
         label: line.label,
         stroke: colour(line.role),
@@ -132,7 +132,7 @@
         dash: line.dashed ? [5, 4] : undefined,
         fill: line.filled ? colour(line.role + "-soft") : undefined,
         points: { show: false },
-        value: (u, value) => number(value, unit),
+        value: (u, value) => (u.cursor.idx == null ? "" : number(value, unit)),
       })),
     );
     options.axes = [
@@ -194,6 +194,7 @@
           u.ctx.save();
           u.ctx.font = 11 * uPlot.pxRatio + "px system-ui, sans-serif";
           u.ctx.textBaseline = "middle";
+          u.ctx.textAlign = "left";
           for (const [n, from, to, role, text] of segments()) {
             const x = at(from), w = at(to) - x;
             if (w <= 0) continue;
@@ -445,7 +446,8 @@
       document.title = (run && next.phase !== "idle" ? next.phase + " · " + run.scenario + " · " : "") + page.program;
       set("about", run ? run.description : "");
       set("client", [next.client && "Client under test: " + next.client, next.load].filter(Boolean).join("; "));
-      set("faults", next.faults.map((fault) => `${fault.target}: ${fault.given} (${fault.state})`).join(" · "));
+      // One fault may be a toxic each way.
+      set("faults", [...new Set(next.faults.map((fault) => `${fault.target}: ${fault.given} (${fault.state})`))].join(" · "));
       set("more", next.left_out ? `${next.left_out} more servers are not drawn.` : "");
       if (!newest && next.spans.length) [newest, toldAt] = [next.spans.at(-1).from, performance.now()];
       markAll();

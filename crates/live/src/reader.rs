@@ -39,8 +39,7 @@ impl Seen {
     fn read(id: &str) -> Option<Self> {
         let mut parts = id.split('.').map(|part| part.parse::<u64>().ok());
         let mut next = || parts.next().flatten();
-        let seen =
-            Self { instance: next()?, generation: next()?, fine: next()?, coarse: next()? };
+        let seen = Self { instance: next()?, generation: next()?, fine: next()?, coarse: next()? };
         parts.next().is_none().then_some(seen)
     }
 
@@ -80,8 +79,7 @@ impl Reader {
             let resumed = !self.greeted && self.seen.continues(&now);
             if !resumed {
                 let Inner { origin, generation, .. } = &*now;
-                self.seen =
-                    Seen { instance: origin.instance, generation: *generation, ..Seen::default() };
+                self.seen = Seen { instance: origin.instance, generation: *generation, ..Seen::default() };
             }
             self.greeted = true;
             let _ = write!(

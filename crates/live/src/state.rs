@@ -73,8 +73,10 @@ impl State {
     pub(crate) fn hello(&mut self, hello: &Hello) -> bool {
         let names: Vec<String> =
             hello.servers.iter().take(SERVERS_MAX).map(|server| text(&server.name)).collect();
-        self.client =
-            text(&format!("{} {} (driver {})", hello.client.name, hello.client.version, hello.settings.driver));
+        self.client = text(&format!(
+            "{} {} (driver {})",
+            hello.client.name, hello.client.version, hello.settings.driver
+        ));
         let load = &hello.settings.load;
         self.load = text(&match load.rate_ops_per_s {
             Some(rate) => format!("open loop, {rate:.0} ops/s, {}", load.workload),

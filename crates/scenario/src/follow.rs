@@ -137,7 +137,8 @@ mod tests {
 
     fn begin(rules: &[&str]) -> Followed {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, writing) = recorder::start(&dir.path().join("run"), RunClock::start(), None, Onlooker::default()).unwrap();
+        let (journal, writing) =
+            recorder::start(&dir.path().join("run"), RunClock::start(), None, Onlooker::default()).unwrap();
         let (client, records) = mpsc::channel(64);
         let (halt, done) = (Halt::new(), CancellationToken::new());
         let rules = rules.iter().map(|rule| rule.parse().unwrap());

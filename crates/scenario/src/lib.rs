@@ -26,8 +26,8 @@ pub mod status;
 pub mod stop;
 
 pub use fault::{Act, Meaning, ToxicPlan};
-pub use onlooker::Onlooker;
 pub use model::{ModelError, Phases, Scenario, Target};
+pub use onlooker::Onlooker;
 pub use plan::preflight;
 pub use runner::{Ahead, Endings, Environment, Forecast, RunError, RunOutcome, folder, is_folder, run};
 pub use stable::{Stability, UntilStable};

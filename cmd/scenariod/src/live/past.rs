@@ -118,11 +118,17 @@ mod tests {
         let runs = dir.path().join("runs");
         create_dir(&runs).unwrap();
         write(dir.path().join("report.html"), "secret").unwrap();
-        for name in [RUN, "20261121T101113Z-suite", "20261121T101114Z-linked", "notes", "20261121T101115Z-Odd"] {
+        for name in
+            [RUN, "20261121T101113Z-suite", "20261121T101114Z-linked", "notes", "20261121T101115Z-Odd"]
+        {
             create_dir(runs.join(name)).unwrap();
             write(runs.join(name).join("report.html"), name).unwrap();
         }
-        std::fs::rename(runs.join("20261121T101113Z-suite/report.html"), runs.join("20261121T101113Z-suite/suite.html")).unwrap();
+        std::fs::rename(
+            runs.join("20261121T101113Z-suite/report.html"),
+            runs.join("20261121T101113Z-suite/suite.html"),
+        )
+        .unwrap();
         std::fs::remove_file(runs.join("20261121T101114Z-linked/report.html")).unwrap();
         symlink("../../report.html", runs.join("20261121T101114Z-linked/report.html")).unwrap();
         symlink("..", runs.join("20261121T101116Z-up")).unwrap();

@@ -24,11 +24,7 @@ impl<S> Patient<S> {
         Self { stream, limit, waiting: None }
     }
 
-    fn within<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+    fn within<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_pending() {
             let limit = self.limit;
             let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));

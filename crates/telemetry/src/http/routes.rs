@@ -100,7 +100,8 @@ impl std::fmt::Debug for Routes {
 impl Routes {
     /// `/healthz`, which answers `ok`, and `/metrics` of a registry.
     pub fn with_metrics(registry: prometheus::Registry) -> Self {
-        let healthz = Self::default().get("/healthz", || Ok(("text/plain; charset=utf-8", "ok\n".to_owned())));
+        let healthz =
+            Self::default().get("/healthz", || Ok(("text/plain; charset=utf-8", "ok\n".to_owned())));
         healthz.with("/metrics", Route::Metrics(Arc::new(Scrapes::new(registry))))
     }
 

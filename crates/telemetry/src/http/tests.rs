@@ -49,7 +49,9 @@ async fn start(limits: Limits) -> Running {
             Box::pin(futures::stream::iter([Bytes::from(told)]))
         })
         // More than any socket's buffers hold, and never an end.
-        .stream("/flood", "text/plain", || Box::pin(futures::stream::repeat(Bytes::from(vec![b'x'; 1 << 20]))));
+        .stream("/flood", "text/plain", || {
+            Box::pin(futures::stream::repeat(Bytes::from(vec![b'x'; 1 << 20])))
+        });
     let task = tokio::spawn(server.serve(routes, stop.clone()));
     Running { url, addr, stop, task }
 }
@@ -68,7 +70,10 @@ async fn routes_answer_and_others_say_what_there_is() {
     assert_eq!(get("/healthz").await.text().await.unwrap(), "ok\n");
     let missing = get("/nothing").await;
     assert_eq!(missing.status(), 404);
-    assert_eq!(missing.text().await.unwrap(), "not here; there are: / /asked /broken /flood /healthz /metrics /runs/ /stream\n");
+    assert_eq!(
+        missing.text().await.unwrap(),
+        "not here; there are: / /asked /broken /flood /healthz /metrics /runs/ /stream\n"
+    );
     assert_eq!(get("/broken").await.status(), 500);
 }
 
@@ -77,8 +82,12 @@ async fn nothing_can_be_written() {
     let running = start(Limits::default()).await;
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::TRACE] {
         for path in ["/metrics", "/", "/runs/one/report.html", "/stream", "/nothing"] {
-            let answer =
-                client().request(method.clone(), format!("{}{path}", running.url)).body("x").send().await.unwrap();
+            let answer = client()
+                .request(method.clone(), format!("{}{path}", running.url))
+                .body("x")
+                .send()
+                .await
+                .unwrap();
             assert_eq!(
                 (answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()),
                 (405, "GET, HEAD"),
@@ -173,10 +182,13 @@ async fn heads_have_a_size_and_a_number_of_lines_and_no_body_is_read() {
     assert!(many.starts_with("HTTP/1.1 431"), "{many}");
     let long = raw(running.addr, with(&format!("X: {}\r\n", "y".repeat(20_000))).as_bytes()).await;
     assert!(long.starts_with("HTTP/1.1 431"), "{long}");
-    let path = raw(running.addr, format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "p".repeat(70_000)).as_bytes()).await;
+    let path =
+        raw(running.addr, format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "p".repeat(70_000)).as_bytes())
+            .await;
     assert!(path.starts_with("HTTP/1.1 4"), "{path}");
     for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"] {
-        let refused = raw(running.addr, format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{body}").as_bytes()).await;
+        let refused =
+            raw(running.addr, format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{body}").as_bytes()).await;
         assert!(refused.starts_with("HTTP/1.1 413") && refused.contains("connection: close"), "{refused}");
     }
     for nonsense in ["\r\n\r\n\r\n", "GET\r\n\r\n", "\0\0\0\0", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
