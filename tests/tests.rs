@@ -9,10 +9,11 @@
 
 mod architecture;
 mod bad_input;
+#[path = "../crates/report/tests/pages/browser.rs"]
+#[expect(dead_code, reason = "pictures are for the tests of the pages themselves")]
+mod browser;
 mod dashboards;
 mod deployment;
-#[path = "../crates/report/tests/pages/browser.rs"]
-mod browser;
 mod foreign_source;
 mod harness;
 mod integrity;

@@ -94,7 +94,6 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     let feed = live::Feed::new(live::Origin {
         instance: rand::random(),
         wall_ms: wall_ms() as f64 - prepared.hub().clock().now_us() as f64 / 1e3,
-        touch: |_| live::Touch::default(),
     });
     let (clock, shown) = (prepared.hub().clock(), feed.clone());
     prepared.hub().show(move |record| shown.record(clock.now_us(), record));

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use live::{Feed, Origin, Page, Touch};
-use observation::{Record, effect};
+use live::{Feed, Origin, Page};
+use observation::Record;
 use observation::journal::Journal;
 use scenario::Onlooker;
 use serde::Serialize;
@@ -73,13 +73,7 @@ struct Asked {
 impl Live {
     /// Nothing has run yet.
     pub fn new(cli: &Cli, jobs: u32) -> Self {
-        let touch = |fault: &observation::Fault| {
-            let declared = effect::declared_share(&fault.meaning, &fault.params);
-            let slow_us = effect::slow_us(&fault.params);
-            Touch { declared, slow_us }
-        };
-        let instance = rand::random();
-        let feed = || Feed::new(Origin { instance, wall_ms: 0.0, touch });
+        let feed = || Feed::new(Origin { instance, wall_ms: 0.0 });
         let shown = (0..jobs.max(1)).map(|_| Shown { feed: feed(), now: Mutex::default() });
         let http = cli.observe.starts_with("http://") && !cli.lab;
         Self {

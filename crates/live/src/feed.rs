@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use observation::{EventKind, Fault, PhaseKind, Record, Tick};
+use observation::{EventKind, PhaseKind, Record, Tick};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -12,15 +12,6 @@ use crate::ring::Ring;
 use crate::state::{State, text};
 use crate::{COARSE_POINTS, COARSE_US, FINE_POINTS, FINE_US, Reader, SERVERS_MAX};
 
-/// What a fault should do to what it meets.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Touch {
-    /// Share of requests, 0-1; absent: it cannot be said.
-    pub declared: Option<f64>,
-    /// What takes longer was slowed down by it, µs.
-    pub slow_us: u64,
-}
-
 /// Where the records come from.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
@@ -28,8 +19,6 @@ pub struct Origin {
     pub instance: u64,
     /// Unix milliseconds at 0 of the records' clock, until a [`Record::Run`] says it.
     pub wall_ms: f64,
-    /// What a fault should do.
-    pub touch: fn(&Fault) -> Touch,
 }
 
 /// One place whose load is shown. Cheap to clone.
@@ -149,10 +138,7 @@ impl Inner {
                 self.state.run(run);
             }
             Record::Phase(phase) => self.state.phase(phase.phase, at),
-            Record::Fault(fault) => {
-                let touch = (self.origin.touch)(fault);
-                self.state.fault(fault, at, touch);
-            }
+            Record::Fault(fault) => self.state.fault(fault, at),
             Record::End(_) => self.state.phase(PhaseKind::Idle, at),
             _ => return false,
         }

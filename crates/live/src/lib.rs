@@ -12,7 +12,7 @@ mod ring;
 mod routes;
 mod state;
 
-pub use feed::{Feed, Origin, Touch};
+pub use feed::{Feed, Origin};
 pub use page::Page;
 pub use reader::Reader;
 pub use routes::routes;

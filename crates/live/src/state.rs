@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
-use observation::{Fault, FaultState, Hello, PhaseKind, Run};
+use observation::{Fault, FaultState, Hello, PhaseKind, Run, effect};
 use serde::Serialize;
 
 use crate::SERVERS_MAX;
-use crate::feed::Touch;
 use crate::point::round;
 
 /// Phases that are remembered; of more the oldest go.
@@ -59,8 +58,11 @@ struct FaultNow {
     at: f64,
     #[serde(skip)]
     id: String,
+    /// Share of requests that it should touch, 0-1.
     #[serde(skip)]
-    touch: Touch,
+    declared: Option<f64>,
+    #[serde(skip)]
+    slow_us: u64,
 }
 
 /// A text from outside, harmless and short.
@@ -110,7 +112,7 @@ impl State {
         self.spans.push_back(Span { from: round(at), phase: phase.name(), scenario });
     }
 
-    pub(crate) fn fault(&mut self, fault: &Fault, at: f64, touch: Touch) {
+    pub(crate) fn fault(&mut self, fault: &Fault, at: f64) {
         let few = self.faults.len() < FAULTS_MAX;
         match self.faults.iter_mut().find(|known| known.id == fault.id) {
             Some(known) => (known.state, known.at) = (fault.state, round(at)),
@@ -120,7 +122,8 @@ impl State {
                 state: fault.state,
                 at: round(at),
                 id: fault.id.clone(),
-                touch,
+                declared: effect::declared_share(&fault.meaning, &fault.params),
+                slow_us: effect::slow_us(&fault.params),
             }),
             None => {}
         }
@@ -129,12 +132,12 @@ impl State {
     /// The largest share that is declared by a fault that is there now.
     pub(crate) fn declared(&self) -> Option<f64> {
         let there = self.faults.iter().filter(|fault| fault.state == FaultState::Acknowledged);
-        there.filter_map(|fault| fault.touch.declared).reduce(f64::max)
+        there.filter_map(|fault| fault.declared).reduce(f64::max)
     }
 
     /// How slow a canary at this target must be to have met a fault, µs; `None`: there is none at it now.
     pub(crate) fn slow_us(&self, target: &str) -> Option<u64> {
-        self.active(target).map(|fault| fault.touch.slow_us)
+        self.active(target).map(|fault| fault.slow_us)
     }
 
     /// Is a dose that is counted under this name that of a fault that is there now?

@@ -29,8 +29,8 @@ use ::page::{cut, plain};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
-pub use suite_markdown::suite_markdown;
 pub use page::tone;
+pub use suite_markdown::suite_markdown;
 pub use suite_page::suite_page;
 pub use table::table;
 

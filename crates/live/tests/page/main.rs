@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use browser::{Browser, Look};
-use live::{Feed, Origin, Page, Touch};
+use live::{Feed, Origin, Page};
 use observation::clock::wall_ms;
 use observation::{
     BreakerState, Canary, ClientInfo, Counts, Dose, Fault, FaultState, Hello, Histogram, LoadKind,
@@ -34,8 +34,7 @@ const HOSTILE: &str = "<img src=x onerror=alert(1)>\u{202e}'\"</script>";
 const PAGE: Page<'_> = Page { program: "scenariod test", jobs: 1, runs: true, other: None, other_name: "" };
 
 fn feed(instance: u64) -> Feed {
-    let touch = |_: &Fault| Touch { declared: Some(1.0), slow_us: 100_000 };
-    Feed::new(Origin { instance, wall_ms: 0.0, touch })
+    Feed::new(Origin { instance, wall_ms: 0.0 })
 }
 
 /// A page on a port of its own; it ends when `stop` is cancelled or dropped.

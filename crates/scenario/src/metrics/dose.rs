@@ -13,12 +13,15 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Lab and proxy.
 type Key = (u32, String);
 
+/// When, how many were touched, and of how many; by proxy and witness.
+type Windows = BTreeMap<(Key, &'static str), VecDeque<(Instant, u64, u64)>>;
+
 /// Where the dose is shown.
 #[derive(Debug, Clone)]
 pub(crate) struct DoseMetrics {
     declared: GaugeVec,
     measured: GaugeVec,
-    windows: Arc<Mutex<BTreeMap<(Key, &'static str), VecDeque<(Instant, u64, u64)>>>>,
+    windows: Arc<Mutex<Windows>>,
 }
 
 /// The embedded proxy's counters: chunks, of both directions.
@@ -52,7 +55,7 @@ impl DoseMetrics {
         Ok(metrics)
     }
 
-    fn windows(&self) -> MutexGuard<'_, BTreeMap<(Key, &'static str), VecDeque<(Instant, u64, u64)>>> {
+    fn windows(&self) -> MutexGuard<'_, Windows> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

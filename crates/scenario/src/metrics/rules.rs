@@ -21,14 +21,16 @@ pub struct RuleOutcome {
     pub value_and_limit: Option<(f64, f64)>,
 }
 
+/// Scenarios and their rules, the one judged last at the end.
+type Shown = VecDeque<(String, Vec<String>)>;
+
 #[derive(Debug, Clone)]
 pub(crate) struct RuleMetrics {
     passed: IntGaugeVec,
     value: GaugeVec,
     limit: GaugeVec,
     recovery: GaugeVec,
-    /// Scenario and its rules, the one judged last at the end.
-    shown: Arc<Mutex<VecDeque<(String, Vec<String>)>>>,
+    shown: Arc<Mutex<Shown>>,
 }
 
 impl RuleMetrics {
