@@ -12,6 +12,7 @@ use observation::{
 use super::*;
 
 mod behaviour;
+mod previews;
 
 /// 1000 ops/s at each of three servers; seconds of stabilization, fault and recovery.
 const RATE: u64 = 1000;
