@@ -73,6 +73,7 @@ struct Asked {
 impl Live {
     /// Nothing has run yet.
     pub fn new(cli: &Cli, jobs: u32) -> Self {
+        let instance = rand::random();
         let feed = || Feed::new(Origin { instance, wall_ms: 0.0 });
         let shown = (0..jobs.max(1)).map(|_| Shown { feed: feed(), now: Mutex::default() });
         let http = cli.observe.starts_with("http://") && !cli.lab;
