@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so, and the frames are told")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "threads of their own, beside a browser: real time, between two looks or ticks"
+)]
 
 #[path = "../../../report/tests/pages/browser.rs"]
 mod browser;

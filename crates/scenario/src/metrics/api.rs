@@ -150,7 +150,7 @@ mod tests {
             let families = registry.gather();
             ["toxiproxy_api_up", "toxiproxy_toxics"].map(|name| {
                 let family = families.iter().find(|family| family.name() == name);
-                family.map(|family| family.get_metric()[0].get_gauge().value())
+                family.map(|family| family.get_metric()[0].get_gauge().get_value())
             })
         };
         assert_eq!(shown(), [None, None], "nobody has asked");

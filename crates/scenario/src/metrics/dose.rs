@@ -113,7 +113,7 @@ mod tests {
         let shown = || {
             let families = registry.gather();
             let measured = families.iter().find(|family| family.name() == "scenario_dose_measured_ratio")?;
-            Some(measured.get_metric()[0].get_gauge().value())
+            Some(measured.get_metric()[0].get_gauge().get_value())
         };
         metrics.measure(1, "a", CANARY, 0, 0);
         assert_eq!(shown(), None, "nothing was asked");
