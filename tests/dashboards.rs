@@ -199,8 +199,8 @@ fn the_dashboards_pass_the_rules_of_grafanas_linter() {
 
 #[test]
 fn the_rules_find_what_is_wrong() {
-    let (file, good) = dashboards().remove(0);
     type Harm = fn(&mut Value);
+    let (file, good) = dashboards().remove(0);
     let breaks: &[(&str, Harm)] = &[
         ("description", |d| d["panels"][1]["description"] = json!("Ops")),
         ("unit", |d| d["panels"][1]["fieldConfig"]["defaults"]["unit"] = Value::Null),
