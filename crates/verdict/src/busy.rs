@@ -8,7 +8,7 @@ use observation::{BreakerState, Tick};
 
 use crate::criteria;
 use crate::expect::Expectation;
-use crate::measure::Measures;
+use crate::measure::{Measures, op_limit_ms};
 use crate::timeline::Timeline;
 use crate::{Criterion, Result};
 
@@ -25,7 +25,12 @@ const TICKS_MAX: u64 = 100;
 const TIMELESS: [&str; 5] = ["acknowledged-writes", "dead-server-calls", "flapping", "probes", "sockets"];
 
 /// Makes a failure inconclusive that the moments in which the machine stood still may explain.
-pub(crate) fn excuse(timeline: &Timeline<'_>, expected: &Expectation, judged: &mut [Criterion]) {
+pub(crate) fn excuse(
+    timeline: &Timeline<'_>,
+    measures: &Measures,
+    expected: &Expectation,
+    judged: &mut [Criterion],
+) {
     let excusable =
         |criterion: &&mut Criterion| criterion.result == Result::Fail && !TIMELESS.contains(&criterion.id);
     if !judged.iter_mut().any(|criterion| excusable(&criterion)) {
@@ -42,8 +47,13 @@ pub(crate) fn excuse(timeline: &Timeline<'_>, expected: &Expectation, judged: &m
         stalls.iter().any(|stall| stall.from <= on + (bounds.most * 1e3) as u64)
     });
     let stands = |id: &str| {
-        let fails = again.iter().any(|other| other.id == id && other.result == Result::Fail);
-        if id == "time-to-trip" { !early } else { fails }
+        let fails = || again.iter().any(|other| other.id == id && other.result == Result::Fail);
+        match id {
+            "time-to-trip" => !early,
+            // No stall makes an op slower than by its own length: ops that hung end in a burst, and a burst is a stall.
+            "op-deadline" => fails() || !explains(timeline, measures, &stalls),
+            _ => fails(),
+        }
     };
     let stood: u64 = stalls.iter().map(|stall| stall.late_us).sum();
     for criterion in judged.iter_mut().filter(excusable) {
@@ -77,6 +87,13 @@ fn stalls(timeline: &Timeline<'_>) -> Vec<Stall> {
         }
     }
     stalls
+}
+
+/// Is the slowest op no slower than its limit and the longest stall?
+fn explains(timeline: &Timeline<'_>, measures: &Measures, stalls: &[Stall]) -> bool {
+    let longest_ms = stalls.iter().map(|stall| stall.late_us).max().unwrap_or(0) as f64 / 1e3;
+    let limit = timeline.hello.and_then(|hello| op_limit_ms(&hello.settings));
+    limit.is_some_and(|limit| measures.slowest_ms <= limit + longest_ms)
 }
 
 /// The same run, read in the client's favour: during a stall all was as in the last calm tick before the fault, and no breaker opened.

@@ -161,7 +161,7 @@ pub fn judge(journal: &Journal) -> Verdict {
     // A run that is not valid is not judged: its numbers would be blamed on the client.
     if valid && let Some(expectation) = &expectation {
         let mut asked = criteria::criteria(&timeline, &measures, expectation);
-        busy::excuse(&timeline, expectation, &mut asked);
+        busy::excuse(&timeline, &measures, expectation, &mut asked);
         criteria.append(&mut asked);
     }
     // A client that was stopped half-way, perhaps because it was gone, had no time to do what is asked of it.

@@ -36,7 +36,7 @@ const TAIL_S: usize = 3;
 const P90_SAMPLES: u64 = 200;
 
 /// Longest time that the settings allow an op, ms: all its attempts, within its deadline.
-fn op_limit_ms(settings: &observation::Settings) -> Option<f64> {
+pub(crate) fn op_limit_ms(settings: &observation::Settings) -> Option<f64> {
     let attempts = settings.op_timeout_ms as f64 * (f64::from(settings.retries) + 1.0);
     settings.total_timeout_ms.map(|total| attempts.min(total as f64))
 }

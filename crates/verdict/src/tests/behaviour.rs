@@ -289,6 +289,12 @@ fn a_busy_machine_is_no_failure_of_the_client_where_it_explains_one() {
     let slow_trip = || Scene { trips_after_ms: Some(757), ..hung() };
     assert_eq!(late(slow_trip(), FAULT_ON, FAULT_ON + 200_000, 20).0, Result::Inconclusive);
     assert_eq!(late(slow_trip(), at, at + 100_000, 20), verdict(Result::Fail, "time-to-trip"));
+    // Ops that hung for 2.5 s and ended in a burst, which is a stall: it was not the stall that held them.
+    let (_, scene, tamper) = CASES.iter().find(|(id, ..)| *id == "op-deadline").expect("a case of it");
+    let mut journal = scene().journal();
+    tamper(&mut journal);
+    ticks(&mut journal, FAULT_ON, FAULT_ON + 1_000_000, |tick| tick.late = 20);
+    assert_eq!(finding(&journal), verdict(Result::Fail, "op-deadline"));
     // Nor does it spoil a pass, or excuse wrong data and what no slowness explains.
     assert_eq!(late(hung(), FAULT_ON, END, 20).0, Result::Pass);
     assert_eq!(late(Scene { wrong_values: 1, ..hung() }, FAULT_ON, END, 20).0, Result::WrongData);
