@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Workspace crates that each member may depend on. What is not listed is forbidden.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("alarm", &[]),
+    ("capacity", &[]),
     ("memcache-client", &[]),
     ("memcached-fake", &[]),
     ("toxiproxy", &["alarm"]),
