@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("alarm", &[]),
     ("capacity", &[]),
+    ("database", &[]),
     ("memcache-client", &[]),
     ("memcached-fake", &[]),
     ("toxiproxy", &["alarm"]),
