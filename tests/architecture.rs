@@ -32,7 +32,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "observation",
         ],
     ),
-    ("loadgen", &["workload", "telemetry", "live", "memcache-client", "observation"]),
+    (
+        "loadgen",
+        &["workload", "capacity", "database", "report", "telemetry", "live", "memcache-client", "observation"],
+    ),
     (
         "scenariod",
         &[

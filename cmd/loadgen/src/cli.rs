@@ -10,6 +10,7 @@ use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Profile, Rate, Shard,
 
 use crate::client::ClientArgs;
 use crate::control::ControlAddr;
+use crate::overload::OverloadArgs;
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
@@ -20,21 +21,13 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Servers as HOST:PORT, unix:/PATH or NAME=one of these, comma-separated or repeated [default: the three proxies
-    /// memcached1..3 on 127.0.0.1:21211-21213]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Target")]
-    pub servers: Vec<String>,
-    /// Wait this long for a server before giving up
-    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Target")]
-    pub wait: Duration,
+    /// The servers.
+    #[command(flatten)]
+    pub at: Where,
+    /// What the load is made of.
+    #[command(flatten)]
+    pub shape: Shape,
 
-    /// Which ops: mixed, get-heavy or set-heavy
-    #[arg(long, value_name = "NAME", default_value = "mixed", help_heading = "Load")]
-    pub workload: String,
-    /// Which ops instead, by weight: OP=WEIGHT, comma-separated, of get, set, add, delete, incr, touch, multiget (8
-    /// keys) and multiget:KEYS
-    #[arg(long, value_name = "LIST", conflicts_with = "workload", help_heading = "Load")]
-    pub mix: Option<Mix>,
     /// Closed loop: workers, each with one op in flight
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Load")]
     pub concurrency: usize,
@@ -44,6 +37,67 @@ pub struct Cli {
     /// Open loop: rates one after the other as RATE/DURATION,...; the run ends after the last
     #[arg(long, value_name = "STEPS", conflicts_with = "rate", help_heading = "Load")]
     pub profile: Option<Profile>,
+    /// Be one of N generators of the same load: I/N takes a part of the rate, the concurrency and the keys (those whose
+    /// number leaves the remainder I-1). Give all of them the same flags and --seed
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true, help_heading = "Load")]
+    pub shard: Shard,
+    /// Make load for this long before it counts in the summary; wrong values count always, and so do metrics
+    #[arg(long, value_name = "DURATION", default_value = "0s", help_heading = "Load")]
+    pub warm_up: Duration,
+    /// End after this long, the warm-up not included [default: until SIGINT or SIGTERM]
+    #[arg(long, value_name = "DURATION", help_heading = "Load")]
+    pub duration: Option<Duration>,
+    /// The client under test.
+    #[command(flatten)]
+    pub client: ClientArgs,
+
+    /// Where /metrics, /healthz and /v1/observations are served: :PORT, PORT or HOST:PORT; port 0: any free one
+    #[arg(long, value_name = "ADDR", default_value = ":9090", help_heading = "Output")]
+    pub metrics_port: ListenAddr,
+    /// Change the rate and the mix while the load runs: GET and PUT /v1/load with {"rate": OPS_PER_S, "mix": LIST} here.
+    /// Loopback only
+    #[arg(long, value_name = "127.0.0.1:PORT", help_heading = "Output")]
+    pub control: Option<ControlAddr>,
+    /// Write every op to FILE, zstd-compressed; read it with `loadgen op-log FILE`
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub op_log: Option<PathBuf>,
+    /// Where the last ops before a wrong value, a stale read or a resurrected delete are written, as
+    /// flight-UNIX_MS-N.ndjson, at most 16 files
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Output")]
+    pub flight_dir: PathBuf,
+    /// Exit with 5 too when a read was stale: older than what was acknowledged, or deleted, before it began
+    #[arg(long, help_heading = "Output")]
+    pub fail_on_stale: bool,
+    /// Threads
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024), global = true, help_heading = "Output")]
+    pub max_procs: u16,
+    /// Log lines as text or JSON, on standard error; the level comes from LOG (error, warn, info, debug)
+    #[arg(long, value_name = "FORM", default_value = "text", global = true, help_heading = "Output")]
+    pub log_format: LogFormat,
+}
+
+/// Where the load goes.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// Servers as HOST:PORT, unix:/PATH or NAME=one of these, comma-separated or repeated [default: the three proxies
+    /// memcached1..3 on 127.0.0.1:21211-21213]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Target")]
+    pub servers: Vec<String>,
+    /// Wait this long for a server before giving up
+    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Target")]
+    pub wait: Duration,
+}
+
+/// What load is made of, whatever its rate.
+#[derive(Debug, Args)]
+pub struct Shape {
+    /// Which ops: mixed, get-heavy or set-heavy
+    #[arg(long, value_name = "NAME", default_value = "mixed", help_heading = "Load")]
+    pub workload: String,
+    /// Which ops instead, by weight: OP=WEIGHT, comma-separated, of get, set, add, delete, incr, touch, multiget (8
+    /// keys) and multiget:KEYS
+    #[arg(long, value_name = "LIST", conflicts_with = "workload", help_heading = "Load")]
+    pub mix: Option<Mix>,
     /// Open loop: how starts are spaced, poisson or constant
     #[arg(long, value_name = "KIND", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalKind,
@@ -76,50 +130,12 @@ pub struct Cli {
     /// How far times to live differ from --ttl, 0% to 100% of it; memcached counts in whole seconds
     #[arg(long, value_name = "PERCENT", default_value = "0%", help_heading = "Load")]
     pub ttl_jitter: Jitter,
-    /// Be one of N generators of the same load: I/N takes a part of the rate, the concurrency and the keys (those whose
-    /// number leaves the remainder I-1). Give all of them the same flags and --seed
-    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true, help_heading = "Load")]
-    pub shard: Shard,
     /// Write every key once before the load begins
     #[arg(long, help_heading = "Load")]
     pub prefill: bool,
-    /// Make load for this long before it counts in the summary; wrong values count always, and so do metrics
-    #[arg(long, value_name = "DURATION", default_value = "0s", help_heading = "Load")]
-    pub warm_up: Duration,
-    /// End after this long, the warm-up not included [default: until SIGINT or SIGTERM]
-    #[arg(long, value_name = "DURATION", help_heading = "Load")]
-    pub duration: Option<Duration>,
     /// The same seed draws the same ops, keys, sizes and arrivals [default: random, printed]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub seed: Option<u64>,
-
-    /// The client under test.
-    #[command(flatten)]
-    pub client: ClientArgs,
-
-    /// Where /metrics, /healthz and /v1/observations are served: :PORT, PORT or HOST:PORT; port 0: any free one
-    #[arg(long, value_name = "ADDR", default_value = ":9090", help_heading = "Output")]
-    pub metrics_port: ListenAddr,
-    /// Change the rate and the mix while the load runs: GET and PUT /v1/load with {"rate": OPS_PER_S, "mix": LIST} here.
-    /// Loopback only
-    #[arg(long, value_name = "127.0.0.1:PORT", help_heading = "Output")]
-    pub control: Option<ControlAddr>,
-    /// Write every op to FILE, zstd-compressed; read it with `loadgen op-log FILE`
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub op_log: Option<PathBuf>,
-    /// Where the last ops before a wrong value, a stale read or a resurrected delete are written, as
-    /// flight-UNIX_MS-N.ndjson, at most 16 files
-    #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Output")]
-    pub flight_dir: PathBuf,
-    /// Exit with 5 too when a read was stale: older than what was acknowledged, or deleted, before it began
-    #[arg(long, help_heading = "Output")]
-    pub fail_on_stale: bool,
-    /// Threads
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024), global = true, help_heading = "Output")]
-    pub max_procs: u16,
-    /// Log lines as text or JSON, on standard error; the level comes from LOG (error, warn, info, debug)
-    #[arg(long, value_name = "FORM", default_value = "text", global = true, help_heading = "Output")]
-    pub log_format: LogFormat,
 }
 
 /// What else the program does.
@@ -127,6 +143,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the open loop without a client or a server: is this machine fast enough for a rate?
     CheckGenerator(CheckGenerator),
+    /// Raise the load until something gives: where, why, and how it heals. Tables, a summary and a report into --out
+    Overload(Box<OverloadArgs>),
     /// Print what --op-log wrote. Exit code 1: the file is cut or damaged, and what could be read was printed
     OpLog {
         /// The file
@@ -169,6 +187,7 @@ Examples:
   loadgen --mix get=80,set=15,multiget:16=5 --key-dist zipf:0.99 --value-size etc --ttl-jitter 10%
                                               as real caches are used
   loadgen --profile 500/10s,1000/10s,2000/30s open loop in three steps, then a summary
+  loadgen overload --search both --out found  up to the failure, by steps and by search
   loadgen check-generator --rate 20000        how far starts lie behind on this machine, without a network
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 

@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod control;
 mod op_log;
+mod overload;
 mod run;
 
 use std::process::ExitCode;

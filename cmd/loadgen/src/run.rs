@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use memcache_client::ServerAddr;
+use observation::Record;
 use observation::clock::wall_ms;
 use prometheus::Registry;
-use telemetry::http::{Limits, Routes, Server};
-use workload::{Arrivals, Load, LoadConfig, Prefilled, Profile, Summary};
+use telemetry::http::{Limits, Routes, Server, Serving};
+use tokio_util::sync::CancellationToken;
+use workload::{Arrivals, Load, LoadConfig, Prefilled, Prepared, Profile, Summary};
 
-use crate::cli::{CheckGenerator, Cli, Command};
+use crate::cli::{CheckGenerator, Cli, Command, Shape, Where};
 use crate::control::ControlServer;
 
 /// Servers that are meant when none are given: the proxies of the lab and of the compose file.
@@ -45,12 +47,15 @@ pub enum Failure {
 }
 
 /// Runs until the duration is over or a signal comes.
-pub async fn run(cli: Cli) -> Result<Ended, Failure> {
-    if let Some(Command::CheckGenerator(check)) = &cli.command {
-        return check_generator(check, &cli).await;
+pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
+    match cli.command.take() {
+        Some(Command::CheckGenerator(check)) => return check_generator(&check, &cli).await,
+        Some(Command::Overload(args)) => return crate::overload::run(*args, cli.max_procs.into()).await,
+        // It needs no runtime, so `main` has done it.
+        Some(Command::OpLog { .. }) | None => {}
     }
-    let servers = servers(&cli.servers).map_err(Failure::Usage)?;
-    let seed = cli.seed.unwrap_or_else(rand::random);
+    let servers = cli.at.servers().map_err(Failure::Usage)?;
+    let seed = cli.shape.seed.unwrap_or_else(rand::random);
     let load_config = load_config(&cli, seed);
     let client_config = cli.client.config(seed).map_err(Failure::Usage)?;
     client_config.validate_servers(&servers).map_err(|error| Failure::Usage(error.into()))?;
@@ -67,39 +72,14 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
     tracing::info!("metrics on {url}/metrics, live page on {url}/, seed {seed}", url = server.local_url());
 
-    let patience = cli.wait.into();
-    tokio::select! {
-        ready = workload::wait_for_servers(&servers, &client_config, patience) => ready.map_err(|e| infrastructure(e.into()))?,
-        () = stop.cancelled() => return Ok(Ended::default()),
+    if !ready(&servers, &client_config, cli.at.wait.into(), &stop).await? {
+        return Ok(Ended::default());
     }
-
     let registry = Registry::new();
-    let registered = telemetry::metrics::process(&registry)
-        .and_then(|()| telemetry::metrics::build_info(&registry, "loadgen", env!("CARGO_PKG_VERSION")));
-    registered.context("metrics").map_err(infrastructure)?;
-    let prepared =
-        Load::prepare(&load_config, client_config, servers, &registry).map_err(|error| match error {
-            error @ workload::LoadError::Metrics(_) => infrastructure(error.into()),
-            error => Failure::Usage(error.into()),
-        })?;
-    let routes = Routes::with_metrics(registry).stream(
-        "/v1/observations",
-        "application/x-ndjson",
-        telemetry::http::lines(
-            prepared.hub().clone(),
-            |hub| hub.subscribe(),
-            |mut reader| async move { reader.next_line().await.map(|line| (line, reader)) },
-        ),
-    );
-    let feed = live::Feed::new(live::Origin {
-        instance: rand::random(),
-        wall_ms: wall_ms() as f64 - prepared.hub().clock().now_us() as f64 / 1e3,
-    });
-    let (clock, shown) = (prepared.hub().clock(), feed.clone());
-    prepared.hub().show(move |record| shown.record(clock.now_us(), record));
-    let serving = server.spawn(live::routes(routes, &PAGE, vec![feed]), stop.clone());
-    let serving = serving.context("metrics").map_err(infrastructure)?;
-    if cli.prefill {
+    register(&registry).map_err(infrastructure)?;
+    let prepared = prepare(&load_config, client_config, servers, &registry)?;
+    let serving = serve(server, registry, &prepared, |_| {}, &stop).map_err(infrastructure)?;
+    if cli.shape.prefill {
         prepared.prefill(&stop, report).await;
         if stop.is_cancelled() {
             return Ok(Ended::default());
@@ -130,8 +110,73 @@ pub async fn run(cli: Cli) -> Result<Ended, Failure> {
     Ok(Ended::new(&summary, cli.fail_on_stale))
 }
 
+/// Waits for the servers. False: the signal came before.
+pub async fn ready(
+    servers: &[ServerAddr],
+    client: &memcache_client::Config,
+    patience: Duration,
+    stop: &CancellationToken,
+) -> Result<bool, Failure> {
+    tokio::select! {
+        ready = workload::wait_for_servers(servers, client, patience) => {
+            ready.map(|()| true).map_err(|error| Failure::Infrastructure(error.into()))
+        }
+        () = stop.cancelled() => Ok(false),
+    }
+}
+
+/// What the process says of itself.
+pub fn register(registry: &Registry) -> anyhow::Result<()> {
+    telemetry::metrics::process(registry)
+        .and_then(|()| telemetry::metrics::build_info(registry, "loadgen", env!("CARGO_PKG_VERSION")))
+        .context("metrics")
+}
+
+/// Makes a load ready.
+pub fn prepare(
+    config: &LoadConfig,
+    client: memcache_client::Config,
+    servers: Vec<ServerAddr>,
+    registry: &Registry,
+) -> Result<Prepared, Failure> {
+    Load::prepare(config, client, servers, registry).map_err(|error| match error {
+        error @ workload::LoadError::Metrics(_) => Failure::Infrastructure(error.into()),
+        error => Failure::Usage(error.into()),
+    })
+}
+
+/// Serves the metrics, the stream and the live page of a load, whose records `shown` sees too.
+pub fn serve(
+    server: Server,
+    registry: Registry,
+    prepared: &Prepared,
+    shown: impl Fn(&Record) + Send + Sync + 'static,
+    stop: &CancellationToken,
+) -> anyhow::Result<Serving> {
+    let routes = Routes::with_metrics(registry).stream(
+        "/v1/observations",
+        "application/x-ndjson",
+        telemetry::http::lines(
+            prepared.hub().clone(),
+            |hub| hub.subscribe(),
+            |mut reader| async move { reader.next_line().await.map(|line| (line, reader)) },
+        ),
+    );
+    let feed = live::Feed::new(live::Origin {
+        instance: rand::random(),
+        wall_ms: wall_ms() as f64 - prepared.hub().clock().now_us() as f64 / 1e3,
+    });
+    let (clock, page) = (prepared.hub().clock(), feed.clone());
+    prepared.hub().show(move |record| {
+        page.record(clock.now_us(), record);
+        shown(record);
+    });
+    server.spawn(live::routes(routes, &PAGE, vec![feed]), stop.clone()).context("metrics")
+}
+
 impl Ended {
-    fn new(summary: &Summary, fail_on_stale: bool) -> Self {
+    /// Of a load's summary.
+    pub fn new(summary: &Summary, fail_on_stale: bool) -> Self {
         let stale = fail_on_stale && summary.stale_reads() > 0;
         Self {
             wrong: summary.wrong_values() > 0 || stale,
@@ -141,7 +186,7 @@ impl Ended {
 }
 
 /// One line on standard error, whatever is logged.
-fn report(done: Prefilled) {
+pub fn report(done: Prefilled) {
     let Prefilled { written, failed, total } = done;
     // A closed standard error is no failure of the run.
     let _ = writeln!(std::io::stderr(), "prefill: {written} of {total} keys written, {failed} failed");
@@ -152,7 +197,7 @@ async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Fai
         .ok_or_else(|| Failure::Usage(anyhow!("--duration: more than 0s and a year at most")))?;
     let config = LoadConfig {
         arrivals: check.rate.with(check.arrivals),
-        in_flight_max: cli.max_in_flight,
+        in_flight_max: cli.shape.max_in_flight,
         drivers: cli.max_procs.into(),
         seed: rand::random(),
         ..LoadConfig::default()
@@ -174,6 +219,13 @@ fn duration(cli: &Cli) -> Option<Duration> {
     given.into_iter().chain(profile).min()
 }
 
+impl Where {
+    /// The servers, or those that are meant when none are given.
+    pub fn servers(&self) -> anyhow::Result<Vec<ServerAddr>> {
+        servers(&self.servers)
+    }
+}
+
 fn servers(given: &[String]) -> anyhow::Result<Vec<ServerAddr>> {
     let texts = if given.is_empty() { DEFAULT_SERVERS.map(str::to_owned).to_vec() } else { given.to_vec() };
     texts.iter().map(|text| server(text)).collect()
@@ -193,29 +245,39 @@ fn server(text: &str) -> anyhow::Result<ServerAddr> {
     }
 }
 
+impl Shape {
+    /// A closed loop of it, on so many threads.
+    pub fn config(&self, seed: u64, threads: usize) -> LoadConfig {
+        LoadConfig {
+            catch_up: self.catch_up,
+            in_flight_max: self.max_in_flight,
+            drivers: threads,
+            workload: self.workload.clone(),
+            mix: self.mix.clone(),
+            keys: self.keys,
+            key_size: self.key_size,
+            key_dist: self.key_dist,
+            hot_keys: self.hot_keys,
+            value_size: self.value_size,
+            ttl: Some(*self.ttl).filter(|ttl| !ttl.is_zero()),
+            ttl_jitter: self.ttl_jitter,
+            seed,
+            ..LoadConfig::default()
+        }
+    }
+}
+
 fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
     let rate = cli.rate.or(cli.profile.as_ref().map(Profile::first));
     LoadConfig {
-        arrivals: rate.map_or(Arrivals::Closed, |rate| rate.with(cli.arrivals)),
+        arrivals: rate.map_or(Arrivals::Closed, |rate| rate.with(cli.shape.arrivals)),
         profile: cli.profile.clone(),
-        catch_up: cli.catch_up,
-        in_flight_max: if rate.is_some() { cli.max_in_flight } else { cli.concurrency },
-        drivers: cli.max_procs.into(),
-        workload: cli.workload.clone(),
-        mix: cli.mix.clone(),
-        keys: cli.keys,
-        key_size: cli.key_size,
-        key_dist: cli.key_dist,
-        hot_keys: cli.hot_keys,
-        value_size: cli.value_size,
-        ttl: Some(*cli.ttl).filter(|ttl| !ttl.is_zero()),
-        ttl_jitter: cli.ttl_jitter,
-        seed,
+        in_flight_max: if rate.is_some() { cli.shape.max_in_flight } else { cli.concurrency },
         shard: cli.shard,
         warm_up: *cli.warm_up,
         flight_dir: Some(cli.flight_dir.clone()),
         op_log: cli.op_log.clone(),
-        ..LoadConfig::default()
+        ..cli.shape.config(seed, cli.max_procs.into())
     }
 }
 

@@ -4,16 +4,15 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Profile;
-use crate::arrivals::pacer::{Pace, Pacer, Step, TOO_LATE};
+use crate::arrivals::pacer::TOO_LATE;
 use crate::load::{self, LoadConfig, OVERLOAD_LAG_US, OVERLOAD_SHARE};
+use crate::open_loop::drive;
 use crate::recorder::Recorder;
 use crate::summary::StartLag;
 use alarm::Alarm;
@@ -82,7 +81,12 @@ pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Generator
     for (pace, _) in load::paces(&config, 0, start, changes) {
         recorders.push(Arc::clone(&pace.recorder));
         schedules.extend(pace.schedule.clone());
-        drivers.spawn(run(pace, stop.clone()));
+        let (recorder, stop) = (Arc::clone(&pace.recorder), stop.clone());
+        drivers.spawn(async move {
+            let recorder = &*recorder;
+            // What was given out last is counted too.
+            drive(pace, Alarm::exact(), &stop, |start| async move { start.count(recorder) }, |()| {}).await;
+        });
     }
     // What has not been started by then would be dropped.
     tokio::time::sleep_until(start + lasts + TOO_LATE).await;
@@ -103,24 +107,6 @@ pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Generator
         }
     }
     GeneratorCheck { drawn, lasts, totals }
-}
-
-async fn run(pace: Pace, stop: CancellationToken) {
-    let recorder = Arc::clone(&pace.recorder);
-    let mut pacer = Pacer::new(pace, Alarm::exact());
-    let mut in_flight = FuturesUnordered::new();
-    loop {
-        match pacer.next(&mut in_flight, &stop).await {
-            Step::Stopped => break,
-            Step::Ended(()) => {}
-            Step::Start(start) => {
-                let recorder = &*recorder;
-                in_flight.push(async move { start.count(recorder) });
-            }
-        }
-    }
-    // What was given out last is counted too.
-    while in_flight.next().await.is_some() {}
 }
 
 #[cfg(test)]

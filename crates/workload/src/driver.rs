@@ -24,7 +24,7 @@ use crate::mix::{Mix, OpKind};
 use crate::op::{Finished, KeyResult, Planned, PlannedOp};
 use crate::op_log::OpLog;
 use crate::oracles::{Fate, OracleCounts, Oracles};
-use crate::recorder::{Ended, Recorder};
+use crate::recorder::{Ended, Recorder, micros};
 use crate::sizes::ValueSize;
 use crate::trace::OpTrace;
 use crate::ttl::Ttl;
@@ -241,8 +241,4 @@ impl Shared {
         }
         None
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -110,8 +110,7 @@ impl Recorder {
         let Some(lag) = lag else { return };
         self.late += u64::from(lag > LATE);
         self.late_1ms += u64::from(lag > LATE_1MS);
-        let lag_us = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
-        self.lag.saturating_record(lag_us.max(1));
+        self.lag.saturating_record(micros(lag).max(1));
     }
 
     /// One op has ended.
@@ -239,6 +238,11 @@ pub(crate) fn add_latency(mine: &mut Latency, theirs: &Latency) {
         // Same bounds everywhere, so this is a bug; the count must not be lost silently.
         tracing::error!(%error, "latencies could not be added");
     }
+}
+
+/// Whole microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// As it goes into the observation stream.

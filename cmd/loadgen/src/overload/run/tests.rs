@@ -1,0 +1,168 @@
+//! Whole tests in virtual time, with known answers: a simulated database of 5 workers and 20 ms serves 250/s.
+
+use std::path::Path;
+
+use observation::Outcome;
+use prometheus::Registry;
+use workload::{Alarm, Arrivals, LoadConfig};
+
+use super::*;
+use crate::overload::target::Backend;
+use capacity::Statistic;
+
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn target(seed: u64) -> Target {
+    let config = LoadConfig { arrivals: Arrivals::Poisson(50.0), seed, ..LoadConfig::default() };
+    let backend: Backend = "5x20ms".parse().unwrap();
+    Target::inside(backend, PATIENCE, &config, || Alarm::Tokio).unwrap()
+}
+
+fn overload(out: &Path, stop: &CancellationToken) -> Run {
+    let markers = Markers::new(Some(&out.join("markers"))).unwrap();
+    let gauge = PhaseGauge::register(&Registry::new()).unwrap();
+    Run::new(out.to_owned(), "5x20ms".to_owned(), markers, gauge, None, stop.clone()).unwrap()
+}
+
+fn promise() -> SearchParams {
+    SearchParams { statistic: Statistic::Wait, p99_ms: 80.0, errors: 0.01, ..SearchParams::default() }
+}
+
+fn rows(dir: &Path, file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(dir.join(file)).unwrap();
+    assert!(text.ends_with('\n'));
+    text.lines().skip(1).map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_searches_find_what_the_theory_of_queues_says() {
+    let mut found = Vec::new();
+    for seed in 1..=3 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut run = overload(dir.path(), &CancellationToken::new());
+        let mut target = target(seed);
+        run.search(&mut target, promise()).await.unwrap();
+        let report = run.found().unwrap().clone();
+        let rate = report.rate.unwrap();
+        // M/M/5: the p99 of the wait is 80 ms at 80 % of the capacity.
+        assert!((250.0 * 0.75..=250.0 * 0.9).contains(&rate), "{rate}");
+        let (low, high) = report.interval.unwrap();
+        assert!(low <= rate && rate <= high && high / low < 1.2, "{low} {rate} {high}");
+        assert!(report.overload.iter().all(|step| !step.collapsed), "{:?}", report.overload);
+        assert!(
+            report.time_to_recover_s.flatten().is_some_and(|s| s <= 10.0),
+            "{:?}",
+            report.time_to_recover_s
+        );
+        target.stop().await;
+        let text = run.end().unwrap();
+        assert!(text.contains("Ended: complete") && text.contains("SLO rate: "), "{text}");
+        found.push(rate);
+    }
+    let (low, high) =
+        found.iter().fold((f64::MAX, 0f64), |(low, high), rate| (low.min(*rate), high.max(*rate)));
+    assert!(high / low <= 1.05, "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_find_the_failure_and_the_search_says_why_it_finds_less() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = overload(dir.path(), &CancellationToken::new());
+    let mut target = target(1);
+    let steps = GradualParams { step: 20.0, latency_ms: 100.0, hook: true, ..GradualParams::default() };
+    run.gradual(&mut target, steps).await.unwrap();
+    run.search(&mut target, promise()).await.unwrap();
+    target.stop().await;
+    let text = run.end().unwrap();
+    assert!(text.contains("They disagree by a factor of"), "{text}");
+    assert!(text.contains("The steps judge the mean latency (limit 100 ms)"), "{text}");
+    let critical = text.lines().find_map(|line| line.strip_prefix("Critical failure point: ")).unwrap();
+    let rate: f64 = critical.split(' ').next().unwrap().parse().unwrap();
+    assert!((230.0..=290.0).contains(&rate), "{text}");
+    let phases: Vec<String> =
+        rows(dir.path(), TRANSITIONS).iter().map(|row| row.split(',').nth(4).unwrap().to_owned()).collect();
+    let expected = [
+        "init",
+        "warmup",
+        "load_increase",
+        "failure",
+        "mitigation",
+        "ramp",
+        "bisection",
+        "confirmation",
+        "overload",
+        "recovery",
+        "mirror",
+        "end",
+    ];
+    assert_eq!(phases, expected);
+    assert!(rows(dir.path(), METRICS).iter().all(|row| row.contains(",true,")));
+    for marker in [INJECTION, MITIGATION] {
+        assert!(dir.path().join("markers").join(marker).exists());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_in_any_phase_leaves_whole_files_of_what_was_done() {
+    let mut seen = Vec::new();
+    // Moments within init, warmup, increase, failure, mitigation, ramp, bisection, confirmation, overload, recovery and mirror.
+    for at_s in [3, 15, 43, 70, 85, 101, 110, 135, 185, 215, 250, 310, 335, 350, 375, 400] {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = CancellationToken::new();
+        let mut run = overload(dir.path(), &stop);
+        let mut target = target(1);
+        let signal = stop.clone();
+        let begin = Instant::now();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(begin + Duration::from_secs(at_s)).await;
+            signal.cancel();
+        });
+        let steps = GradualParams { step: 200.0, warm_up_steps: 2, ..GradualParams::default() };
+        run.gradual(&mut target, steps).await.unwrap();
+        let search = SearchParams { ops_min: 0, confirm: Duration::from_secs(30), ..promise() };
+        run.search(&mut target, search).await.unwrap();
+        target.stop().await;
+        let text = run.end().unwrap();
+        let phase = text.lines().find_map(|line| line.strip_prefix("Ended: stopped by a signal in phase "));
+        let phase = phase.unwrap_or_else(|| panic!("{at_s}: {text}")).to_owned();
+        let steps = rows(dir.path(), METRICS);
+        assert!(steps.iter().rev().skip(1).all(|row| row.contains(",true,")));
+        let last = steps.last().unwrap();
+        assert!(last.contains(&format!(",{phase},")) && last.contains(",false,"), "{last}");
+        let transitions = rows(dir.path(), TRANSITIONS);
+        assert!(transitions.last().unwrap().contains(&format!(",{phase},end,")), "{transitions:?}");
+        assert_eq!(std::fs::read_to_string(dir.path().join(SUMMARY)).unwrap(), text);
+        seen.push(phase);
+    }
+    seen.dedup();
+    for phase in [
+        "init",
+        "warmup",
+        "load_increase",
+        "failure",
+        "mitigation",
+        "ramp",
+        "bisection",
+        "confirmation",
+        "overload",
+        "recovery",
+        "mirror",
+    ] {
+        assert!(seen.iter().any(|seen| seen == phase), "no signal came in {phase}: {seen:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_stands_every_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = overload(dir.path(), &CancellationToken::new());
+    let config = LoadConfig { arrivals: Arrivals::Poisson(50.0), ..LoadConfig::default() };
+    let mut target = Target::inside(Backend::Null, PATIENCE, &config, || Alarm::Tokio).unwrap();
+    let tick = target.tick().await.unwrap();
+    assert_eq!(tick.servers[0].ops.get(Outcome::Hit), tick.servers[0].ops.total());
+    let steps = GradualParams { max: 450.0, step_lasts: Duration::from_secs(1), ..GradualParams::default() };
+    run.gradual(&mut target, steps).await.unwrap();
+    target.stop().await;
+    let text = run.end().unwrap();
+    assert!(text.contains("Critical failure point: not found up to 450.0 ops/s"), "{text}");
+}

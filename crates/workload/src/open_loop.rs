@@ -1,0 +1,187 @@
+//! The open loop with any op in the place of the client's: what the generator can do alone, and load on something that is in
+//! this process.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alarm::Alarm;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use observation::{Outcome, Tick};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::arrivals::pacer::{Pace, Pacer, RateChange, Start, Step};
+use crate::arrivals::{Rate, RateError};
+use crate::load::{self, LoadConfig};
+use crate::mix::OpKind;
+use crate::recorder::{Ended, Recorder, micros, sparse};
+
+/// A running open loop; [`OpenLoop::stop`] ends it.
+#[derive(Debug)]
+pub struct OpenLoop {
+    name: String,
+    drivers: JoinSet<()>,
+    recorders: Vec<Arc<Mutex<Recorder>>>,
+    rates: watch::Sender<Option<RateChange>>,
+    stop: CancellationToken,
+    taken: Instant,
+}
+
+impl OpenLoop {
+    /// Starts `op` as the arrivals of `config` say; of it only arrivals, ops in flight, drivers and seed matter. `alarm` makes
+    /// each driver's clock: [`Alarm::exact`], or one that follows paused time. Must be called within a runtime.
+    pub fn start<F>(
+        name: &str,
+        config: &LoadConfig,
+        alarm: impl Fn() -> Alarm,
+        op: impl Fn() -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let (rates, changes) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let now = Instant::now();
+        let (mut drivers, mut recorders) = (JoinSet::new(), Vec::new());
+        for (pace, _) in load::paces(config, 1, now, changes) {
+            let recorder = Arc::clone(&pace.recorder);
+            recorders.push(Arc::clone(&recorder));
+            let (op, alarm, stop) = (op.clone(), alarm(), stop.clone());
+            drivers.spawn(async move {
+                let recorder = &*recorder;
+                let run = |start: Start| {
+                    let op = op();
+                    async move {
+                        start.count(recorder);
+                        let began = Instant::now();
+                        let outcome = op.await;
+                        let ended = Instant::now();
+                        let (latency, service) = (ended - start.intended, ended - began);
+                        (outcome, micros(latency), micros(service))
+                    }
+                };
+                drive(pace, alarm, &stop, run, |(outcome, latency_us, service_us)| {
+                    let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+                    recorder.ended(Ended { kind: OpKind::Get, home: 0, outcome, latency_us, service_us });
+                })
+                .await;
+            });
+        }
+        Self { name: name.to_owned(), drivers, recorders, rates, stop, taken: now }
+    }
+
+    /// From now on all drivers together start so many ops/s.
+    pub fn set_rate(&self, ops_per_s: f64) -> Result<(), RateError> {
+        let rate = Rate::new(ops_per_s).ok_or(RateError::OutOfRange(ops_per_s))?;
+        self.rates.send_replace(Some(RateChange { at: Instant::now(), ops_per_s: rate.ops_per_s() }));
+        Ok(())
+    }
+
+    /// What happened since the last call.
+    pub fn take(&mut self) -> Tick {
+        let now = Instant::now();
+        let mut sum = Recorder::new(1);
+        for recorder in &self.recorders {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.add(&recorder);
+            recorder.clear();
+        }
+        let period_us = micros(now - self.taken);
+        self.taken = now;
+        Tick {
+            at_us: 0,
+            period_us,
+            offered: sum.offered,
+            started: sum.started,
+            late: sum.late,
+            late_1ms: sum.late_1ms,
+            dropped: sum.dropped,
+            lag: sparse(&sum.lag),
+            servers: vec![sum.servers[0].tick(&self.name)],
+        }
+    }
+
+    /// Starts no more ops, and waits for those in flight.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.drivers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a driver died");
+            }
+        }
+    }
+}
+
+/// One driver: makes ops as its pace says until `stop`, then lets those in flight end.
+pub(crate) async fn drive<F: Future>(
+    pace: Pace,
+    alarm: Alarm,
+    stop: &CancellationToken,
+    mut op: impl FnMut(Start) -> F,
+    mut ended: impl FnMut(F::Output),
+) {
+    let mut pacer = Pacer::new(pace, alarm);
+    let mut in_flight = FuturesUnordered::new();
+    loop {
+        match pacer.next(&mut in_flight, stop).await {
+            Step::Stopped => break,
+            Step::Ended(output) => ended(output),
+            Step::Start(start) => in_flight.push(op(start)),
+        }
+    }
+    while let Some(output) = in_flight.next().await {
+        ended(output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::arrivals::Arrivals;
+
+    #[tokio::test(start_paused = true)]
+    async fn ops_are_started_at_the_rate_and_counted_from_their_intended_start() {
+        let config = LoadConfig { arrivals: Arrivals::Constant(100.0), ..LoadConfig::default() };
+        let op = || async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            Outcome::Hit
+        };
+        let mut load = OpenLoop::start("it", &config, || Alarm::Tokio, op);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let tick = load.take();
+        assert!((998..=1_001).contains(&tick.offered), "{}", tick.offered);
+        assert_eq!((tick.period_us, tick.dropped, tick.started), (10_000_000, 0, tick.offered));
+        let server = &tick.servers[0];
+        let p50 = server.latency.quantile_us(0.5).unwrap();
+        assert!((29_500..=32_000).contains(&p50), "{p50}");
+        load.set_rate(1_000.0).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let offered = load.take().offered;
+        assert!((990..=1_010).contains(&offered), "{offered}");
+        assert!(load.set_rate(0.0).is_err());
+        load.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_would_be_too_much_in_flight_is_dropped_and_counted() {
+        let config = LoadConfig {
+            arrivals: Arrivals::Constant(100.0),
+            in_flight_max: 20,
+            drivers: 1,
+            ..LoadConfig::default()
+        };
+        let op = || async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Outcome::Timeout
+        };
+        let mut load = OpenLoop::start("it", &config, || Alarm::Tokio, op);
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        let tick = load.take();
+        assert_eq!((tick.started, tick.dropped), (20, tick.offered - 20));
+        load.stop().await;
+    }
+}
