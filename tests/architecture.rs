@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("workload", &["alarm", "memcache-client", "observation"]),
     ("scenario", &["toxiproxy", "observation"]),
     ("verdict", &["observation"]),
-    ("report", &["verdict", "observation", "page"]),
+    ("report", &["verdict", "capacity", "observation", "page"]),
     (
         "lab",
         &[
@@ -34,7 +34,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "loadgen",
-        &["workload", "capacity", "database", "report", "telemetry", "live", "memcache-client", "observation"],
+        &[
+            "workload",
+            "capacity",
+            "database",
+            "report",
+            "telemetry",
+            "live",
+            "memcache-client",
+            "observation",
+        ],
     ),
     (
         "scenariod",

@@ -84,6 +84,7 @@ async fn every_exported_metric_is_documented_and_every_documented_one_exported()
         "scenario_rule_limit",
         "scenario_recovery_seconds",
         "loadgen_build_info",
+        "overload_phase",
     ];
     let documented = documented();
     let missing: Vec<_> = all.difference(&documented).collect();

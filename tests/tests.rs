@@ -22,6 +22,7 @@ mod kernel_rules;
 mod lab;
 mod live_page;
 mod metrics_docs;
+mod overload;
 mod prometheus;
 mod published_clients;
 mod reverts;

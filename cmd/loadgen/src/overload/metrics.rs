@@ -24,4 +24,10 @@ impl PhaseGauge {
             self.0.with_label_values(&[phase.name()]).set(i64::from(now == Some(phase)));
         }
     }
+
+    /// Is this the phase?
+    #[cfg(test)]
+    pub fn is(&self, phase: Phase) -> bool {
+        self.0.with_label_values(&[phase.name()]).get() == 1
+    }
 }

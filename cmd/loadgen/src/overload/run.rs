@@ -24,6 +24,11 @@ pub const METRICS: &str = "gradual_overload_metrics.csv";
 pub const TRANSITIONS: &str = "phase_transitions.csv";
 /// What was found.
 pub const SUMMARY: &str = "test_summary.txt";
+/// The same and the charts, for a browser.
+pub const PAGE: &str = "overload.html";
+/// Draws the tables.
+pub const SCRIPT: &str = "visualize.py";
+const SCRIPT_TEXT: &str = include_str!("visualize.py");
 
 /// A run and what it knows so far.
 #[derive(Debug)]
@@ -80,6 +85,7 @@ impl Run {
             in_flight: 0,
         };
         run.write()?;
+        report::write(&run.out.join(SCRIPT), SCRIPT_TEXT).context("--out")?;
         Ok(run)
     }
 
@@ -133,7 +139,16 @@ impl Run {
         self.change(None, 0.0, because)?;
         self.applied = None;
         self.write()?;
-        Ok(self.summary())
+        let summary = self.summary();
+        let page = report::overload(&report::OverloadRun {
+            target: &self.name,
+            complete: !self.stop.is_cancelled(),
+            steps: &self.steps,
+            transitions: &self.transitions,
+            summary: &summary,
+        });
+        report::write(&self.out.join(PAGE), &page).context("--out")?;
+        Ok(summary)
     }
 
     /// Makes one step; `None`: the signal came, and what was measured until then is kept.
