@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::architecture::workspace;
 use crate::harness::{PATIENCE, Running, binary, get, real_program, wait_for, whole_machine};
+use crate::scenarios::{lab_port, proxies};
 
 /// Steps of a second: the shape of a test, not its precision.
 const QUICK: [&str; 14] = [
@@ -126,4 +127,69 @@ async fn what_is_mistyped_is_refused_before_any_load() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(told), "{args:?}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_memcached_behind_a_narrow_link_gives_a_point_that_is_explained() {
+    if real_program("memcached").is_none() {
+        return;
+    }
+    let _machine = whole_machine().await;
+    let dir = tempfile::tempdir().unwrap();
+    let lab_args = ["--lab", "--lab-ports", "any", "--memcached", "real", "--rate", "1"];
+    let _lab = Running::start(&binary("scenariod"), &lab_args, dir.path());
+    let api = lab_port(dir.path()).await;
+    let listen = proxies(api).await["memcached1"]["listen"].as_str().unwrap().to_owned();
+    let toxic = r#"{"type":"bandwidth","stream":"downstream","attributes":{"rate":100}}"#;
+    let url = format!("http://127.0.0.1:{api}/proxies/memcached1/toxics");
+    let made = reqwest::Client::new().post(&url).body(toxic).send().await.unwrap();
+    assert!(made.status().is_success(), "{made:?}");
+    let out = dir.path().join("found");
+    let (server, out_name) = (format!("narrow={listen}"), out.display().to_string());
+    // The limit is one connection's, so there is one. 100 kB/s are some 95 values a second.
+    let args = [
+        "overload",
+        "--servers",
+        &server,
+        "--out",
+        &out_name,
+        "--pipeline",
+        "1",
+        "--no-breaker",
+        "--mix",
+        "get=1",
+        "--value-size",
+        "1000",
+        "--keys",
+        "100",
+        "--ttl",
+        "0s",
+        "--prefill",
+        "--initial-rate",
+        "20",
+        "--step",
+        "40",
+        "--step-duration",
+        "3s",
+        "--warm-up-steps",
+        "1",
+        "--op-timeout",
+        "1s",
+        "--metrics-port",
+        "127.0.0.1:0",
+    ];
+    let load_dir = dir.path().join("load");
+    std::fs::create_dir(&load_dir).unwrap();
+    let mut loadgen = Running::start(&binary("loadgen"), &args, &load_dir);
+    let code = loadgen.exit_code(PATIENCE + Duration::from_secs(60)).await;
+    let said = std::fs::read_to_string(load_dir.join("loadgen.err")).unwrap();
+    assert_eq!(code, 0, "{said}");
+    let summary = std::fs::read_to_string(out.join("test_summary.txt")).unwrap();
+    let critical = summary.lines().find_map(|line| line.strip_prefix("Critical failure point: ")).unwrap();
+    let rate: f64 = critical.split(' ').next().unwrap().parse().unwrap();
+    assert!((60.0..=180.0).contains(&rate), "{summary}");
+    let from = summary.split_once("That is ").unwrap().1.split(' ').next().unwrap();
+    let from: f64 = from.parse().unwrap();
+    assert!((50.0..=130.0).contains(&from), "the link is the limit: {summary}");
+    assert!(summary.contains("kB/s from the servers") && summary.contains("Mean latency was"), "{summary}");
 }

@@ -5,6 +5,7 @@
 
 mod browser;
 mod hostile;
+mod overload;
 
 use std::collections::BTreeMap;
 use std::path::Path;
