@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::dashboards::{annotations, dashboards, queries, substitute};
 use crate::deployment::yaml;
-use crate::harness::{PATIENCE, Running, free_port, get, judged, metric, stalled, wait_for, whole_machine};
+use crate::harness::{PATIENCE, Running, free_port, get, judged, metric, stalled, wait_for};
 use crate::metrics_docs::lint;
 use crate::scenarios::{Proxy, World};
 use server::{Prometheus, points};
@@ -273,11 +273,14 @@ async fn doses_and_expectations(prometheus: &Prometheus, told: &Told) {
 /// A client without a breaker, beside one that is well and under the same fault.
 #[tokio::test]
 async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
-    if Prometheus::program().is_none() {
-        return;
+    if Prometheus::program().is_some() {
+        judged(async || a_broken_client_is_told_of().await).await;
     }
-    let _machine = whole_machine().await;
-    let Some(world) = World::start(Proxy::Embedded).await else { return };
+}
+
+/// `None`: the machine was too busy for the client that is well.
+async fn a_broken_client_is_told_of() -> Option<()> {
+    let Some(world) = World::start(Proxy::Embedded).await else { return Some(()) };
     // Keys of its own for each, or one finds the other's values.
     let (_loadgen, load) = world.loadgen(&["--shard", "1/2"]).await;
     let broken_dir = tempfile::tempdir().unwrap();
@@ -316,13 +319,15 @@ async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
     .await;
     let fault_on = tokio::time::Instant::now();
     let fires = async |alert: &str| prometheus.firing(alert).await.contains(&broken_at);
+    // Judged below: on a machine that is too busy nothing comes in time.
+    let mut told_in_time = Vec::new();
     for (alert, within) in [("BreakerNotTripped", 10), ("OpsNearZero", 15), ("HighErrorRate", 42)] {
-        wait_for(alert, Duration::from_secs(within).saturating_sub(fault_on.elapsed()), async || {
-            fires(alert).await
-        })
-        .await;
+        while fault_on.elapsed() < Duration::from_secs(within) && !fires(alert).await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        told_in_time.push((alert, fires(alert).await));
     }
-    wait_for("the end of the fault", PATIENCE, async || {
+    wait_for("the end of the fault", Duration::from_secs(60), async || {
         let text = get(&format!("{its}/metrics")).await.unwrap_or_default();
         metric(&text, &format!("scenario_phase{{scenario=\"{SCENARIO}\"}}")) == Some(3.0)
     })
@@ -335,7 +340,11 @@ async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
     }
     // The one that is well, under the same fault, was never told.
     let told = prometheus.fired_for(load.trim_start_matches("http://")).await;
-    assert!(told.iter().all(|alert| alert == "GeneratorLate"), "{told:?}");
+    if told.contains("GeneratorLate") {
+        return None;
+    }
+    assert_eq!(told, BTreeSet::new());
+    assert!(told_in_time.iter().all(|(_, fired)| *fired), "{told_in_time:?}");
     assert!(!prometheus.fired().await.contains("LoadgenDown"));
 
     // Both loads die while the scenario runs.
@@ -353,4 +362,5 @@ async fn alerts_fire_for_a_broken_client_alone_and_end_when_it_is_well_again() {
     })
     .await;
     assert!(!prometheus.fired().await.contains("ScenariodDown"));
+    Some(())
 }
