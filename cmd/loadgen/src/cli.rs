@@ -10,6 +10,7 @@ use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Profile, Rate, Shard,
 
 use crate::client::ClientArgs;
 use crate::control::ControlAddr;
+use crate::look_aside::LookAsideArgs;
 use crate::overload::OverloadArgs;
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
@@ -47,6 +48,10 @@ pub struct Cli {
     /// End after this long, the warm-up not included [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", help_heading = "Load")]
     pub duration: Option<Duration>,
+    /// The database of a look-aside load.
+    #[command(flatten)]
+    pub look_aside: LookAsideArgs,
+
     /// The client under test.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -91,7 +96,8 @@ pub struct Where {
 /// What load is made of, whatever its rate.
 #[derive(Debug, Args)]
 pub struct Shape {
-    /// Which ops: mixed, get-heavy or set-heavy
+    /// Which ops: mixed, get-heavy, set-heavy, or look-aside: read the cache, load a miss from a simulated database, fill
+    /// the cache
     #[arg(long, value_name = "NAME", default_value = "mixed", help_heading = "Load")]
     pub workload: String,
     /// Which ops instead, by weight: OP=WEIGHT, comma-separated, of get, set, add, delete, incr, touch, multiget (8
@@ -188,6 +194,8 @@ Examples:
                                               as real caches are used
   loadgen --profile 500/10s,1000/10s,2000/30s open loop in three steps, then a summary
   loadgen overload --search both --out found  up to the failure, by steps and by search
+  loadgen --workload look-aside --rate 1000 --keys 1000 --key-dist uniform --ttl 10s --prefill
+                                              a cache before a database of 250 queries/s
   loadgen check-generator --rate 20000        how far starts lie behind on this machine, without a network
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 

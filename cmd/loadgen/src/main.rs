@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod control;
+mod look_aside;
 mod op_log;
 mod overload;
 mod run;

@@ -139,6 +139,11 @@ pub async fn run(args: OverloadArgs, threads: usize) -> Result<Ended, Failure> {
 }
 
 fn task(args: &OverloadArgs) -> anyhow::Result<Task> {
+    if args.shape.workload == workload::look_aside::NAME {
+        return Err(anyhow!(
+            "--workload look-aside has no overload test: `scenariod metastable` raises its load, and --backend tests its database"
+        ));
+    }
     let settings = args.settings.clone().with_file(args.config.as_deref())?;
     let queue = matches!(args.backend, Some(Backend::Database { .. }));
     let hook = args.mitigate.is_some() || args.marker_dir.is_some();

@@ -60,6 +60,11 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     let client_config = cli.client.config(seed).map_err(Failure::Usage)?;
     client_config.validate_servers(&servers).map_err(|error| Failure::Usage(error.into()))?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
+    if load_config.look_aside.is_some_and(|setup| setup.failover) {
+        return Err(Failure::Usage(anyhow!(
+            "--mitigation failover: that is the client's; --on-open failover"
+        )));
+    }
 
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
     // The port first: nothing else may have begun when it is taken.
@@ -275,6 +280,8 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         in_flight_max: if rate.is_some() { cli.shape.max_in_flight } else { cli.concurrency },
         shard: cli.shard,
         warm_up: *cli.warm_up,
+        look_aside: (cli.shape.workload == workload::look_aside::NAME && cli.shape.mix.is_none())
+            .then(|| cli.look_aside.setup(seed)),
         flight_dir: Some(cli.flight_dir.clone()),
         op_log: cli.op_log.clone(),
         ..cli.shape.config(seed, cli.max_procs.into())
@@ -375,6 +382,17 @@ mod tests {
     }
 
     #[test]
+    fn a_look_aside_load_has_the_database_of_its_flags() {
+        assert_eq!(parse(&["--rate", "5"]).unwrap().look_aside, None);
+        let args =
+            ["--workload", "look-aside", "--db-workers", "10", "--db-service", "10ms", "--db-retries", "1"];
+        let more = ["--mitigation", "queue:0.5,budget:0.1", "--db-constant"];
+        let setup = parse(&[&args[..], &more].concat()).unwrap().look_aside.unwrap();
+        assert_eq!((setup.database.capacity().round(), setup.database.queue.limit), (1_000.0, Some(100)));
+        assert_eq!((setup.policy.retries, setup.policy.budget), (1, Some(0.1)));
+    }
+
+    #[test]
     fn a_usage_error_names_the_flag_and_what_is_wrong() {
         for (args, told) in [
             (
@@ -387,6 +405,7 @@ mod tests {
             (&["--ttl-jitter", "0.1"], &["--ttl-jitter", "10%"]),
             (&["--control", "0.0.0.0:9095"], &["--control", "must be loopback"]),
             (&["--shard", "3/2"], &["--shard", "such as 2/3"]),
+            (&["--mitigation", "fifo"], &["--mitigation", "there is no mitigation \"fifo\""]),
         ] {
             let error = parse(args).unwrap_err();
             assert_eq!(error.exit_code(), 2);

@@ -107,6 +107,6 @@ pub enum ConfigError {
     #[error("a database's service time is above 0 and at most {SERVICE_MAX:?}, not {0:?}")]
     Service(Duration),
     /// Not a share.
-    #[error("a database's capacity is a share of its normal one, 0 to 1, not {0}")]
+    #[error("a database's capacity is 0, or a share of its normal one from 0.000001 to 1, not {0}")]
     Capacity(f64),
 }

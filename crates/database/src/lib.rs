@@ -25,6 +25,9 @@ pub use snapshot::{Snapshot, Waits};
 
 use queue::{Job, Jobs};
 
+/// Least capacity above none: a query must end within the longest time that there is.
+const CAPACITY_MIN: f64 = 1e-6;
+
 /// A running database; its workers end with the last clone of it.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -94,7 +97,7 @@ impl Database {
     /// Sets how fast the workers are, as a share of their normal speed: 1 is normal, 0 a database that is cut off.
     /// What is being served goes on at the new speed.
     pub fn set_capacity(&self, factor: f64) -> Result<(), ConfigError> {
-        if !(0.0..=1.0).contains(&factor) {
+        if factor != 0.0 && !(CAPACITY_MIN..=1.0).contains(&factor) {
             return Err(ConfigError::Capacity(factor));
         }
         self.speed.send_replace(factor);

@@ -102,6 +102,13 @@ impl Breaker {
             _ => {}
         }
     }
+
+    /// One that was admitted was never asked, or its caller is gone: another may be the probe.
+    pub(crate) fn cancel(&self, pass: Pass) {
+        if let (State::Probing { under_way, .. }, Pass::Probe) = (&mut *lock(&self.state), pass) {
+            *under_way = false;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //!
 //! The cache is a [`Cache`]: the client under test, or [`Memory`] under paused time; the same code runs on both.
 
+mod admitted;
 mod breaker;
 mod budget;
 mod cache;
@@ -10,7 +11,7 @@ mod limit;
 mod mitigation;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use database::{Database, QueryError};
@@ -22,6 +23,7 @@ pub use breaker::BreakerRule;
 pub use cache::{Cache, Lookup, Memory};
 pub use mitigation::{Mitigation, MitigationError, Setup};
 
+use admitted::Admitted;
 use breaker::Breaker;
 use budget::Budget;
 use limit::Limit;
@@ -60,6 +62,35 @@ impl Default for Policy {
             adaptive: false,
             breaker: None,
         }
+    }
+}
+
+/// Longest patience.
+const PATIENCE_MAX: Duration = Duration::from_secs(3_600);
+/// Most retries.
+const RETRIES_MAX: u32 = 100;
+
+/// What is wrong with a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Nothing, or too long.
+    #[error("a caller waits for the database 1 ms to {PATIENCE_MAX:?}, not {0:?}")]
+    Patience(Duration),
+    /// Too many.
+    #[error("a caller asks the database again {RETRIES_MAX} times at most, not {0}")]
+    Retries(u32),
+}
+
+impl Policy {
+    /// Checks what a user may have mistyped.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        if !(Duration::from_millis(1)..=PATIENCE_MAX).contains(&self.patience) {
+            return Err(PolicyError::Patience(self.patience));
+        }
+        if self.retries > RETRIES_MAX {
+            return Err(PolicyError::Retries(self.retries));
+        }
+        Ok(())
     }
 }
 
@@ -167,23 +198,12 @@ impl<C: Cache> LookAside<C> {
     /// One query, if it may be asked.
     async fn load(&self, key: usize) -> End {
         let inner = &self.inner;
-        let pass = match &inner.breaker {
-            Some(breaker) => match breaker.admit(&mut *lock(&inner.rng)) {
-                Some(pass) => Some(pass),
-                None => return End::Shed,
-            },
-            None => None,
-        };
-        if !inner.limit.as_ref().is_none_or(Limit::enter) {
+        let admit = |breaker: &Breaker| breaker.admit(&mut *lock(&inner.rng));
+        let Some(admitted) = Admitted::ask(inner.breaker.as_ref(), inner.limit.as_ref(), admit) else {
             return End::Shed;
-        }
+        };
         let answer = if inner.policy.coalesce { self.join(key).await } else { self.ask(key).await };
-        if let Some(limit) = &inner.limit {
-            limit.leave(answer.is_ok());
-        }
-        if let (Some(breaker), Some(pass)) = (&inner.breaker, pass) {
-            breaker.ended(pass, answer.is_ok());
-        }
+        admitted.ended(answer.is_ok());
         match answer {
             Ok(()) => End::Loaded,
             Err(QueryError::TimedOut) => End::TimedOut,
@@ -199,10 +219,13 @@ impl<C: Cache> LookAside<C> {
         match answer {
             Ok(()) => inner.cache.fill(key).await,
             Err(QueryError::TimedOut) if inner.policy.late_fill => {
-                let inner = Arc::clone(inner);
-                // As many of these tasks as there are queries in the database's queue, which is bounded.
+                let inner = Arc::downgrade(inner);
+                // As many of these tasks as there are queries in the database's queue, which is bounded, and which goes with
+                // the last of the load.
                 tokio::spawn(async move {
-                    if ticket.late().await {
+                    if ticket.late().await
+                        && let Some(inner) = inner.upgrade()
+                    {
                         inner.cache.fill(key).await;
                     }
                 });
@@ -224,7 +247,7 @@ impl<C: Cache> LookAside<C> {
                     let (flight, end) = watch::channel(None);
                     let flight = Arc::new(flight);
                     flights.insert(key, Arc::clone(&flight));
-                    tokio::spawn(fly(Arc::clone(inner), key, ticket, flight));
+                    tokio::spawn(fly(Arc::downgrade(inner), key, ticket, flight));
                     end
                 }
             }
@@ -239,8 +262,10 @@ impl<C: Cache> LookAside<C> {
 }
 
 /// Waits until the database has done with a query, however long, fills the cache if somebody still waits, and tells.
-async fn fly<C: Cache>(inner: Arc<Inner<C>>, key: usize, ticket: database::Ticket, flight: Arc<Flight>) {
+async fn fly<C: Cache>(inner: Weak<Inner<C>>, key: usize, ticket: database::Ticket, flight: Arc<Flight>) {
     let served = ticket.late().await;
+    // Else the load is over, and nobody waits.
+    let Some(inner) = inner.upgrade() else { return };
     if served && (flight.receiver_count() > 0 || inner.policy.late_fill) {
         inner.cache.fill(key).await;
     }

@@ -54,6 +54,12 @@ impl Limit {
             state.limit = (state.limit * DECREASE).max(LEAST);
         }
     }
+
+    /// One that entered was never asked, or its caller is gone: it says nothing.
+    pub(crate) fn cancel(&self) {
+        let mut state = lock(&self.state);
+        state.in_flight = state.in_flight.saturating_sub(1);
+    }
 }
 
 #[cfg(test)]

@@ -153,7 +153,8 @@ impl Setup {
                 Mitigation::Failover => self.failover = true,
                 Mitigation::Queue(factor) => {
                     let served = self.database.capacity() * policy.patience.as_secs_f64();
-                    self.database.queue.limit = Some((served * factor).round() as usize);
+                    // A database without a place would refuse all.
+                    self.database.queue.limit = Some((served * factor).round().max(1.0) as usize);
                 }
             }
         }
@@ -205,6 +206,10 @@ mod tests {
     fn mitigations_change_what_they_say() {
         let half = Setup::default().with(&[Mitigation::Queue(0.5), Mitigation::Ramp(Duration::from_secs(1))]);
         assert_eq!(half.database.queue.limit, Some(25));
+        assert_eq!(Setup::default().with(&[Mitigation::Queue(0.001)]).database.queue.limit, Some(1));
+        let (long, many) =
+            (Policy { patience: Duration::MAX, ..half.policy }, Policy { retries: 101, ..half.policy });
+        assert!(half.policy.validate().is_ok() && long.validate().is_err() && many.validate().is_err());
         let rule = BreakerRule { open: Duration::from_secs(5), ramp: Duration::from_secs(1) };
         assert_eq!(half.policy.breaker, Some(rule));
     }

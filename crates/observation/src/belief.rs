@@ -28,6 +28,15 @@ impl Record {
                 let suspended = host.suspended_us.unwrap_or(0);
                 long("a period", host.period_us).or(long("the time suspended", suspended))
             }
+            Record::LookAside(of) => {
+                let (requests, database) = (of, of.database);
+                let counts = [requests.offered, requests.hits, requests.loaded, requests.timed_out];
+                let counts = counts.into_iter().chain([requests.refused, requests.shed]);
+                let counts = counts.chain([database.demanded, database.refused, database.served]);
+                let counts = counts.chain([database.in_vain, database.expired, database.queued]);
+                let waited = long("a wait", database.oldest_us);
+                long("a period", requests.period_us).or(waited).or(many(counts)).or(histogram(&of.latency))
+            }
             Record::Run(run) => phases(run),
             Record::Phase(phase) => moment(phase.at_us),
             Record::Fault(fault) => moment(fault.at_us),
@@ -38,6 +47,8 @@ impl Record {
                 moment(dose.at_us).or(long("a period", dose.period_us)).or(many(counts))
             }
             Record::Gap(Gap { from_us, to_us, .. }) => long("a gap", to_us.saturating_sub(*from_us)),
+            // A petabyte is no process's.
+            Record::Memory(memory) => moment(memory.at_us).or(long_memory(memory.bytes)),
             Record::Note(note) => moment(note.at_us),
             Record::End(end) => moment(end.at_us),
             Record::Unknown => None,
@@ -61,6 +72,10 @@ fn long(what: &'static str, us: u64) -> Option<&'static str> {
 /// On the run's clock, which begins at 0.
 fn moment(at_us: u64) -> Option<&'static str> {
     long("a moment of the run", at_us)
+}
+
+fn long_memory(bytes: u64) -> Option<&'static str> {
+    (bytes > 1 << 50).then_some("a memory")
 }
 
 fn many(counts: impl IntoIterator<Item = u64>) -> Option<&'static str> {

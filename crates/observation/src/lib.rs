@@ -2,8 +2,8 @@
 //! an NDJSON stream ([`hub`], [`ndjson`]) and an append-only journal file ([`journal`]).
 //!
 //! This crate is the only place where run records are serializable. A source of observations (any memcache
-//! client, in any language) emits [`Hello`], [`Tick`], [`Event`] and, if it can, [`Host`]; the scenario runner adds [`Run`],
-//! [`Phase`], [`Fault`], [`Canary`], [`Dose`], [`Note`], [`Gap`] and [`End`].
+//! client, in any language) emits [`Hello`], [`Tick`], [`Event`] and, if it can, [`Host`] and [`LookAside`]; the scenario runner adds [`Run`],
+//! [`Phase`], [`Fault`], [`Canary`], [`Dose`], [`Memory`], [`Note`], [`Gap`] and [`End`].
 //!
 //! Rules: unknown fields and unknown record types are ignored by readers (`docs/observation-stream.md`); times are microseconds of a
 //! monotonic clock with an arbitrary origin (`at_us`); durations carry their unit in the name.
@@ -19,6 +19,8 @@ pub mod fuzzing;
 mod host;
 pub mod hub;
 pub mod journal;
+mod look_aside;
+pub mod metastable;
 pub mod ndjson;
 mod ops;
 mod outcome;
@@ -31,6 +33,7 @@ pub use client::{
     Settings, ShardSettings, SlowRule, Tick,
 };
 pub use host::{Host, Stall};
+pub use look_aside::{DatabaseTick, LookAside, Memory};
 pub use ops::{FlightHead, OpLine, OpLogHead};
 pub use outcome::{Counts, Outcome};
 pub use run::{Canary, Dose, End, EndStatus, Fault, FaultState, Gap, Note, Phase, PhaseKind, Run, RunPhases};
@@ -53,6 +56,8 @@ pub enum Record {
     Event(Event),
     /// The machine under the load generator, once a second.
     Host(Host),
+    /// Requests through a cache to a database, with each tick of such a load.
+    LookAside(LookAside),
     /// First line of a journal written by the scenario runner.
     Run(Box<Run>),
     /// A phase began.
@@ -63,6 +68,8 @@ pub enum Record {
     Canary(Canary),
     /// What the proxy says that a fault touched, per bucket.
     Dose(Dose),
+    /// Memory of a process or a container that is watched.
+    Memory(Memory),
     /// Something a reader of the report should know.
     Note(Note),
     /// Observations are missing for an interval.

@@ -9,7 +9,7 @@ use crate::journal::Entry;
 use crate::{Record, SCHEMA_VERSION};
 
 /// What a source of observations sends; the other records are the runner's.
-const OF_A_SOURCE: [&str; 5] = ["hello", "tick", "event", "host", "gap"];
+const OF_A_SOURCE: [&str; 6] = ["hello", "tick", "event", "host", "look_aside", "gap"];
 
 /// One line of an observation stream.
 pub fn stream() -> Value {

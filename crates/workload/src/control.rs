@@ -18,6 +18,9 @@ pub enum ControlError {
     /// All ops of the mix are of a kind that the client's driver does not have.
     #[error("mix: {0}, and the client's driver has no touch")]
     OnlyTouch(String),
+    /// Requests of a look-aside load are always reads.
+    #[error("mix: a look-aside load has none; change its rate only")]
+    NoMix,
 }
 
 /// The rate that all drivers together are asked for.
@@ -58,6 +61,7 @@ pub struct LoadControl {
     rates: Arc<watch::Sender<Option<RateChange>>>,
     target: Target,
     has_touch: bool,
+    has_mix: bool,
 }
 
 impl LoadControl {
@@ -65,7 +69,13 @@ impl LoadControl {
     pub(crate) fn new(arrivals: Arrivals, profile: Option<Profile>, mix: Arc<Mix>, has_touch: bool) -> Self {
         let (rates, changes) = watch::channel(None);
         let target = Target { arrivals, profile, started: Instant::now(), changes };
-        Self { mix: Arc::new(watch::Sender::new(mix)), rates: Arc::new(rates), target, has_touch }
+        Self {
+            mix: Arc::new(watch::Sender::new(mix)),
+            rates: Arc::new(rates),
+            target,
+            has_touch,
+            has_mix: true,
+        }
     }
 
     /// Every change of the mix.
@@ -113,7 +123,15 @@ impl LoadControl {
         Ok(())
     }
 
+    /// The same of a load that has no mix.
+    pub(crate) fn of_requests(self) -> Self {
+        Self { has_mix: false, ..self }
+    }
+
     fn without_missing(&self, mix: Mix) -> Result<Mix, ControlError> {
+        if !self.has_mix {
+            return Err(ControlError::NoMix);
+        }
         if self.has_touch {
             return Ok(mix);
         }

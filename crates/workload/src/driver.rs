@@ -14,17 +14,20 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::pacer::{Pace, Pacer, Step};
 use crate::events::{BadRead, EventSink};
 use crate::flight::Ring;
 use crate::keys::{KeyDistribution, KeyTable};
+use crate::look_aside::ThroughCache;
 use crate::mix::{Mix, OpKind};
 use crate::op::{Finished, KeyResult, Planned, PlannedOp};
 use crate::op_log::OpLog;
 use crate::oracles::{Fate, OracleCounts, Oracles};
-use crate::recorder::{Ended, Recorder, micros};
+use crate::recorder::{Recorder, micros};
+use crate::recording::Recording;
 use crate::sizes::ValueSize;
 use crate::trace::OpTrace;
 use crate::ttl::Ttl;
@@ -67,16 +70,23 @@ pub struct Driver {
     pub rng: ChaCha8Rng,
     /// Which keys.
     pub keys: Box<dyn KeyDistribution>,
-    /// What it did since the last tick.
-    pub recorder: Arc<Mutex<Recorder>>,
-    /// Its last ops.
-    pub(crate) ring: Ring,
+    /// Through a cache to a database, in place of the mix.
+    pub(crate) look_aside: Option<ThroughCache>,
+    /// What it did.
+    pub(crate) recording: Recording,
+}
+
+/// What a driver starts next.
+enum Next {
+    Op(Planned),
+    /// A request for the key of this number.
+    Request(ThroughCache, usize),
 }
 
 impl Driver {
     /// Makes load until `stop`, then lets the ops in flight end.
     pub async fn run(mut self, pace: Pace, stop: CancellationToken) {
-        let (shared, recorder) = (Arc::clone(&self.shared), Arc::clone(&self.recorder));
+        let (shared, recorder) = (Arc::clone(&self.shared), Arc::clone(&self.recording.recorder));
         let mut pacer = Pacer::new(pace, Alarm::exact());
         let mut in_flight = FuturesUnordered::new();
         loop {
@@ -87,10 +97,10 @@ impl Driver {
                     if self.mixes.has_changed().unwrap_or(false) {
                         self.mix = Arc::clone(&self.mixes.borrow_and_update());
                     }
-                    let (op, client, recorder) = (self.plan(), &shared.client, &*recorder);
+                    let (next, client, recorder) = (self.next(), &shared.client, &*recorder);
                     in_flight.push(async move {
                         start.count(recorder);
-                        op.run(client, start.intended).await
+                        next.run(client, recorder, start.intended).await
                     });
                 }
             }
@@ -104,6 +114,19 @@ impl Driver {
             tracing::warn!(
                 "ops were still in flight {DRAIN:?} after the end of the load; they are not counted"
             );
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        match &self.look_aside {
+            Some(through) => Next::Request(through.clone(), self.keys.draw(&mut self.rng)),
+            None => Next::Op(self.plan()),
+        }
+    }
+
+    fn record(&mut self, finished: Option<Finished>) {
+        if let Some(finished) = finished {
+            self.recording.record(&finished);
         }
     }
 
@@ -137,41 +160,27 @@ impl Driver {
         };
         Planned { op, numbers, tick, token: None }
     }
+}
 
-    fn record(&mut self, finished: Finished) {
-        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        let latency_us = micros(finished.ended.saturating_duration_since(finished.intended));
-        let service_us = micros(finished.ended.saturating_duration_since(finished.started));
-        // The schedule counted the multi-get once; it stands for its keys.
-        let keys = finished.results.len() as u64;
-        recorder.offered += keys.saturating_sub(1);
-        recorder.started += keys.saturating_sub(1);
-        for attempt in &finished.attempts {
-            recorder.attempted(attempt.server, attempt.outcome);
-        }
-        for (number, result) in finished.numbers.iter().zip(&finished.results) {
-            let mut trace = self.shared.trace(&finished, *number, result);
-            self.ring.push(trace);
-            if let Some(violation) = &result.violation {
-                self.shared.events.wrong_value(result.home, &result.key, violation, &self.ring);
+impl Next {
+    /// `None`: a request, which is counted; its ops have been recorded as they ended.
+    async fn run(self, client: &Client, recorder: &Mutex<Recorder>, intended: Instant) -> Option<Finished> {
+        match self {
+            Next::Op(planned) => Some(planned.run(client, intended).await),
+            Next::Request(through, key) => {
+                let end = through.request(key).await;
+                let latency_us = micros(intended.elapsed());
+                let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+                recorder.requests.ended(end, latency_us);
+                None
             }
-            if let Some(outcome) =
-                self.shared.judge(&mut recorder.oracles, &finished, *number, result, &self.ring)
-            {
-                trace.outcome = outcome;
-            }
-            if let Some(log) = &self.shared.op_log {
-                log.push(trace);
-            }
-            let (kind, home, outcome) = (finished.kind, result.home, trace.outcome);
-            recorder.ended(Ended { kind, home, outcome, latency_us, service_us });
         }
     }
 }
 
 impl Shared {
     /// What is kept of one op.
-    fn trace(&self, finished: &Finished, number: usize, result: &KeyResult) -> OpTrace {
+    pub(crate) fn trace(&self, finished: &Finished, number: usize, result: &KeyResult) -> OpTrace {
         let version = match finished.kind {
             OpKind::Get | OpKind::MultiGet => result.version,
             OpKind::Set | OpKind::Add => Some(finished.tick),

@@ -1,8 +1,10 @@
 //! A running load: the client, its drivers, and the ticker that turns their records into the observation stream
 //! and the metrics.
 
+mod error;
 mod prepare;
 
+pub use error::LoadError;
 pub use prepare::Prepared;
 
 use std::path::PathBuf;
@@ -26,15 +28,17 @@ use crate::control::{ControlError, LoadControl, Target};
 use crate::convert;
 use crate::driver::{Driver, Shared};
 use crate::events::EventSink;
-use crate::flight::{FlightRecorder, Ring};
+use crate::flight::FlightRecorder;
 use crate::host::HostWatch;
 use crate::keys::{KeyDist, KeySize, KeySpace, KeyTable};
+use crate::look_aside::{self, Flushed, ThroughCache};
 use crate::metrics::Metrics;
-use crate::mix::{Mix, OpKind, PRESETS};
+use crate::mix::{Mix, OpKind};
 use crate::op_log::{OpLog, OpLogThread};
 use crate::oracles::Oracles;
 use crate::prefill::{self, Prefilled};
 use crate::recorder::{Latency, Recorder, add_latency, latency, sparse};
+use crate::recording::Recording;
 use crate::shard::Shard;
 use crate::sizes::ValueSize;
 use crate::summary::Summary;
@@ -90,6 +94,8 @@ pub struct LoadConfig {
     pub shard: Shard,
     /// Load is made for so long before it counts in the summary.
     pub warm_up: Duration,
+    /// The workload `look-aside`: requests for keys through the cache to this database, in place of the mix.
+    pub look_aside: Option<::look_aside::Setup>,
     /// Where the last ops before a violation are written; `None`: nowhere.
     pub flight_dir: Option<PathBuf>,
     /// Where every op is written; `None`: nowhere.
@@ -117,6 +123,7 @@ impl Default for LoadConfig {
             seed: 1,
             shard: Shard::WHOLE,
             warm_up: Duration::ZERO,
+            look_aside: None,
             flight_dir: None,
             op_log: None,
         }
@@ -127,6 +134,10 @@ impl LoadConfig {
     /// Checks what a user may have mistyped; [`Load::start`] does it too.
     pub fn validate(&self) -> Result<(), LoadError> {
         self.mix()?;
+        if let Some(setup) = &self.look_aside {
+            setup.database.validate()?;
+            setup.policy.validate()?;
+        }
         if self.shard != Shard::WHOLE && self.keys < self.shard.count() as usize {
             return Err(LoadError::TooFewKeys { keys: self.keys, shards: self.shard.count() });
         }
@@ -151,61 +162,20 @@ impl LoadConfig {
     }
 
     fn mix(&self) -> Result<Mix, LoadError> {
+        if self.look_aside.is_some() {
+            return Ok(OpKind::Get.into());
+        }
         let named = || Mix::preset(&self.workload);
         self.mix.clone().or_else(named).ok_or_else(|| LoadError::UnknownWorkload(self.workload.clone()))
     }
 
     /// Which ops, as it was written: a preset's name or a mix.
     pub(crate) fn ops(&self) -> String {
-        self.mix.as_ref().map_or_else(|| self.workload.clone(), Mix::to_string)
+        match self.look_aside {
+            Some(_) => look_aside::NAME.to_owned(),
+            None => self.mix.as_ref().map_or_else(|| self.workload.clone(), Mix::to_string),
+        }
     }
-}
-
-/// Why a load cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// There is no such mix.
-    #[error("there is no workload {0:?}; there are: {names}", names = preset_names())]
-    UnknownWorkload(String),
-    /// All ops of the mix are of a kind that the client's driver does not have.
-    #[error(
-        "the mix is {mix}, and the client's driver {driver} has no touch; add another op or take another driver"
-    )]
-    OnlyTouch {
-        /// The mix.
-        mix: String,
-        /// The driver.
-        driver: &'static str,
-    },
-    /// A shard would have no key.
-    #[error("{keys} keys are too few for {shards} shards")]
-    TooFewKeys {
-        /// Keys of the whole load.
-        keys: usize,
-        /// How many shards there are.
-        shards: u32,
-    },
-    /// The op log cannot be written.
-    #[error("op log {path}: {error}")]
-    OpLog {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        error: std::io::Error,
-    },
-    /// The client refused its configuration.
-    #[error(transparent)]
-    Client(#[from] memcache_client::ConfigError),
-    /// A key that the client refuses; a bug of this crate.
-    #[error(transparent)]
-    Key(#[from] memcache_client::KeyError),
-    /// A metric of that name exists already.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-}
-
-fn preset_names() -> String {
-    PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")
 }
 
 /// A load that is running; [`Load::stop`] ends it.
@@ -220,6 +190,8 @@ pub struct Load {
     control: LoadControl,
     flights: FlightRecorder,
     op_log: Option<OpLogThread>,
+    look_aside: Option<ThroughCache>,
+    shared: Arc<Shared>,
 }
 
 impl Load {
@@ -258,6 +230,16 @@ impl Load {
         self.control.change(Some(ops_per_s), None)
     }
 
+    /// The database behind a look-aside load.
+    pub fn database(&self) -> Option<&database::Database> {
+        self.look_aside.as_ref().map(::look_aside::LookAside::database)
+    }
+
+    /// Deletes this share (0-1) of the keys, each by its own dice. The deletes are no part of the load.
+    pub async fn flush(&self, share: f64, seed: u64) -> Flushed {
+        look_aside::flush(&self.shared, share, seed).await
+    }
+
     /// Stops starting ops, lets those in flight end, closes the client and sums up.
     pub async fn stop(mut self) -> Summary {
         self.stop.cancel();
@@ -291,6 +273,7 @@ fn build_drivers(
     config: &LoadConfig,
     shared: &Arc<Shared>,
     control: &LoadControl,
+    look_aside: Option<&ThroughCache>,
     servers: usize,
 ) -> impl Iterator<Item = (Driver, Pace)> {
     let drivers = config.driver_count();
@@ -310,8 +293,8 @@ fn build_drivers(
                 mixes: control.mixes(),
                 rng,
                 keys,
-                recorder: Arc::clone(&pace.recorder),
-                ring: Ring::default(),
+                look_aside: look_aside.cloned(),
+                recording: Recording::new(Arc::clone(shared), Arc::clone(&pace.recorder)),
             };
             (driver, pace)
         },
@@ -359,6 +342,7 @@ struct Ticker {
     target: Target,
     op_log: Option<OpLog>,
     config: LoadConfig,
+    database: Option<look_aside::Watch>,
 }
 
 /// What is left at the end.
@@ -386,7 +370,7 @@ impl Totals {
 
 impl Ticker {
     /// Ticks until `stop`, once more after it, and gives the totals.
-    async fn run(self, stop: CancellationToken) -> Totals {
+    async fn run(mut self, stop: CancellationToken) -> Totals {
         let began = Instant::now();
         let warm_up = self.config.warm_up;
         let mut totals = Totals {
@@ -441,7 +425,13 @@ impl Ticker {
         to
     }
 
-    fn publish(&self, interval: &Recorder, stats: &[ServerStats], moment: &Moment, overload: &mut Overload) {
+    fn publish(
+        &mut self,
+        interval: &Recorder,
+        stats: &[ServerStats],
+        moment: &Moment,
+        overload: &mut Overload,
+    ) {
         {
             let mut metrics = self.metrics();
             metrics.tick(interval, moment.period.as_secs_f64());
@@ -470,6 +460,11 @@ impl Ticker {
                 .collect(),
         };
         self.hub.publish(&Record::Tick(tick));
+        if let Some(watch) = &mut self.database {
+            let record = watch.record(at_us, moment.period, interval);
+            self.metrics.lock().unwrap_or_else(PoisonError::into_inner).requests(&record);
+            self.hub.publish(&Record::LookAside(record));
+        }
         if let Some(event) = overload.tick(interval) {
             tracing::warn!(?event, "the generator was the limit");
             self.hub.publish(&Record::Event(Event { at_us, server: None, event }));

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use observation::{IntegrityKind, Outcome};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use crate::look_aside::Requests;
 use crate::mix::OpKind;
 use crate::op_log::OpLogReport;
 use crate::oracles::OracleCounts;
@@ -44,6 +45,10 @@ pub struct Metrics {
     late: IntCounter,
     dropped: IntCounter,
     start_lag: LatencyHistograms,
+    requests: IntCounterVec,
+    queries: IntCounterVec,
+    queued: Gauge,
+    capacity: Gauge,
     window: VecDeque<TickRate>,
 }
 
@@ -161,6 +166,21 @@ impl Metrics {
                 Vec::new(),
                 vec![Vec::new()],
             )?,
+            requests: counters(
+                "loadgen_requests_total",
+                "Requests of a look-aside load by their end.",
+                &["end"],
+            )?,
+            queries: counters(
+                "loadgen_database_queries_total",
+                "Queries to the simulated database: demanded, and of them refused, served, served in vain, expired.",
+                &["what"],
+            )?,
+            queued: gauge("loadgen_database_queued_queries", "Queries that wait in the simulated database.")?,
+            capacity: gauge(
+                "loadgen_database_capacity_ratio",
+                "Capacity of the simulated database as a share (0-1) of its normal one; 0 without one.",
+            )?,
             window: VecDeque::with_capacity(RATE_TICKS),
         };
         registry.register(Box::new(metrics.latency.clone()))?;
@@ -177,6 +197,7 @@ impl Metrics {
         for kind in INTEGRITY_KINDS {
             self.wrong_values.with_label_values(&[integrity_name(kind)]);
         }
+        self.requests(&observation::LookAside::default());
         for server in &self.servers {
             self.in_flight.with_label_values(&[server]);
             for class in Outcome::ALL {
@@ -216,6 +237,26 @@ impl Metrics {
         self.operations.with_label_values(&["success"]).inc_by(outcomes.ok());
         self.operations.with_label_values(&["error"]).inc_by(outcomes.errors());
         self.roll(TickRate { seconds, ok: outcomes.ok(), errors: outcomes.errors() });
+    }
+
+    /// What a look-aside load and its database did in the last interval.
+    pub fn requests(&self, record: &observation::LookAside) {
+        let (of, database) = (record, record.database);
+        let ends = [of.hits, of.loaded, of.timed_out, of.refused, of.shed];
+        for ((_, end), n) in Requests::ENDS.into_iter().zip(ends) {
+            self.requests.with_label_values(&[end]).inc_by(n);
+        }
+        for (what, n) in [
+            ("demanded", database.demanded),
+            ("refused", database.refused),
+            ("served", database.served),
+            ("in_vain", database.in_vain),
+            ("expired", database.expired),
+        ] {
+            self.queries.with_label_values(&[what]).inc_by(n);
+        }
+        self.queued.set(database.queued as f64);
+        self.capacity.set(database.capacity);
     }
 
     /// What became of the ops of the op log so far.

@@ -115,6 +115,12 @@ impl fmt::Display for MixOp {
     }
 }
 
+impl From<OpKind> for Mix {
+    fn from(kind: OpKind) -> Self {
+        Self { ends: vec![(1, kind.into())], total: 1 }
+    }
+}
+
 /// Draws ops by weight. As text: `get=80,set=15,multiget:16=5`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mix {

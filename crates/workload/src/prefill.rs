@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use smallvec::smallvec;
 use tokio::time::Instant;
@@ -33,10 +33,12 @@ pub struct Prefilled {
     pub total: u64,
 }
 
-/// Until all are written or `stop`; says once a second and at the end how far it is.
+/// Until all are written or `stop`; says once a second and at the end how far it is. `aged`: as if each had been written at any
+/// moment of its life, because values that were written together expire together.
 pub(crate) async fn run(
     shared: &Shared,
     seed: u64,
+    aged: bool,
     stop: &CancellationToken,
     mut report: impl FnMut(Prefilled),
 ) -> Prefilled {
@@ -48,7 +50,9 @@ pub(crate) async fn run(
             let key = shared.table.key(n);
             let version = shared.oracles.plan_write(n);
             let value = values::encode(key.as_bytes(), version, shared.value_size.draw(&mut rng));
-            let op = PlannedOp::Set(key, value, shared.ttl.draw(&mut rng));
+            let ttl = shared.ttl.draw(&mut rng);
+            let ttl = if aged { ttl.map(|ttl| ttl.mul_f64(rng.random::<f64>())) } else { ttl };
+            let op = PlannedOp::Set(key, value, ttl);
             let planned = Planned { op, numbers: smallvec![n], tick: version, token: None };
             planned.run(&shared.client, Instant::now())
         })

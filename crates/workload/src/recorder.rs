@@ -6,6 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use observation::{Counts, Outcome, ServerTick};
 
+use crate::look_aside::Requests;
 use crate::mix::OpKind;
 use crate::oracles::OracleCounts;
 
@@ -59,6 +60,8 @@ pub struct Recorder {
     pub lag: Latency,
     /// What the oracles found.
     pub oracles: OracleCounts,
+    /// Requests through a cache to a database, of a load that makes them.
+    pub requests: Requests,
     /// One entry a server.
     pub servers: Vec<ServerRecord>,
 }
@@ -100,6 +103,7 @@ impl Recorder {
             dropped: 0,
             lag: latency(),
             oracles: OracleCounts::default(),
+            requests: Requests::default(),
             servers: (0..servers).map(|_| server()).collect(),
         }
     }
@@ -136,6 +140,7 @@ impl Recorder {
         self.dropped += other.dropped;
         add_latency(&mut self.lag, &other.lag);
         self.oracles.add(&other.oracles);
+        self.requests.add(&other.requests);
         for (mine, theirs) in self.servers.iter_mut().zip(&other.servers) {
             for (mine, theirs) in mine.kinds.iter_mut().zip(&theirs.kinds) {
                 add_all(&mut mine.outcomes, &theirs.outcomes);
@@ -154,6 +159,7 @@ impl Recorder {
             self.lag.reset();
         }
         self.oracles = OracleCounts::default();
+        self.requests.clear();
         for server in &mut self.servers {
             for kind in &mut server.kinds {
                 kind.outcomes = [0; Outcome::ALL.len()];

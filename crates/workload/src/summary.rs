@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::look_aside::Requests;
 use crate::mix::OpKind;
 use crate::op_log::OpLogReport;
 use crate::oracles::OracleCounts;
@@ -58,6 +59,20 @@ impl fmt::Display for Summary {
             )?;
         }
         write!(f, "{}", StartLag(&self.totals))?;
+        if let Some(latency) = &self.totals.requests.latency {
+            write!(f, "requests:")?;
+            for ((_, name), n) in Requests::ENDS.into_iter().zip(self.totals.requests.ends) {
+                write!(f, " {n} {name},")?;
+            }
+            let quantile = |q| millis(latency.value_at_quantile(q));
+            writeln!(
+                f,
+                " latency p50 {}, p99 {}, max {}",
+                quantile(0.5),
+                quantile(0.99),
+                millis(latency.max())
+            )?;
+        }
         write_oracles(f, &self.totals.oracles)?;
         if let Some(log) = &self.op_log {
             write!(

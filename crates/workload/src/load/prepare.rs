@@ -1,5 +1,7 @@
 //! A load with everything that it needs, before it begins.
 
+use database::Database;
+
 use super::*;
 
 /// A load that has not begun.
@@ -16,6 +18,7 @@ pub struct Prepared {
     host: HostWatch,
     flights: FlightRecorder,
     op_log: Option<OpLogThread>,
+    database: Option<Database>,
 }
 
 impl Prepared {
@@ -67,9 +70,23 @@ impl Prepared {
             op_log: op_log.as_ref().map(OpLogThread::log),
         });
 
+        let database = config.look_aside.map(|setup| Database::start(setup.database)).transpose()?;
         let config = config.clone();
         let mix = Arc::new(mix);
-        Ok(Prepared { config, hub, client, shared, mix, has_touch, names, metrics, host, flights, op_log })
+        Ok(Prepared {
+            config,
+            hub,
+            client,
+            shared,
+            mix,
+            has_touch,
+            names,
+            metrics,
+            host,
+            flights,
+            op_log,
+            database,
+        })
     }
 
     /// Where the observation stream comes from.
@@ -79,19 +96,42 @@ impl Prepared {
 
     /// Writes every key once, unless `stop` comes before; says once a second and at the end how far it is.
     pub async fn prefill(&self, stop: &CancellationToken, report: impl FnMut(Prefilled)) -> Prefilled {
-        prefill::run(&self.shared, self.config.shard.seed(self.config.seed), stop, report).await
+        let aged = self.config.look_aside.is_some();
+        prefill::run(&self.shared, self.config.shard.seed(self.config.seed), aged, stop, report).await
     }
 
     /// Begins. Must be called within a tokio runtime.
     pub fn start(self) -> Load {
-        let Self { config, hub, client, shared, mix, has_touch, names, metrics, host, flights, op_log } =
-            self;
+        let Self {
+            config,
+            hub,
+            client,
+            shared,
+            mix,
+            has_touch,
+            names,
+            metrics,
+            host,
+            flights,
+            op_log,
+            database,
+        } = self;
         let control = LoadControl::new(config.arrivals, config.profile.clone(), mix, has_touch);
+        let control = if config.look_aside.is_some() { control.of_requests() } else { control };
         let stop = CancellationToken::new();
         let mut drivers = JoinSet::new();
         let mut recorders = Vec::new();
-        for (driver, pace) in build_drivers(&config, &shared, &control, names.len()) {
-            recorders.push(Arc::clone(&driver.recorder));
+        let setup = config.look_aside;
+        let look_aside = setup.zip(database).map(|(setup, database)| {
+            let recorder = Arc::new(Mutex::new(Recorder::new(names.len())));
+            (look_aside::through(&shared, &recorder, database, setup, config.seed), recorder)
+        });
+        let look_aside = look_aside.map(|(through, recorder)| {
+            recorders.push(recorder);
+            through
+        });
+        for (driver, pace) in build_drivers(&config, &shared, &control, look_aside.as_ref(), names.len()) {
+            recorders.push(Arc::clone(&driver.recording.recorder));
             drivers.spawn(driver.run(pace, stop.clone()));
         }
         let ticker_stop = CancellationToken::new();
@@ -104,10 +144,11 @@ impl Prepared {
             target: control.target(),
             op_log: op_log.as_ref().map(OpLogThread::log),
             config,
+            database: look_aside.as_ref().map(|through| look_aside::Watch::new(through.database().clone())),
         };
         let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
         tokio::spawn(host.run(ticker_stop.clone()));
-        Load { hub, client, stop, drivers, ticker, ticker_stop, control, flights, op_log }
+        Load { hub, client, stop, drivers, ticker, ticker_stop, control, flights, op_log, look_aside, shared }
     }
 }
 
