@@ -48,8 +48,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "metastable",
+        &["lab", "look-aside", "database", "workload", "memcache-client", "toxiproxy", "observation"],
+    ),
+    (
         "scenariod",
         &[
+            "metastable",
             "lab",
             "scenario",
             "verdict",

@@ -21,6 +21,7 @@ mod kernel_loss;
 mod kernel_rules;
 mod lab;
 mod live_page;
+mod metastable;
 mod metrics_docs;
 mod overload;
 mod prometheus;

@@ -153,6 +153,8 @@ pub enum Command {
     Report(crate::report::Args),
     /// Two runs of one scenario side by side: two clients, or two versions of one
     Compare(crate::compare::Args),
+    /// Does a system stay down after what brought it down is gone? Cells with one protection each, side by side
+    Metastable(crate::metastable::Args),
     /// Take away what dead and frozen runs have left on a Toxiproxy: past its deadline, or its owner proven dead
     Reap(crate::reap::Args),
 }
@@ -165,6 +167,7 @@ Examples:
   scenariod --scenario all --loop                          against a running Toxiproxy and loadgen
   scenariod --scenario 'latency-*' --observe http://10.0.0.7:9090
   scenariod explain --scenario packet-loss-10-pct --op-timeout 1s   what would be expected, and why
+  scenariod metastable --summary cures.md                  a collapse, its cures and what is none, as a table
   scenariod judge runs/*                                   the same verdicts again, from the journals alone
   scenariod compare runs/A runs/B                          two clients under the same fault, compare.html
   scenariod reap                                           a sidecar that ends what killed runs have left

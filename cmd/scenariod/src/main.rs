@@ -8,6 +8,7 @@ mod goflags;
 mod judge;
 mod last_word;
 mod live;
+mod metastable;
 mod progress;
 mod proxy;
 mod reap;

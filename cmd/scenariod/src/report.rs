@@ -127,6 +127,12 @@ fn folders_of(runs: &Path, suite: &Suite) -> Result<Vec<PathBuf>, Failure> {
 
 fn one(dir: &Path) -> Result<(Journal, Verdict), Failure> {
     let journal = Journal::read(dir).map_err(infrastructure)?;
+    if let Some((said, _)) = crate::metastable::said(&journal) {
+        let dir = dir.display();
+        return Err(usage(anyhow::anyhow!(
+            "{dir}: a run of an experiment on metastable failure ({said}); it has its page already"
+        )));
+    }
     let verdict = verdict::judge(&journal);
     let page = write_all(dir, &journal, &verdict).map_err(infrastructure)?;
     print(&format!("{:<18}{}\n", verdict.name(), page.display()));

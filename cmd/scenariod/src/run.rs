@@ -26,11 +26,16 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Some(Command::Report(args)) => return crate::report::main(args),
         Some(Command::Reap(args)) => return reap::main(args).await,
         Some(Command::Compare(args)) => return compare::main(args),
+        Some(Command::Metastable(args)) => return crate::metastable::main(args).await,
         Some(Command::Explain(args)) => return explain::main(args).await,
         None if cli.list => return list().map(|()| 0),
         None => {}
     }
     settings::check(&cli)?;
+    let experiments = settings::experiments(&cli)?;
+    if !experiments.is_empty() {
+        return crate::metastable::main(&crate::metastable::Args::of(&cli, experiments)).await;
+    }
     let scenarios = settings::scenarios(&cli)?;
     if scenarios.is_empty() && !cli.lab {
         return Err(usage(anyhow::anyhow!(
@@ -62,6 +67,10 @@ fn list() -> Result<(), Failure> {
             humantime::format_duration(testing).to_string(),
             humantime::format_duration(total)
         ));
+    }
+    print("metastable\n");
+    for plan in ::metastable::all().map_err(usage)? {
+        print(&format!("  {:<38}{}, {} cells\n", plan.name, plan.description, plan.cells.len()));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Parser;
 use lab::{LabConfig, LoadPlan, Ports};
 use memcache_client::{BreakerConfig, Config, Routing};
 use scenario::{Endings, Phases, Scenario, catalogue};
@@ -68,6 +69,45 @@ pub fn scenarios(cli: &Cli) -> Result<Vec<Scenario>, Failure> {
     let mut chosen = catalogue::select(&cli.scenario).map_err(usage)?;
     chosen.extend(files.map_err(usage)?);
     Ok(chosen)
+}
+
+/// Experiments on metastable failure among what is asked for. They are no scenarios of three phases: both together are not run.
+pub fn experiments(cli: &Cli) -> Result<Vec<String>, Failure> {
+    let names: Vec<String> =
+        cli.scenario.iter().filter(|name| name.starts_with("metastable")).cloned().collect();
+    if names.is_empty() {
+        return Ok(names);
+    }
+    if !cli.lab {
+        return Err(usage(anyhow::anyhow!("--scenario {}: needs --lab, where the database is", names[0])));
+    }
+    if names.len() < cli.scenario.len() || !cli.scenario_file.is_empty() {
+        return Err(usage(anyhow::anyhow!("--scenario {}: run it without other scenarios", names[0])));
+    }
+    let own = Cli::try_parse_from(["scenariod"]).map_err(usage)?;
+    let others = [
+        ("--loop", cli.r#loop),
+        (
+            "--stabilization, --testing, --recovery",
+            [cli.stabilization, cli.testing, cli.recovery].iter().any(Option::is_some),
+        ),
+        ("--until-stable", cli.until_stable),
+        ("--abort-if", !cli.abort_if.is_empty()),
+        ("--servers", cli.servers != own.servers),
+        ("--rate", cli.rate.is_some()),
+        ("--driver", cli.driver != own.driver),
+        ("--on-open", cli.on_open != own.on_open),
+        ("--op-timeout", *cli.op_timeout != *own.op_timeout),
+        ("--breaker-open", cli.breaker_open.is_some()),
+        ("--metrics-port", cli.metrics_port.is_some()),
+    ];
+    if let Some((flag, _)) = others.iter().find(|(_, given)| *given) {
+        return Err(usage(anyhow::anyhow!(
+            "{flag}: --scenario {} is an experiment with a load, phases and a client of its own (docs/metastable.md)",
+            names[0]
+        )));
+    }
+    Ok(names)
 }
 
 /// Phase lengths of one scenario.

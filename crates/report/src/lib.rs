@@ -6,11 +6,13 @@
 mod charts;
 pub mod compare;
 mod dose;
+mod experiment;
 mod history;
 mod html;
 mod junit;
 mod markdown;
 mod measures;
+mod metastable;
 mod overload;
 mod page;
 mod recovery;
@@ -27,9 +29,14 @@ use verdict::Verdict;
 
 use ::page::{cut, plain};
 
+pub use experiment::{
+    CellRun, CellRuns, EXPERIMENT_FILE, EXPERIMENT_VERSION, Experiment, Found, GridRow, Sweep, Try, of_sweep,
+    write_experiment,
+};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
+pub use metastable::metastable_page;
 pub use overload::{OverloadRun, overload};
 pub use page::tone;
 pub use suite_markdown::suite_markdown;

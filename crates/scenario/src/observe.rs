@@ -235,6 +235,7 @@ fn moment(record: &Record) -> Option<u64> {
         Record::Tick(tick) => Some(tick.at_us),
         Record::Event(event) => Some(event.at_us),
         Record::Host(host) => Some(host.at_us),
+        Record::LookAside(look_aside) => Some(look_aside.at_us),
         Record::Gap(gap) => Some(gap.to_us),
         _ => None,
     }

@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags, open, openat};
 use serde::Serialize;
 use serde_json::Value;
 use telemetry::http::Document;
+use verdict::metastable::Stability;
 
 /// Runs that are listed, the latest.
 const RUNS_MAX: usize = 50;
@@ -18,6 +19,9 @@ const PAGE_BYTES: u64 = 32 * 1024 * 1024;
 const VERDICT_BYTES: u64 = 8 * 1024 * 1024;
 /// A report runs its own script and is nobody: it comes from a file, and whoever could write that shall not reach this port.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; sandbox allow-scripts";
+
+/// A folder proper, and no link to one.
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// One of them.
 #[derive(Debug, PartialEq, Serialize)]
@@ -70,24 +74,55 @@ fn result(dir: &OwnedFd) -> (&'static str, &'static str) {
     match found {
         Some((name, _)) if name != "wrong_data" && verdict["stopped"].is_string() => ("STOPPED", "unsure"),
         Some((_, result)) => (result.name(), report::tone(result)),
-        None => ("no verdict", "void"),
+        None => stability(dir).unwrap_or(("no verdict", "void")),
     }
 }
 
-/// The page at `NAME/report.html` or `NAME/suite.html`.
+/// Of an experiment on metastable failure.
+fn stability(dir: &OwnedFd) -> Option<(&'static str, &'static str)> {
+    let record = file(dir, report::EXPERIMENT_FILE).and_then(|file| read(file, VERDICT_BYTES))?;
+    let record: Value = serde_json::from_slice(&record).ok()?;
+    if record["wrong_values"].as_u64().unwrap_or(0) > 0 {
+        return Some(("WRONG DATA", "fail"));
+    }
+    if record["complete"] != true {
+        return Some(("STOPPED", "unsure"));
+    }
+    let all = [
+        (Stability::Stable, "pass"),
+        (Stability::Vulnerable, "unsure"),
+        (Stability::Metastable, "fail"),
+        (Stability::Degraded, "unsure"),
+        (Stability::Inconclusive, "unsure"),
+    ];
+    let found = all.into_iter().map(|(stability, tone)| (stability.name(), tone));
+    let said = record["found"]["cells"]["stability"].as_str().unwrap_or_default().to_uppercase();
+    Some(found.into_iter().find(|(name, _)| *name == said).unwrap_or(("EXPERIMENT", "void")))
+}
+
+/// The page at `NAME/report.html`, `NAME/suite.html`, or `NAME/RUN/report.html` of an experiment's run.
 pub(super) fn find(runs: &Path, path: &str) -> Option<Document> {
-    let (id, page) = path.split_once('/')?;
+    let (path, page) = path.rsplit_once('/')?;
     if ![report::PAGE, report::SUITE_PAGE].contains(&page) {
         return None;
     }
-    let body = read(file(&folder(runs, id)?, page)?, PAGE_BYTES)?;
+    let dir = match path.split_once('/') {
+        None => folder(runs, path)?,
+        Some((id, run)) => {
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+            let dir = folder(runs, id)?;
+            (!run.is_empty() && run.bytes().all(plain))
+                .then(|| openat(dir, run, DIRECTORY, Mode::empty()).ok())??
+        }
+    };
+    let body = read(file(&dir, page)?, PAGE_BYTES)?;
     Some(Document { content_type: "text/html; charset=utf-8", body: body.into(), policy: POLICY.to_owned() })
 }
 
 fn folder(runs: &Path, id: &str) -> Option<OwnedFd> {
     let runs = open(runs, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    scenario::is_folder(id).then(|| openat(runs, id, flags, Mode::empty()).ok())?
+    scenario::is_folder(id).then(|| openat(runs, id, DIRECTORY, Mode::empty()).ok())?
 }
 
 /// A file proper: no link, and no pipe that would be waited for.
@@ -134,6 +169,22 @@ mod tests {
         symlink("..", runs.join("20261121T101116Z-up")).unwrap();
         write(runs.join(RUN).join("verdict.json"), r#"{"result":"fail","stopped":null}"#).unwrap();
 
+        let experiment = runs.join("20261121T101110Z-metastable-fast");
+        create_dir(&experiment).unwrap();
+        create_dir(experiment.join("unprotected-1")).unwrap();
+        write(experiment.join("report.html"), "all").unwrap();
+        write(
+            experiment.join("experiment.json"),
+            r#"{"complete":true,"found":{"cells":{"stability":"metastable"}}}"#,
+        )
+        .unwrap();
+        write(experiment.join("unprotected-1/report.html"), "one").unwrap();
+        symlink("../..", experiment.join("up")).unwrap();
+        assert_eq!(
+            find(&runs, "20261121T101110Z-metastable-fast/unprotected-1/report.html").unwrap().body,
+            "one"
+        );
+
         let page = find(&runs, &format!("{RUN}/report.html")).unwrap();
         assert_eq!(page.body, RUN);
         assert!(page.policy.contains("sandbox allow-scripts"));
@@ -151,12 +202,23 @@ mod tests {
             "20261121T101116Z-up/report.html",
             "20261121T101115Z-Odd/report.html",
             "notes/report.html",
+            "20261121T101110Z-metastable-fast/../report.html",
+            "20261121T101110Z-metastable-fast/up/report.html",
+            "20261121T101110Z-metastable-fast//report.html",
+            "20261121T101110Z-metastable-fast/unprotected-1/x/report.html",
         ] {
             assert!(find(&runs, path).is_none(), "{path}");
         }
         let listed = list(&runs);
         let shown: Vec<_> = listed.iter().map(|past| (past.id.as_str(), past.page, past.name)).collect();
-        assert_eq!(shown, [("20261121T101113Z-suite", "suite.html", "SUITE"), (RUN, "report.html", "FAIL")]);
+        assert_eq!(
+            shown,
+            [
+                ("20261121T101113Z-suite", "suite.html", "SUITE"),
+                (RUN, "report.html", "FAIL"),
+                ("20261121T101110Z-metastable-fast", "report.html", "METASTABLE")
+            ]
+        );
         assert!(list(&dir.path().join("nowhere")).is_empty());
     }
 }

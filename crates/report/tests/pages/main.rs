@@ -5,6 +5,7 @@
 
 mod browser;
 mod hostile;
+mod metastable;
 mod overload;
 
 use std::collections::BTreeMap;
