@@ -59,8 +59,11 @@
   const clock = (u, splits) =>
     splits.map((ms) => new Date(ms).toISOString().slice(11, 19));
 
+  // A logarithmic axis has splits without a label.
+  const labels = (u, splits) => splits.map((value) => (value == null ? "" : compact(value)));
+
   function xAxis(chart) {
-    const wall = chart.wall ? { values: clock, space: 80 } : { values: (u, splits) => splits.map(compact) };
+    const wall = chart.wall ? { values: clock, space: 80 } : { values: labels };
     return axis({ label: chart.x_title, size: 24, space: 60, ...wall });
   }
 
@@ -72,7 +75,7 @@
       const [from, to] = whole && chart.range ? chart.range : [low, high];
       return from < to ? [from, to] : [from, from + 1];
     };
-    return { time: false, range };
+    return { time: false, distr: chart.x_log ? 3 : 1, range };
   }
 
   function shared(chart, place, first) {
@@ -105,11 +108,11 @@
       : (u, low, high) => [0, Math.max(chart.top ?? 0, (high ?? 0) * 1.06, chart.least ?? 1)];
     const options = {
       ...base,
-      series: [{ label: "at", value: (u, value) => number(value, "s") }, ...series],
+      series: [{ label: "at", value: (u, value) => number(value, chart.shade ? "s" : "") }, ...series],
       scales: { x: xScale(chart), y: chart.log ? { distr: 3 } : { range } },
       axes: [
         xAxis(chart),
-        axis({ label: chart.y_title, size: yAxis(chart, place) - LABEL, values: (u, splits) => splits.map((v) => (v == null ? "" : compact(v))) }),
+        axis({ label: chart.y_title, size: yAxis(chart, place) - LABEL, values: labels }),
       ],
     };
     return new uPlot(options, joined(chart.tables), place);

@@ -41,6 +41,8 @@ pub(crate) struct Chart {
     pub(crate) sync: bool,
     /// Times are Unix milliseconds.
     pub(crate) wall: bool,
+    /// The x axis is logarithmic; all of it is above 0.
+    pub(crate) x_log: bool,
     /// The whole x axis, where it is not that of the data.
     pub(crate) range: Option<[f64; 2]>,
     /// Unit of values: of the y axis of lines, of the x axis of bands.
@@ -135,6 +137,7 @@ pub(crate) fn lines(
         shade: true,
         sync: true,
         wall: false,
+        x_log: false,
         range: None,
         unit,
         body: Body::Lines { y_title: y_title.to_owned(), log: false, least: 1.0, series, tables },
@@ -260,6 +263,7 @@ pub(crate) fn bands(id: &str, rows: Vec<String>, tones: Vec<Tone>, segments: Vec
         shade: true,
         sync: true,
         wall: false,
+        x_log: false,
         range: None,
         unit: "s",
         body: Body::Bands { rows, tones, segments, hint: "Point at the chart to read it." },

@@ -19,6 +19,9 @@ pub const EXPERIMENT_VERSION: u32 = 1;
 /// Its file name, beside the folders of its runs.
 pub const EXPERIMENT_FILE: &str = "experiment.json";
 
+/// Cells of the page's table up to so many characters stay on one line.
+const TIGHT: usize = 11;
+
 /// What was run, and what came of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Experiment {
@@ -172,6 +175,7 @@ pub fn experiment_markdown(experiment: &Experiment) -> String {
 /// HTML.
 pub fn experiment_page(experiment: &Experiment) -> String {
     let (table, charts) = (table(&experiment.found), charts(&experiment.found));
+    let linked = table.rows.iter().any(|row| !row.dirs.is_empty());
     let body = html! {
         (heading(&badge(experiment), &experiment.name))
         div.about {
@@ -179,11 +183,14 @@ pub fn experiment_page(experiment: &Experiment) -> String {
             p.muted { (wall(experiment.began_ms)) " to " (wall(experiment.ended_ms)) ", scenariod " (text(&experiment.tool_version)) }
         }
         @for chart in &charts { (figure(chart, "Goodput against offered load", "Up to the trigger, and down after it.")) }
-        div.framed { table {
-            thead { tr { @for name in &table.head { th { (text(name)) } } th { "runs" } } }
+        h2 { "What was found" }
+        div.framed.scroll { table.stack {
+            thead { tr { @for name in &table.head { th { (text(name)) } } @if linked { th { "Runs" } } } }
             tbody { @for row in &table.rows { tr {
-                @for cell in &row.cells { td { (text(cell)) } }
-                td { @for (n, dir) in row.dirs.iter().enumerate() { a href=(link(Path::new(dir), PAGE)) { (n + 1) } " " } }
+                @for (cell, name) in row.cells.iter().zip(&table.head) {
+                    td.tight[cell.chars().count() <= TIGHT] data-label=(text(name)) { (text(cell)) }
+                }
+                @if linked { td data-label="Runs" { @for (n, dir) in row.dirs.iter().enumerate() { a href=(link(Path::new(dir), PAGE)) { (n + 1) } " " } } }
             } } }
         } }
         @for line in &table.below { p.because { (text(line)) } }

@@ -140,15 +140,19 @@ fn histogram(journal: &Journal) -> Chart {
             *buckets.entry(bucket.floor() as i64).or_default() += n;
         }
     }
-    let begin = |bucket: i64| (bucket as f64 / 3.0).exp2() / 1e3;
-    let range = buckets.keys().next().copied().unwrap_or(0)..=buckets.keys().last().copied().unwrap_or(0);
+    let end = |bucket: i64| (((bucket + 1) as f64) / 3.0).exp2() / 1e3;
+    let first = buckets.keys().next().copied().unwrap_or(0);
+    let last = buckets.keys().last().copied().unwrap_or(0);
+    let count = |bucket: i64| buckets.get(&bucket).copied().unwrap_or(0) as f64;
+    // A step reaches back to the one before: the first has its begin too.
     let table = vec![
-        column(range.clone().map(|bucket| Some(begin(bucket)))),
-        column(range.map(|bucket| Some(buckets.get(&bucket).copied().unwrap_or(0) as f64))),
+        column((first - 1..=last).map(|bucket| Some(end(bucket)))),
+        column((first - 1..=last).map(|bucket| Some(count(bucket.max(first))))),
     ];
     let series = vec![Series { steps: true, filled: true, ..line("requests", "blue") }];
     let mut chart = lines("latencies", ("requests", "ms"), series, vec![table]);
-    (chart.x_title, chart.shade, chart.sync) = ("latency, ms".to_owned(), false, false);
+    (chart.x_title, chart.shade, chart.sync) = ("latency, ms (log)".to_owned(), false, false);
+    chart.x_log = true;
     chart
 }
 
