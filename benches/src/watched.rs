@@ -26,6 +26,8 @@ const ADDRESSES: usize = 16;
 const SCRAPE: Duration = Duration::from_secs(5);
 /// Heads that are begun and never ended.
 const LORIS: usize = 100;
+/// What is read as it comes.
+const STREAMS: [&str; 2] = ["/v1/observations", "/v1/live"];
 /// Time that loadgen may take beyond its duration.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -145,6 +147,9 @@ async fn one(
         }
     };
     tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+    for path in STREAMS.iter().chain(&["/metrics"]) {
+        answers(addr, path).await?;
+    }
     // All of them end when this is dropped.
     let mut looking = JoinSet::new();
     look(&mut looking, lookers, addr);
@@ -177,7 +182,7 @@ fn look(looking: &mut JoinSet<()>, lookers: Lookers, addr: SocketAddr) {
     if lookers == Lookers::Nobody {
         return;
     }
-    for path in ["/v1/observations", "/v1/live"] {
+    for path in STREAMS {
         looking.spawn(async move { while read(addr, path, 1, true).await.is_ok() {} });
     }
     looking.spawn(scrape(addr, 2, Duration::ZERO));
@@ -212,6 +217,18 @@ async fn connect(addr: SocketAddr, from: usize) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from(([127, 0, 0, from as u8], 0)))?;
     socket.connect(addr).await
+}
+
+/// A looker that is turned away would cost nothing: an older loadgen must not pass for this one.
+async fn answers(addr: SocketAddr, path: &str) -> Result<()> {
+    let mut stream = connect(addr, 1).await?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes()).await?;
+    let mut head = [0; 12];
+    timeout(SCRAPE, stream.read_exact(&mut head)).await.with_context(|| format!("{path}: no answer"))??;
+    if head != *b"HTTP/1.1 200" {
+        bail!("{path}: {}; build loadgen anew: cargo build --release", String::from_utf8_lossy(&head));
+    }
+    Ok(())
 }
 
 /// Reads an answer to its end, and throws it away.
