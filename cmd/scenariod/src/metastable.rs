@@ -156,7 +156,11 @@ pub fn said(journal: &Journal) -> Option<(String, verdict::Result)> {
     }
     if phases.iter().any(|(name, _)| name.starts_with(UP)) {
         let found = hysteresis(journal);
-        let result = if found.healthy.is_some() { verdict::Result::Pass } else { verdict::Result::Invalid };
+        let result = match found.healthy {
+            _ if found.wrong_values > 0 => verdict::Result::WrongData,
+            Some(_) => verdict::Result::Pass,
+            None => verdict::Result::Invalid,
+        };
         return Some((report::of_sweep(&found), result));
     }
     let cell = verdict::metastable::cell(journal);

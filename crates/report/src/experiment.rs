@@ -374,7 +374,7 @@ fn of_sweeps(sweeps: &[Sweep]) -> Table {
 
 /// In a line.
 pub fn of_sweep(found: &Hysteresis) -> String {
-    let Hysteresis { steps, healthy, recovers, unmeasured, void } = found;
+    let Hysteresis { steps, healthy, recovers, unmeasured, void, .. } = found;
     let least = steps.first().map_or(f64::NAN, |step| step.rate);
     match (healthy, recovers, unmeasured, void) {
         (.., Some(why)) => format!("no hysteresis index: {why}"),
@@ -510,8 +510,14 @@ mod tests {
             LoadStep { rate: 100.0, up: Some(1.0), down: Some(0.99) },
             LoadStep { rate: 1_000.0, up: Some(1.0), down: None },
         ];
-        let found =
-            Hysteresis { steps, healthy: Some(1_000.0), recovers: Some(100.0), unmeasured: None, void: None };
+        let found = Hysteresis {
+            steps,
+            healthy: Some(1_000.0),
+            recovers: Some(100.0),
+            unmeasured: None,
+            void: None,
+            wrong_values: 0,
+        };
         let never = Hysteresis { recovers: None, ..found.clone() };
         let sweep = |cell: &str, found| Sweep { cell: cell.to_owned(), dir: "x".to_owned(), found };
         let found = experiment(Found::Sweeps(vec![sweep("a", found), sweep("b", never)]));

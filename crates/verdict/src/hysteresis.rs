@@ -6,7 +6,7 @@ use observation::metastable::{DOWN, STOPPED, UP};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::metastable::{COVERED, LOAD_BACK, MISSED, RECOVERED, Second, phases, seconds, void};
+use crate::metastable::{COVERED, LOAD_BACK, MISSED, RECOVERED, Second, phases, seconds, void, wrong_values};
 
 /// Goodput at one load.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
@@ -33,6 +33,8 @@ pub struct Hysteresis {
     pub unmeasured: Option<f64>,
     /// Why it says nothing at all.
     pub void: Option<String>,
+    /// Reads of the whole run that gave a value that was never written there.
+    pub wrong_values: u64,
 }
 
 impl Hysteresis {
@@ -82,7 +84,14 @@ pub fn hysteresis(journal: &Journal) -> Hysteresis {
         (highest, steps.get(reached).filter(|step| of(step).is_none()).map(|step| step.rate))
     };
     let ((healthy, no_up), (recovers, no_down)) = (reach(|step| step.up), reach(|step| step.down));
-    Hysteresis { healthy, recovers, unmeasured: no_up.or(no_down), void: void(journal), steps }
+    Hysteresis {
+        healthy,
+        recovers,
+        unmeasured: no_up.or(no_down),
+        void: void(journal),
+        wrong_values: wrong_values(journal),
+        steps,
+    }
 }
 
 fn goodput(seconds: &[Second], rate: f64) -> Option<f64> {
@@ -97,7 +106,7 @@ fn goodput(seconds: &[Second], rate: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use observation::journal::{Entry, Source};
-    use observation::{LookAside, Note, Record};
+    use observation::{LookAside, Note, Outcome, Record, ServerTick, Tick};
 
     use super::*;
 
@@ -143,6 +152,16 @@ mod tests {
         ]));
         assert_eq!((found.healthy, found.recovers, found.index()), (Some(1_000.0), Some(100.0), Some(10.0)));
         assert_eq!(found.steps[0], LoadStep { rate: 100.0, up: Some(1.0), down: Some(0.99) });
+    }
+
+    #[test]
+    fn wrong_values_of_a_sweep_are_counted() {
+        let mut wrong = journal(&[("up:1", 1, 1), ("down:1", 1, 1)]);
+        let mut server = ServerTick::default();
+        server.ops.add(Outcome::WrongValue, 2);
+        let record = Record::Tick(Tick { servers: vec![server], ..Tick::default() });
+        wrong.entries.push(Entry { at_us: 1, source: Source::Client, record });
+        assert_eq!((hysteresis(&wrong).wrong_values, hysteresis(&journal(&[])).wrong_values), (2, 0));
     }
 
     #[test]

@@ -210,7 +210,8 @@ fn unseen(journal: &Journal, (from_us, to_us): (u64, u64)) -> Option<String> {
     (suspended_us >= SUSPENDED_US).then(|| format!("the machine slept for {} ms", suspended_us / 1_000))
 }
 
-fn wrong_values(journal: &Journal) -> u64 {
+/// Reads of the whole run that gave a value that was never written there.
+pub fn wrong_values(journal: &Journal) -> u64 {
     let ticks = journal.entries.iter().filter_map(|entry| match &entry.record {
         Record::Tick(tick) => Some(tick),
         _ => None,

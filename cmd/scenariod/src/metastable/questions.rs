@@ -121,7 +121,8 @@ impl Runs<'_> {
             sweeps.extend(sweep?);
         }
         let as_expected = sweeps.iter().any(|sweep| sweep.found.healthy.is_some());
-        Ok(Answer { found: Found::Sweeps(sweeps), as_expected, wrong_values: 0 })
+        let wrong_values = sweeps.iter().map(|sweep| sweep.found.wrong_values).sum();
+        Ok(Answer { found: Found::Sweeps(sweeps), as_expected, wrong_values })
     }
 }
 

@@ -60,6 +60,7 @@ fn sweep(name: &str) -> Experiment {
         recovers: Some(120.0),
         unmeasured: None,
         void: None,
+        wrong_values: 0,
     };
     Experiment {
         v: EXPERIMENT_VERSION,
