@@ -165,11 +165,6 @@ impl<C: Cache> LookAside<C> {
         &self.inner.database
     }
 
-    /// The cache before it.
-    pub fn cache(&self) -> &C {
-        &self.inner.cache
-    }
-
     /// One request for one key.
     pub async fn request(&self, key: usize) -> End {
         let inner = &self.inner;

@@ -45,8 +45,6 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     /// Name of the first cell of the file, whether it is run or not.
     pub first: String,
-    /// The text it was read from.
-    pub text: String,
 }
 
 /// One load, one trigger, one protection.
@@ -339,7 +337,7 @@ impl Plan {
             return Err(at(0, format!("name {:?}: {NAME_RULE}", written.name)));
         }
         let first = first.name.clone();
-        Ok(Self { name: written.name, description: written.description, cells, first, text: text.to_owned() })
+        Ok(Self { name: written.name, description: written.description, cells, first })
     }
 
     /// Shorter: 3 s, 5 s, and a hold of at most 15 s or one and a half times to live; a cell's own hold stays. What comes

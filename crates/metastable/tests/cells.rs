@@ -51,8 +51,13 @@ async fn a_stopped_cell_leaves_a_journal_that_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let (run, stop) = (dir.path().join("run"), CancellationToken::new());
     let stopper = stop.clone();
+    let path = run.join(observation::journal::FILE_NAME);
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(800)).await;
+        let lines = || std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());
+        // A journal that stays empty ends with the cell, which is not stopped then.
+        while lines() <= 5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         stopper.cancel();
     });
     let ended = metastable::run(&plans[0].cells[0], how(&run), &stop).await.unwrap();

@@ -103,25 +103,26 @@ impl Run {
 
     /// The algorithm of equal steps, to its end or to the signal.
     pub async fn gradual(&mut self, target: &mut Target, params: GradualParams) -> anyhow::Result<()> {
-        let mut plan = Gradual::new(params);
-        self.gradual = Some(plan.clone());
-        while let Some(order) = plan.next() {
-            let Some(measured) = self.step(target, &order).await? else { break };
-            let judged = plan.ended(&measured);
-            self.gradual = Some(plan.clone());
-            self.keep(order, measured, judged)?;
-        }
-        Ok(())
+        self.follow(target, Gradual::new(params), |run| &mut run.gradual).await
     }
 
     /// The search, to its end or to the signal.
     pub async fn search(&mut self, target: &mut Target, params: SearchParams) -> anyhow::Result<()> {
-        let mut plan = Search::new(params);
-        self.search = Some(plan.clone());
+        self.follow(target, Search::new(params), |run| &mut run.search).await
+    }
+
+    /// Makes the steps of a plan; `kept` is where it is after each, for the files.
+    async fn follow<P: Plan + Clone>(
+        &mut self,
+        target: &mut Target,
+        mut plan: P,
+        kept: fn(&mut Self) -> &mut Option<P>,
+    ) -> anyhow::Result<()> {
+        *kept(self) = Some(plan.clone());
         while let Some(order) = plan.next() {
             let Some(measured) = self.step(target, &order).await? else { break };
             let judged = plan.ended(&measured);
-            self.search = Some(plan.clone());
+            *kept(self) = Some(plan.clone());
             self.keep(order, measured, judged)?;
         }
         Ok(())

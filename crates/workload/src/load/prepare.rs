@@ -121,12 +121,9 @@ impl Prepared {
         let stop = CancellationToken::new();
         let mut drivers = JoinSet::new();
         let mut recorders = Vec::new();
-        let setup = config.look_aside;
-        let look_aside = setup.zip(database).map(|(setup, database)| {
+        let look_aside = config.look_aside.zip(database).map(|(setup, database)| {
             let recorder = Arc::new(Mutex::new(Recorder::new(names.len())));
-            (look_aside::through(&shared, &recorder, database, setup, config.seed), recorder)
-        });
-        let look_aside = look_aside.map(|(through, recorder)| {
+            let through = look_aside::through(&shared, &recorder, database, setup, config.seed);
             recorders.push(recorder);
             through
         });
