@@ -7,9 +7,9 @@ use std::str::FromStr;
 use observation::clock;
 use serde::Deserialize;
 
-use super::{CallError, Namespace};
-use crate::owner::OWNER;
-use crate::process;
+use super::namespace::{CallError, Namespace};
+use crate::removal::owner::OWNER;
+use crate::removal::process;
 
 /// Rules drop by parts per million.
 const PPM: f64 = 1e6;
@@ -18,7 +18,7 @@ const GRACE_S: u64 = 15;
 
 /// Who has made a table: a process that can be told from all others since the machine's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
+pub struct Maker {
     /// Inode of its PID namespace: elsewhere its PID means another process.
     space: u64,
     pid: u32,
@@ -26,7 +26,7 @@ pub struct Owner {
     started: u64,
 }
 
-impl Owner {
+impl Maker {
     /// This process.
     pub fn this() -> std::io::Result<Self> {
         Ok(Self { space: process::space()?, pid: std::process::id(), started: process::started()? })
@@ -41,20 +41,21 @@ impl Owner {
 /// `scenariod.<PID namespace>.<PID>.<start>.<port>.<number>.<deadline, Unix seconds>`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableName {
-    owner: Owner,
+    maker: Maker,
     port: u16,
     number: u32,
     deadline: u64,
 }
 
 impl TableName {
-    pub(crate) fn new(owner: Owner, port: u16, number: u32, deadline: u64) -> Self {
-        Self { owner, port, number, deadline }
+    /// A name for the table of one fault; `number` tells those of one process apart, `deadline` is in Unix seconds.
+    pub fn new(maker: Maker, port: u16, number: u32, deadline: u64) -> Self {
+        Self { maker, port, number, deadline }
     }
 
     /// Has its owner gone, or its time?
     fn is_leftover(&self) -> bool {
-        match self.owner.is_alive() {
+        match self.maker.is_alive() {
             Some(alive) => !alive,
             None => clock::wall_ms() / 1000 > self.deadline + GRACE_S,
         }
@@ -63,7 +64,7 @@ impl TableName {
 
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { owner: Owner { space, pid, started }, port, number, deadline } = self;
+        let Self { maker: Maker { space, pid, started }, port, number, deadline } = self;
         write!(f, "{OWNER}{space}.{pid}.{started}.{port}.{number}.{deadline}")
     }
 }
@@ -75,11 +76,11 @@ impl FromStr for TableName {
         let not_ours = || format!("{text:?} is no name of a table of scenariod's");
         let mut fields = text.strip_prefix(OWNER).ok_or_else(not_ours)?.split('.');
         let mut field = || fields.next().and_then(|field| field.parse::<u64>().ok()).ok_or_else(not_ours);
-        let owner =
-            Owner { space: field()?, pid: field()?.try_into().map_err(|_| not_ours())?, started: field()? };
+        let maker =
+            Maker { space: field()?, pid: field()?.try_into().map_err(|_| not_ours())?, started: field()? };
         let port = field()?.try_into().map_err(|_| not_ours())?;
         let number = field()?.try_into().map_err(|_| not_ours())?;
-        let name = Self { owner, port, number, deadline: field()? };
+        let name = Self { maker, port, number, deadline: field()? };
         // Exactly so: `+7` and `007` parse too, but nobody of us writes them.
         if name.to_string() == text { Ok(name) } else { Err(not_ours()) }
     }
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
 
     fn name() -> TableName {
-        TableName::new(Owner::this().unwrap(), 21_211, 3, 1_790_000_000)
+        TableName::new(Maker::this().unwrap(), 21_211, 3, 1_790_000_000)
     }
 
     #[test]
@@ -255,11 +256,11 @@ mod tests {
 
     #[test]
     fn a_leftover_is_one_whose_process_is_gone_or_whose_time_is_over() {
-        let this = Owner::this().unwrap();
-        let of = |owner, deadline| TableName::new(owner, 1, 1, deadline).is_leftover();
+        let this = Maker::this().unwrap();
+        let of = |maker, deadline| TableName::new(maker, 1, 1, deadline).is_leftover();
         assert!(!of(this, 0), "a living owner takes its own away");
-        assert!(of(Owner { started: this.started + 1, ..this }, u64::MAX - GRACE_S), "the PID is used again");
-        let elsewhere = Owner { space: this.space + 1, ..this };
+        assert!(of(Maker { started: this.started + 1, ..this }, u64::MAX - GRACE_S), "the PID is used again");
+        let elsewhere = Maker { space: this.space + 1, ..this };
         assert!(!of(elsewhere, clock::wall_ms() / 1000));
         assert!(of(elsewhere, clock::wall_ms() / 1000 - GRACE_S - 2));
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use observation::clock;
 use sha2::{Digest, Sha256};
 
-use crate::process;
+use super::process;
 
 /// Names of ours begin with this; everybody else's are left alone.
 pub(crate) const OWNER: &str = "scenariod.";

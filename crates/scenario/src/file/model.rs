@@ -1,16 +1,15 @@
-//! Scenario files: what is written, and the [`Scenario`] that it means.
+//! A scenario: what a file says, and the [`Scenario`] that it means.
 
 use std::time::Duration;
 
 use serde::Deserialize;
-use toxiproxy::wire::{Attributes, Stream};
+use toml::Spanned;
 
-use crate::fault::Meaning;
-use crate::kernel;
-use crate::ladder::MARKER;
-use crate::stop::{self, StopRule};
+use super::written::{FromWritten, Keys, WrittenFault, Wrong, duration, wrong};
+use crate::faults::FaultSpec;
+use crate::run::stop::{self, StopRule};
 
-/// Largest scenario file.
+/// Maximum size of a scenario file, bytes.
 pub const FILE_MAX: u64 = 1024 * 1024;
 /// Phase lengths that are not given.
 const STABILIZATION: Duration = Duration::from_secs(30);
@@ -68,8 +67,8 @@ impl Phases {
 pub struct Fault {
     /// On which servers.
     pub target: Target,
-    /// What.
-    pub meaning: Meaning,
+    /// What is done there.
+    pub spec: FaultSpec,
 }
 
 /// On which servers a fault acts.
@@ -136,51 +135,23 @@ pub enum ModelError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    name: toml::Spanned<String>,
+    name: Spanned<String>,
     suite: String,
     description: String,
-    control: Option<toml::Spanned<bool>>,
+    control: Option<Spanned<bool>>,
     #[serde(default)]
-    abort_if: Vec<toml::Spanned<String>>,
+    abort_if: Vec<Spanned<String>>,
     phases: WrittenPhases,
-    fault: Option<toml::Spanned<Vec<toml::Spanned<WrittenFault>>>>,
+    #[serde(default)]
+    fault: Vec<Spanned<WrittenFault>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenPhases {
-    stabilization: Option<toml::Spanned<String>>,
-    testing: toml::Spanned<String>,
-    recovery: Option<toml::Spanned<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenFault {
-    target: toml::Spanned<String>,
-    r#type: toml::Spanned<String>,
-    latency: Option<toml::Spanned<String>>,
-    jitter: Option<toml::Spanned<String>>,
-    loss: Option<toml::Spanned<String>>,
-    burst: Option<toml::Spanned<u32>>,
-    netns: Option<toml::Spanned<String>>,
-    share: Option<toml::Spanned<String>>,
-    rate: Option<toml::Spanned<String>>,
-    average_size: Option<toml::Spanned<u32>>,
-    size_variation: Option<toml::Spanned<u32>>,
-    delay: Option<toml::Spanned<String>>,
-    bytes: Option<toml::Spanned<u32>>,
-    toxic: Option<toml::Spanned<String>>,
-    stream: Option<toml::Spanned<String>>,
-    toxicity: Option<toml::Spanned<String>>,
-    attributes: Option<toml::Spanned<Attributes>>,
-}
-
-/// A fault in the text: where, and what.
-struct Wrong(std::ops::Range<usize>, String);
-
-fn wrong<T>(at: &toml::Spanned<T>, what: impl Into<String>) -> Wrong {
-    Wrong(at.span(), what.into())
+    stabilization: Option<Spanned<String>>,
+    testing: Spanned<String>,
+    recovery: Option<Spanned<String>>,
 }
 
 impl Scenario {
@@ -206,21 +177,16 @@ impl Scenario {
         };
         let written: Written = toml::from_str(text)
             .map_err(|error| at(error.span().unwrap_or(0..0), error.message().to_owned()))?;
-        Self::mean(written, text).map_err(|Wrong(span, what)| at(span, what))
+        Self::interpret(written, text).map_err(|Wrong(span, what)| at(span, what))
     }
 
-    /// Does it need what only the kernel can give, and few are permitted to ask for?
-    pub fn needs_kernel(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault.meaning, Meaning::LossKernel { .. }))
-    }
-
-    fn mean(written: Written, text: &str) -> Result<Self, Wrong> {
+    fn interpret(written: Written, text: &str) -> Result<Self, Wrong> {
         let name = written.name.get_ref();
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             return Err(wrong(&written.name, "name: expected 1 to 64 characters of a-z, 0-9 and dash"));
         }
-        let phase = |key: &str, given: &Option<toml::Spanned<String>>, default| match given {
+        let phase = |key: &str, given: &Option<Spanned<String>>, default| match given {
             Some(text) => duration(key, text),
             None => Ok(default),
         };
@@ -233,7 +199,7 @@ impl Scenario {
             return Err(wrong(&written.phases.testing, "testing: expected more than 0"));
         }
         let control = written.control.as_ref().is_some_and(|control| *control.get_ref());
-        let faults = written.fault.as_ref().map_or(&[][..], |faults| faults.get_ref());
+        let faults = written.fault;
         match &written.control {
             None if faults.is_empty() => {
                 let what = "fault: expected at least one [[fault]], or control = true for a run without";
@@ -244,10 +210,6 @@ impl Scenario {
             }
             _ => {}
         }
-        let faults = faults.iter().map(|fault| {
-            let given = fault.get_ref();
-            Ok(Fault { target: target(&given.target)?, meaning: given.meaning()? })
-        });
         if let Some(beyond) = written.abort_if.get(stop::RULES_MAX) {
             return Err(wrong(beyond, format!("abort_if: expected at most {} rules", stop::RULES_MAX)));
         }
@@ -263,193 +225,26 @@ impl Scenario {
             description: written.description,
             phases,
             control,
-            faults: faults.collect::<Result<_, _>>()?,
+            faults: faults.into_iter().map(Fault::read).collect::<Result<_, _>>()?,
             abort_if,
             text: text.to_owned(),
         })
     }
 }
 
-impl WrittenFault {
-    fn meaning(&self) -> Result<Meaning, Wrong> {
-        let kind = &self.r#type;
-        let (meaning, allowed): (Meaning, &[&str]) = match kind.get_ref().as_str() {
-            "latency" => {
-                let latency = duration("latency", self.need("latency", &self.latency)?)?;
-                let jitter =
-                    self.jitter.as_ref().map_or(Ok(Duration::ZERO), |text| duration("jitter", text))?;
-                (Meaning::Latency { latency, jitter }, &["latency", "jitter"])
-            }
-            "loss" => {
-                let share = percent("loss", self.need("loss", &self.loss)?)?;
-                let burst = self.burst.as_ref().map_or(1, |burst| *burst.get_ref());
-                (Meaning::Loss { share, burst }, &["loss", "burst"])
-            }
-            "loss_kernel" => {
-                let loss = self.need("loss", &self.loss)?;
-                let share = percent("loss", loss)?;
-                if (share * 1e6).round() < 1.0 {
-                    return Err(wrong(loss, "loss: expected at least 0.0001%, one packet of a million"));
-                }
-                let netns = self.netns.as_ref().map(|name| {
-                    kernel::namespace_name(name.get_ref()).map_err(|why| wrong(name, format!("netns: {why}")))
-                });
-                (Meaning::LossKernel { share, netns: netns.transpose()? }, &["loss", "netns"])
-            }
-            "stall" => {
-                (Meaning::Stall { share: percent("share", self.need("share", &self.share)?)? }, &["share"])
-            }
-            "down" => (Meaning::Down, &[]),
-            "reset" => (Meaning::Reset, &[]),
-            "bandwidth" => {
-                (Meaning::Bandwidth { kb_per_s: rate(self.need("rate", &self.rate)?)? }, &["rate"])
-            }
-            "slicer" => {
-                let average = self.need("average_size", &self.average_size)?;
-                let variation = self.size_variation.as_ref().map_or(0, |n| *n.get_ref());
-                if *average.get_ref() == 0 || (variation > 0 && variation >= *average.get_ref()) {
-                    return Err(wrong(
-                        average,
-                        "average_size: expected at least 1 and more than size_variation",
-                    ));
-                }
-                let delay = self.delay.as_ref().map_or(Ok(Duration::ZERO), |text| duration("delay", text))?;
-                let (average_size, size_variation) = (u64::from(*average.get_ref()), u64::from(variation));
-                let meaning = Meaning::Slicer { average_size, size_variation, delay };
-                (meaning, &["average_size", "size_variation", "delay"])
-            }
-            "limit_data" => {
-                let bytes = u64::from(*self.need("bytes", &self.bytes)?.get_ref());
-                (Meaning::LimitData { bytes }, &["bytes"])
-            }
-            "slow_close" => {
-                let delay = duration("delay", self.need("delay", &self.delay)?)?;
-                (Meaning::SlowClose { delay }, &["delay"])
-            }
-            "toxic" => {
-                let stream = match &self.stream {
-                    None => Stream::Downstream,
-                    Some(text) => Stream::ALL
-                        .into_iter()
-                        .find(|stream| stream.name() == text.get_ref())
-                        .ok_or_else(|| wrong(text, "stream: expected upstream or downstream"))?,
-                };
-                let toxic = self.need("toxic", &self.toxic)?;
-                if toxic.get_ref() == MARKER {
-                    let what =
-                        format!("toxic: {MARKER} does nothing, and marks what scenariod has switched off");
-                    return Err(wrong(toxic, what));
-                }
-                let meaning = Meaning::Toxic {
-                    kind: toxic.get_ref().clone(),
-                    stream,
-                    toxicity: self.toxicity.as_ref().map_or(Ok(1.0), |text| percent("toxicity", text))?,
-                    attributes: self
-                        .attributes
-                        .as_ref()
-                        .map_or_else(Attributes::new, |a| a.get_ref().clone()),
-                };
-                (meaning, &["toxic", "stream", "toxicity", "attributes"])
-            }
-            other => {
-                let nearest = TYPES.iter().min_by_key(|known| strsim::damerau_levenshtein(other, known));
-                let what = format!(
-                    "type: there is no fault {other:?}, did you mean {:?}? Expected one of {}",
-                    nearest.unwrap_or(&""),
-                    TYPES.join(", ")
-                );
-                return Err(wrong(kind, what));
-            }
+impl Fault {
+    fn read(written: Spanned<WrittenFault>) -> Result<Self, Wrong> {
+        let (at, mut written) = (written.span(), written.into_inner());
+        let mut text = |key: &str| match written.remove(key) {
+            Some(value) => String::from_written(key, &value).map(|text| Spanned::new(value.span(), text)),
+            None => Err(Wrong(at.clone(), format!("missing field `{key}`"))),
         };
-        match self.given().into_iter().find(|(name, _)| !allowed.contains(name)) {
-            Some((name, span)) => {
-                let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
-                Err(Wrong(span, format!("{name}: a {} fault takes {allowed}", kind.get_ref())))
-            }
-            None => Ok(meaning),
-        }
-    }
-
-    fn need<'a, T>(
-        &self,
-        name: &str,
-        given: &'a Option<toml::Spanned<T>>,
-    ) -> Result<&'a toml::Spanned<T>, Wrong> {
-        given
-            .as_ref()
-            .ok_or_else(|| wrong(&self.r#type, format!("a {} fault needs {name}", self.r#type.get_ref())))
-    }
-
-    /// Names and places of the parameters that were written.
-    fn given(&self) -> Vec<(&'static str, std::ops::Range<usize>)> {
-        let texts = [
-            ("latency", &self.latency),
-            ("jitter", &self.jitter),
-            ("loss", &self.loss),
-            ("netns", &self.netns),
-            ("share", &self.share),
-            ("rate", &self.rate),
-            ("delay", &self.delay),
-            ("toxic", &self.toxic),
-            ("stream", &self.stream),
-            ("toxicity", &self.toxicity),
-        ];
-        let numbers = [
-            ("burst", &self.burst),
-            ("average_size", &self.average_size),
-            ("size_variation", &self.size_variation),
-            ("bytes", &self.bytes),
-        ];
-        let texts = texts.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?.span())));
-        let numbers = numbers.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?.span())));
-        let attributes = self.attributes.as_ref().map(|given| ("attributes", given.span()));
-        texts.chain(numbers).chain(attributes).collect()
+        let (target, kind) = (target(&text("target")?)?, text("type")?);
+        Ok(Self { target, spec: FaultSpec::read(Keys::new(kind, written))? })
     }
 }
 
-const TYPES: &[&str] = &[
-    "latency",
-    "loss",
-    "loss_kernel",
-    "stall",
-    "down",
-    "reset",
-    "bandwidth",
-    "slicer",
-    "limit_data",
-    "slow_close",
-    "toxic",
-];
-
-/// Longest duration in a scenario.
-const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
-
-fn duration(key: &str, text: &toml::Spanned<String>) -> Result<Duration, Wrong> {
-    match humantime::parse_duration(text.get_ref()) {
-        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
-        Ok(_) => Err(wrong(text, format!("{key}: expected at most 24h"))),
-        Err(_) => Err(wrong(
-            text,
-            format!("{key}: expected a duration with its unit, like \"250ms\", \"10s\" or \"2m\""),
-        )),
-    }
-}
-
-fn percent(key: &str, text: &toml::Spanned<String>) -> Result<f64, Wrong> {
-    let share = text.get_ref().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    match share {
-        Some(share) if share > 0.0 && share <= 100.0 => Ok(share / 100.0),
-        _ => Err(wrong(text, format!("{key}: expected a share above 0% and up to 100%, like \"5%\""))),
-    }
-}
-
-fn rate(text: &toml::Spanned<String>) -> Result<u64, Wrong> {
-    let rate = text.get_ref().strip_suffix("kB/s").and_then(|number| number.trim().parse::<u64>().ok());
-    rate.filter(|rate| (1..=4_000_000).contains(rate))
-        .ok_or_else(|| wrong(text, "rate: expected 1 to 4000000 with its unit, like \"64kB/s\""))
-}
-
-fn target(text: &toml::Spanned<String>) -> Result<Target, Wrong> {
+fn target(text: &Spanned<String>) -> Result<Target, Wrong> {
     match text.get_ref().as_str() {
         "one" => Ok(Target::Count(1)),
         "minority" => Ok(Target::Minority),
@@ -495,7 +290,7 @@ mod tests {
         assert_eq!(scenario.phases.quick().total(), seconds(45));
         let latency = Meaning::Latency { latency: Duration::from_millis(200), jitter: Duration::ZERO };
         assert!(!scenario.control);
-        assert_eq!(scenario.faults, [Fault { target: Target::Count(1), meaning: latency }]);
+        assert_eq!(scenario.faults, [Fault { target: Target::Count(1), spec: latency }]);
     }
 
     #[test]

@@ -13,10 +13,9 @@
 //! | resource | |
 //! |---|---|
 //! | `run <URL of a Toxiproxy> <owner>` | every toxic and proxy there whose name says that it is this run's |
-//! | `table <network namespace, or -> <name>` | a table of [`kernel`] |
+//! | `table <network namespace, or -> <name>` | a table of packet filter rules |
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
@@ -33,9 +32,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::kernel::{self, Namespace, TableName};
-use crate::ladder;
-use crate::owner::Owner;
+use super::resource::Resource;
 
 /// First and only argument of a program that is to be a janitor.
 pub const COMMAND: &str = "janitor";
@@ -46,74 +43,10 @@ const OWNED_MAX: usize = 1024;
 /// Tries to remove one resource, and the pause between them.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
-/// Between the look that finds a dead owner's faults and the one that finds what its last call has made.
-const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// Patience of the owner with an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A lease without an end would be none.
 const LEASE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Something of ours that must not outlast its owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resource {
-    /// What a run has on a Toxiproxy.
-    Run {
-        /// Base URL of its API.
-        url: String,
-        /// The run.
-        owner: Owner,
-    },
-    /// A table of packet filter rules.
-    Table {
-        /// Network namespace; `None`: the one of the process.
-        netns: Option<String>,
-        /// Its name.
-        name: TableName,
-    },
-}
-
-impl Resource {
-    /// Removes it; also well when it is gone already.
-    async fn remove(&self) -> Result<(), String> {
-        let (netns, name) = match self {
-            Resource::Table { netns, name } => (netns, name),
-            Resource::Run { url, owner } => {
-                let client = toxiproxy::Client::new(url).map_err(|error| error.to_string())?;
-                let sweep = async || ladder::sweep(&client, |name| name.owner() == owner).await;
-                sweep().await.map_err(|error| error.to_string())?;
-                // The owner's last call may still be on its way: what it makes is seen at a second look.
-                sleep(SECOND_LOOK).await;
-                return sweep().await.map(drop).map_err(|error| error.to_string());
-            }
-        };
-        let namespace = Namespace::find(netns.as_deref()).map_err(|error| error.to_string())?;
-        kernel::table::delete(&namespace, name).await.map(drop).map_err(|error| error.to_string())
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Resource::Table { netns, name } => write!(f, "table {} {name}", netns.as_deref().unwrap_or("-")),
-            Resource::Run { url, owner } => write!(f, "run {url} {owner}"),
-        }
-    }
-}
-
-impl FromStr for Resource {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split(' ').collect::<Vec<_>>()[..] {
-            ["table", netns, name] => {
-                let netns = (netns != "-").then(|| kernel::namespace_name(netns)).transpose()?;
-                Ok(Resource::Table { netns, name: name.parse()? })
-            }
-            ["run", url, owner] => Ok(Resource::Run { url: url.to_owned(), owner: owner.parse()? }),
-            _ => Err(format!("{text:?} is no resource")),
-        }
-    }
-}
 
 #[derive(Debug, PartialEq)]
 enum Order {

@@ -6,11 +6,12 @@ use std::time::Duration;
 use observation::clock;
 use tokio_util::sync::CancellationToken;
 
-use super::{Environment, RunError};
-use crate::claim::ClaimError;
-use crate::janitor::{Janitor, JanitorError, Resource};
-use crate::model::{Phases, Scenario};
-use crate::owner::Owner;
+use super::environment::{Environment, RunError};
+use crate::file::Phases;
+use crate::removal::claim::ClaimError;
+use crate::removal::janitor::{Janitor, JanitorError};
+use crate::removal::owner::Owner;
+use crate::removal::resource::Resource;
 
 /// A claim outlasts the phases by this: the ladder is climbed down after them, and a call may hang.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -25,25 +26,24 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Claims the Toxiproxy, or fails and leaves it as it is.
+    /// Claims the Toxiproxy, or fails and leaves it as it is. `guarded`: a fault of the run outlasts this process.
     pub(super) async fn take(
-        scenario: &Scenario,
+        owner: Owner,
         phases: Phases,
+        guarded: bool,
         environment: &Environment,
     ) -> Result<Self, RunError> {
-        let backend = &environment.backend;
-        backend.vacant().await?;
-        let owner = Owner::of_run(&scenario.name);
-        let url = backend.client().url().to_owned();
+        let toxiproxy = &environment.toxiproxy;
+        let url = toxiproxy.client().url().to_owned();
         let resource = (!environment.inside).then(|| Resource::Run { url, owner: owner.clone() });
         let lasts = environment.wait + phases.total() + MARGIN;
-        let janitor = match scenario.needs_kernel() || resource.is_some() {
+        let janitor = match guarded || resource.is_some() {
             true => Some(Janitor::start(&environment.program).await?),
             false => None,
         };
         let hold = Self { owner, janitor, resource };
         hold.until(lasts).await?;
-        match backend.claim(&hold.owner, clock::wall_ms() / 1000 + lasts.as_secs()).await {
+        match toxiproxy.claim(&hold.owner, clock::wall_ms() / 1000 + lasts.as_secs()).await {
             Ok(()) => Ok(hold),
             Err(error @ ClaimError::Occupied { .. }) => {
                 // Withdrawn: there is nothing to take away.
@@ -73,6 +73,23 @@ impl Hold {
         }
     }
 
+    /// A part of a fault is about to be made that the claim does not cover.
+    pub(super) async fn own(&self, part: &Resource, lease: Duration) -> Result<(), JanitorError> {
+        match &self.janitor {
+            Some(janitor) => janitor.own(part, lease).await,
+            None => Ok(()),
+        }
+    }
+
+    /// It is gone.
+    pub(super) async fn disown(&self, part: &Resource) {
+        if let Some(janitor) = &self.janitor
+            && let Err(error) = janitor.gone(part).await
+        {
+            tracing::warn!(%error, "the janitor");
+        }
+    }
+
     /// Cancelled when the janitor has ended before its time.
     pub(super) fn lost(&self) -> CancellationToken {
         self.janitor.as_ref().map(Janitor::lost).unwrap_or_default()
@@ -81,7 +98,7 @@ impl Hold {
     /// Gives the Toxiproxy free; says whether nothing of the run's is left there. What is left stays the janitor's, which tries
     /// on.
     pub(super) async fn release(self, environment: &Environment) -> bool {
-        let ended = environment.backend.end(&self.owner, true).await;
+        let ended = environment.toxiproxy.end(&self.owner, true).await;
         if let Err(error) = &ended {
             tracing::error!(%error, "something of this run may still be on the Toxiproxy");
         }
@@ -90,13 +107,10 @@ impl Hold {
     }
 
     async fn dismiss(self, clean: bool) {
-        let Some(janitor) = self.janitor else { return };
-        if clean
-            && let Some(resource) = &self.resource
-            && let Err(error) = janitor.gone(resource).await
-        {
-            tracing::warn!(%error, "the janitor");
+        if clean && let Some(resource) = &self.resource {
+            self.disown(resource).await;
         }
+        let Some(janitor) = self.janitor else { return };
         if let Err(error) = janitor.done().await {
             tracing::warn!(%error, "the janitor's end");
         }

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use toxiproxy::wire::NewProxy;
 use toxiproxy::{Client, ClientError};
 
-use crate::ladder::{self, NOWHERE, Swept};
-use crate::owner::{CLAIM, OwnedName, Owner};
+use super::ladder::{self, NOWHERE, Swept};
+use super::owner::{CLAIM, OwnedName, Owner};
 
 /// Tries, for runs that begin at the same moment.
 const TRIES: u32 = 8;

@@ -9,8 +9,7 @@ use tokio::time::sleep;
 use toxiproxy::wire::{Attributes, Proxy, ProxyUpdate, Toxic, ToxicUpdate};
 use toxiproxy::{Client, ClientError};
 
-use crate::fault::{self, ToxicPlan};
-use crate::owner::OwnedName;
+use super::owner::OwnedName;
 
 /// Kind of the toxic that marks a proxy which is switched off; as a fault it would be taken for that.
 pub(crate) const MARKER: &str = "noop";
@@ -44,10 +43,29 @@ pub enum Undo {
     Delete,
 }
 
-impl From<&ToxicPlan> for Undo {
-    fn from(plan: &ToxicPlan) -> Self {
-        plan.harmless.clone().map_or(Undo::Delete, Undo::Update)
+impl Undo {
+    /// For a toxic of this kind.
+    pub(crate) fn of_toxic(kind: &str) -> Self {
+        harmless(kind).map_or(Undo::Delete, Undo::Update)
     }
+}
+
+/// A size that cuts nothing.
+const WHOLE: i64 = 1 << 30;
+
+/// Attributes under which a toxic of `kind` has no effect, to be set before it is deleted: deleting a latency that holds data
+/// can hang a stock server. `None`: it is deleted at once. Above all `bandwidth`: a stock server that holds a chunk and finds
+/// a larger rate slices beyond the chunk's end, and the whole process dies.
+pub(crate) fn harmless(kind: &str) -> Option<Attributes> {
+    let pairs: &[(&str, i64)] = match kind {
+        "latency" => &[("latency", 0), ("jitter", 0)],
+        "loss" => &[("loss_ppm", 0), ("burst", 1)],
+        "slicer" => &[("average_size", WHOLE), ("size_variation", 0), ("delay", 0)],
+        "limit_data" => &[("bytes", WHOLE)],
+        "slow_close" => &[("delay", 0)],
+        _ => return None,
+    };
+    Some(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect())
 }
 
 /// Something of ours that was found and taken away.
@@ -166,7 +184,7 @@ pub(crate) async fn set_enabled(client: &Client, proxy: &str, enabled: bool) -> 
 fn leftover(proxy: &Proxy, toxic: &Toxic) -> Applied {
     let undo = match toxic.kind.as_str() {
         MARKER => Undo::Enable,
-        kind => fault::harmless(kind).map_or(Undo::Delete, Undo::Update),
+        kind => Undo::of_toxic(kind),
     };
     Applied { proxy: proxy.name.clone(), toxic: toxic.name.clone(), undo }
 }
