@@ -138,7 +138,7 @@ fn predict(hello: &Hello, flags: &Cli, scenario: &Scenario) -> Result<Predicted,
         texts.push(format!("{} at {}", fault.meaning.describe(), chosen.join(", ")));
         faults.extend(chosen.into_iter().map(|server| FaultPlan {
             server,
-            meaning: fault.meaning.name().to_owned(),
+            kind: fault.meaning.name().into(),
             params: fault.meaning.params(),
         }));
     }

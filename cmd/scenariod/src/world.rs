@@ -191,7 +191,7 @@ fn must_trip(ahead: &Ahead<'_>) -> BTreeSet<String> {
     let named = ahead.faults.iter().filter_map(|fault| Some((fault.server.clone()?, fault)));
     let mut parts: Vec<FaultPlan> = Vec::new();
     for (server, fault) in named {
-        let part = FaultPlan { server, meaning: fault.meaning.clone(), params: fault.params.clone() };
+        let part = FaultPlan { server, kind: fault.kind.clone(), params: fault.params.clone() };
         // Both directions of one loss are one fault.
         if !parts.contains(&part) {
             parts.push(part);

@@ -12,7 +12,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use observation::clock::{self, RunClock};
 use observation::journal::JournalError;
-use observation::{EndStatus, Fault, Hello, Note, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION};
+use observation::{
+    EndStatus, Fault, Hello, Note, NoteCode, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION,
+};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -274,11 +276,12 @@ struct Running<'a> {
     halt: Halt,
 }
 
-fn foreign(proxies: &[Proxy]) -> Vec<String> {
+/// Toxics of somebody else's on these proxies, each with its proxy.
+fn foreign(proxies: &[Proxy]) -> Vec<(String, String)> {
     let used = proxies.iter().filter(|proxy| ladder::own_proxy(proxy).is_none());
     let named = used.flat_map(|proxy| proxy.toxics.iter().map(move |toxic| (proxy, toxic)));
     let foreign = named.filter(|(_, toxic)| ladder::own_toxic(toxic).is_none());
-    foreign.map(|(proxy, toxic)| format!("{} on {}", toxic.name, proxy.name)).collect()
+    foreign.map(|(proxy, toxic)| (toxic.name.clone(), proxy.name.clone())).collect()
 }
 
 /// Makes `<runs>/<time>-<name>`, with a number behind it when that is taken. Where it cannot be made, whoever writes into it will
@@ -312,7 +315,7 @@ pub fn is_folder(name: &str) -> bool {
 }
 
 impl Running<'_> {
-    async fn begin(&self, stream: &Stream, left: &[String], foreign: &[String]) {
+    async fn begin(&self, stream: &Stream, left: &[String], foreign: &[(String, String)]) {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let digest = Sha256::digest(self.scenario.text.as_bytes());
         let run = Run {
@@ -338,21 +341,22 @@ impl Running<'_> {
         };
         self.journal.append(Record::Run(Box::new(run))).await;
         let uncertainty = stream.uncertainty_us;
-        self.note("clock", format!("the client's clock is aligned within ± {uncertainty} µs")).await;
+        self.note(NoteCode::Clock, format!("the client's clock is aligned within ± {uncertainty} µs")).await;
         for substitute in self.faults.iter().filter_map(|fault| fault.given.substitute.as_ref()) {
             tracing::warn!("{substitute}");
-            self.note("substitute", substitute.clone()).await;
+            self.note(NoteCode::Substitute, substitute.clone()).await;
         }
         for one in left {
             tracing::warn!("{one} was left by an earlier run; removed");
-            self.note("leftover", format!("{one} was left by an earlier run; removed")).await;
+            self.note(NoteCode::Leftover, format!("{one} was left by an earlier run; removed")).await;
         }
         for rule in self.rules() {
-            self.note("abort-if", rule.to_string()).await;
+            self.note(NoteCode::AbortIf, rule.to_string()).await;
         }
-        for toxic in foreign {
-            tracing::warn!("there is a toxic of somebody else's: {toxic}; it stays");
-            self.note("foreign-toxic", toxic.clone()).await;
+        for (toxic, proxy) in foreign {
+            tracing::warn!("there is a toxic of somebody else's: {toxic} on {proxy}; it stays");
+            let note = Note::foreign_toxic(self.clock.now_us(), toxic, proxy);
+            self.journal.append(Record::Note(note)).await;
         }
     }
 
@@ -360,8 +364,8 @@ impl Running<'_> {
         self.environment.endings.abort_if.iter().chain(&self.scenario.abort_if)
     }
 
-    async fn note(&self, code: &str, text: String) {
-        let note = Note { at_us: self.clock.now_us(), code: code.to_owned(), text };
+    async fn note(&self, code: NoteCode, text: String) {
+        let note = Note::new(self.clock.now_us(), code, text);
         self.journal.append(Record::Note(note)).await;
     }
 
@@ -463,7 +467,8 @@ impl Running<'_> {
         if let Some(why) = ended? {
             let text = format!("{} ended after {:.1} s: {why}", phase.name(), took.as_secs_f64());
             tracing::info!("{}: {text}", self.scenario.name);
-            self.note("until-stable", text).await;
+            let note = Note::until_stable(self.clock.now_us(), phase, text);
+            self.journal.append(Record::Note(note)).await;
         }
         Ok(())
     }

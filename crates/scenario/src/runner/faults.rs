@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use observation::{End, EndStatus, Fault, FaultState, LoadKind, Record, clock, effect};
+use observation::{End, EndStatus, Fault, FaultState, LoadKind, NoteCode, Record, clock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,8 +26,6 @@ const STUCK_PAUSE: Duration = Duration::from_secs(10);
 /// Patience for canaries that are as quick as before the fault, and how often they are looked at.
 const CANARY_MAX: Duration = Duration::from_secs(5);
 const CANARY_PAUSE: Duration = Duration::from_millis(20);
-/// Code of the note that says that a call which takes a fault away has hung.
-const CLEANUP_STUCK: &str = "cleanup_stuck";
 
 impl Running<'_> {
     /// Applies every fault; the intent is on disk before each call.
@@ -48,7 +46,7 @@ impl Running<'_> {
                         state: FaultState::Sent,
                         target: proxy.name.clone(),
                         server: server.clone(),
-                        meaning: fault.meant.name().to_owned(),
+                        kind: fault.meant.name().into(),
                         given: fault.given.meaning.describe(),
                         params: fault.given.meaning.params(),
                         lease_until_us: self.clock.now_us() + lease.as_micros() as u64,
@@ -87,12 +85,12 @@ impl Running<'_> {
         let faults: Vec<Fault> = self.applied.iter().map(|(_, fault)| fault.clone()).collect();
         let mut shares = BTreeMap::new();
         for fault in &faults {
-            let share = effect::declared_share(&fault.meaning, &fault.params);
+            let share = fault.effect().declared_share();
             // The parts of one fault all declare the whole of it.
             let most = shares.entry(fault.target.clone()).or_insert(share);
             *most = most.zip(share).map(|(most, share)| f64::max(most, share));
             if let Some(health) = self.health.get(&fault.target) {
-                health.fault_delays(Duration::from_micros(effect::slow_us(&fault.params)));
+                health.fault_delays(Duration::from_micros(fault.effect().slow_us()));
             }
         }
         metrics.dose_declared(&shares);
@@ -188,7 +186,7 @@ impl Running<'_> {
             (Err(error), Ok(())) => error,
         };
         tracing::error!(error = said, "the effect of a fault could not be set to zero");
-        self.note("cleanup", said).await;
+        self.note(NoteCode::Cleanup, said).await;
     }
 
     fn by_proxies(&self) -> Vec<Applied> {
@@ -237,7 +235,7 @@ impl Running<'_> {
                 let why: Vec<String> = why.into_iter().flatten().collect();
                 let why = why.join("; kernel: ");
                 tracing::error!("a fault is not gone: {why}");
-                self.note("cleanup", why).await;
+                self.note(NoteCode::Cleanup, why).await;
             }
         }
     }
@@ -246,8 +244,8 @@ impl Running<'_> {
     async fn hangs(&mut self, error: &ClientError) {
         self.environment.metrics.cleanup_stuck(true);
         tracing::error!(%error, "taking a fault away hangs; once more in {STUCK_PAUSE:?}");
-        self.note(CLEANUP_STUCK, error.to_string()).await;
-        self.stuck = Some(format!("{CLEANUP_STUCK}: {error}"));
+        self.note(NoteCode::CleanupStuck, error.to_string()).await;
+        self.stuck = Some(format!("{}: {error}", NoteCode::CleanupStuck));
     }
 
     /// After a pause, in which what is held may leave, the whole ladder a second and last time.
@@ -325,7 +323,7 @@ impl Running<'_> {
         }
         if clean && let Err(why) = self.answers_again().await {
             tracing::error!("a proxy does not answer as before its fault: {why}");
-            self.note("canary_not_back", why).await;
+            self.note(NoteCode::CanaryNotBack, why).await;
             clean = false;
         }
         let (status, reason) = match self.stuck.take() {
