@@ -49,7 +49,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "metastable",
-        &["lab", "look-aside", "database", "workload", "memcache-client", "toxiproxy", "observation"],
+        &[
+            "lab",
+            "scenario",
+            "look-aside",
+            "database",
+            "workload",
+            "memcache-client",
+            "toxiproxy",
+            "observation",
+        ],
     ),
     (
         "scenariod",

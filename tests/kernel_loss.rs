@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use scenario::backends::nftables::{self, Counted, Maker, Namespace, TableName, Tables};
 use scenario::janitor::Janitor;
-use scenario::kernel::{self, Counted, KernelLoss, Namespace};
+use scenario::removal::Resource;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -46,7 +47,7 @@ pub async fn permitted() -> bool {
         Ok(namespace) => namespace,
         Err(refused) => return refuse(&refused.to_string()),
     };
-    match kernel::permitted(&namespace).await {
+    match nftables::permitted(&namespace).await {
         Ok(()) => true,
         Err(refused) => refuse(&refused.to_string()),
     }
@@ -130,13 +131,17 @@ async fn measure((percent, ops, connections): Level) -> Measured {
 
     let loss = f64::from(percent) / 100.0;
     let janitor = Janitor::start(&binary("scenariod")).await.unwrap();
-    let mut kernel = KernelLoss::new(janitor.clone()).unwrap();
-    let (namespace, name) = (Namespace::find(None).unwrap(), kernel.name(addr, 0));
-    kernel.apply(&namespace, name, addr, loss, Duration::from_secs(300)).await.unwrap();
+    let mut tables = Tables::default();
+    let namespace = Namespace::find(None).unwrap();
+    let name = TableName::new(Maker::this().unwrap(), addr.port(), 1, 0);
+    let resource = Resource::Table { netns: None, name: name.clone() };
+    janitor.own(&resource, Duration::from_secs(300)).await.unwrap();
+    tables.create(&namespace, name, addr, loss).await.unwrap();
     let took = trips(streams, ops).await;
-    let counted = kernel.count().await[0].1.counted;
+    let counted = tables.count().await[0].1.counted;
     let dials = dial(addr).await;
-    kernel.remove().await.unwrap();
+    tables.remove().await.unwrap();
+    janitor.gone(&resource).await.unwrap();
     janitor.done().await.unwrap();
     Measured { loss, took, dials, counted }
 }

@@ -10,7 +10,7 @@ use memcache_client::ServerAddr;
 use memcache_client::bugs::Seeded;
 use observation::journal::Journal;
 use prometheus::Registry;
-use scenario::backend::Backend;
+use scenario::backends::toxiproxy::Toxiproxy;
 use scenario::metrics::Metrics;
 use scenario::{Endings, Environment, Scenario, Status};
 use telemetry::ListenAddr;
@@ -214,7 +214,7 @@ pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> 
     let (status, watched) = watch::channel(Status::idle());
     let environment = Environment {
         inside: true,
-        backend: Backend::connect(&world.lab.toxiproxy_url(), metrics.clone()).await?,
+        toxiproxy: Toxiproxy::connect(&world.lab.toxiproxy_url(), metrics.clone()).await?,
         proxies: world.proxies(),
         observe,
         runs: world.runs.clone(),

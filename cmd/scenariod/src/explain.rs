@@ -135,11 +135,11 @@ fn predict(hello: &Hello, flags: &Cli, scenario: &Scenario) -> Result<Predicted,
     let mut texts = Vec::new();
     for fault in &scenario.faults {
         let chosen = fault.target.choose(&names).map_err(misfit)?;
-        texts.push(format!("{} at {}", fault.meaning.describe(), chosen.join(", ")));
+        texts.push(format!("{} at {}", fault.spec.describe(), chosen.join(", ")));
         faults.extend(chosen.into_iter().map(|server| FaultPlan {
             server,
-            meaning: fault.meaning.name().to_owned(),
-            params: fault.meaning.params(),
+            kind: fault.spec.kind(),
+            params: fault.spec.params(),
         }));
     }
     let mut faulted: Vec<&str> = faults.iter().map(|fault| fault.server.as_str()).collect();

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use lab::MemcachedKind;
 use metastable::{Plan, Trigger, Watched};
 use observation::journal::Journal;
-use observation::metastable::UP;
+use observation::metastable::CellPhase;
 use report::{EXPERIMENT_VERSION, Experiment, PAGE, write_experiment};
 use verdict::hysteresis::hysteresis;
 use verdict::metastable::State;
@@ -154,7 +154,7 @@ pub fn said(journal: &Journal) -> Option<(String, verdict::Result)> {
     if phases.is_empty() {
         return None;
     }
-    if phases.iter().any(|(name, _)| name.starts_with(UP)) {
+    if phases.iter().any(|(phase, _)| matches!(phase, CellPhase::Up(_))) {
         let found = hysteresis(journal);
         let result = match found.healthy {
             _ if found.wrong_values > 0 => verdict::Result::WrongData,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lab::{Lab, LabLoad, Ports};
 use prometheus::Registry;
-use scenario::backend::Backend;
+use scenario::backends::toxiproxy::Toxiproxy;
 use scenario::metrics::Metrics;
 use scenario::{Ahead, Environment, Status};
 use telemetry::http::{Limits, Routes, Server, Serving};
@@ -130,7 +130,7 @@ impl World {
     ) -> Result<Environment, Failure> {
         let metrics = shared.metrics.for_lab(job);
         Ok(Environment {
-            backend: backend(cli, &self.toxiproxy, &metrics, &shared.stop).await?,
+            toxiproxy: toxiproxy(cli, &self.toxiproxy, &metrics, &shared.stop).await?,
             inside: cli.lab,
             proxies: self.proxies.clone(),
             observe: self.observe.clone(),
@@ -191,7 +191,7 @@ fn must_trip(ahead: &Ahead<'_>) -> BTreeSet<String> {
     let named = ahead.faults.iter().filter_map(|fault| Some((fault.server.clone()?, fault)));
     let mut parts: Vec<FaultPlan> = Vec::new();
     for (server, fault) in named {
-        let part = FaultPlan { server, meaning: fault.meaning.clone(), params: fault.params.clone() };
+        let part = FaultPlan { server, kind: fault.kind.clone(), params: fault.params.clone() };
         // Both directions of one loss are one fault.
         if !parts.contains(&part) {
             parts.push(part);
@@ -214,17 +214,17 @@ fn must_trip(ahead: &Ahead<'_>) -> BTreeSet<String> {
 }
 
 /// Waits for Toxiproxy as long as the flags allow.
-async fn backend(
+async fn toxiproxy(
     cli: &Cli,
     url: &str,
     metrics: &Metrics,
     stop: &CancellationToken,
-) -> Result<Backend, Failure> {
+) -> Result<Toxiproxy, Failure> {
     let deadline = Instant::now() + *cli.wait;
     loop {
-        match Backend::connect(url, metrics.clone()).await {
-            Ok(backend) => return Ok(backend),
-            Err(error @ toxiproxy::ClientError::BadUrl { .. }) => return Err(usage(error)),
+        match Toxiproxy::connect(url, metrics.clone()).await {
+            Ok(toxiproxy) => return Ok(toxiproxy),
+            Err(error @ ::toxiproxy::ClientError::BadUrl { .. }) => return Err(usage(error)),
             Err(error) if Instant::now() >= deadline || stop.is_cancelled() => {
                 return Err(infrastructure(anyhow::anyhow!(
                     "{error}; start one with `scenariod --lab` or `docker compose up -d`, or name it with --toxiproxy"

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use observation::{Fault, FaultState, Hello, PhaseKind, Run, effect};
+use observation::{Fault, FaultState, Hello, PhaseKind, Run};
 use serde::Serialize;
 
 use crate::SERVERS_MAX;
@@ -122,8 +122,8 @@ impl State {
                 state: fault.state,
                 at: round(at),
                 id: fault.id.clone(),
-                declared: effect::declared_share(&fault.meaning, &fault.params),
-                slow_us: effect::slow_us(&fault.params),
+                declared: fault.effect().declared_share(),
+                slow_us: fault.effect().slow_us(),
             }),
             None => {}
         }

@@ -8,18 +8,19 @@ use memcache_client::{OnOpen, Routing};
 use observation::clock::RunClock;
 use observation::hub::{Hub, Reader};
 use observation::journal::{Entry, JournalError, Source, Writer};
-use observation::metastable::{ENDED, PHASE, STOPPED, VOID};
-use observation::{Note, Record};
+use observation::metastable::CellPhase;
+use observation::{Note, NoteCode, Record};
 use prometheus::Registry;
+use scenario::backends::BackendError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use toxiproxy::wire::ProxyUpdate;
 use workload::look_aside::Flushed;
 use workload::{Arrivals, Load, LoadConfig};
 
+use crate::down::Down;
 use crate::memory::{self, Watched};
 use crate::plan::{Cell, Trigger};
 use crate::sweep;
@@ -55,6 +56,12 @@ pub enum CellError {
     /// A proxy or a server did not do what the trigger needs.
     #[error("trigger: {0}")]
     Trigger(String),
+}
+
+impl From<BackendError> for CellError {
+    fn from(error: BackendError) -> Self {
+        CellError::Trigger(error.to_string())
+    }
 }
 
 /// How a cell came to its end.
@@ -147,12 +154,12 @@ async fn in_lab(lab: &Lab, cell: &Cell, how: How<'_>, stop: &CancellationToken) 
     let ran = match ran {
         // The system was not brought down as it should: the journal says so, and nothing else.
         Err(CellError::Trigger(why)) => {
-            journal.note(VOID, &format!("trigger: {why}")).await;
+            journal.note(NoteCode::MetastableVoid, format!("trigger: {why}")).await;
             Ok(Ran::Whole)
         }
         other => other,
     };
-    journal.tell(if matches!(ran, Ok(Ran::Whole)) { ENDED } else { STOPPED }).await;
+    journal.tell(if matches!(ran, Ok(Ran::Whole)) { CellPhase::Ended } else { CellPhase::Stopped }).await;
     load.stop().await;
     journal.end().await?;
     ran
@@ -178,31 +185,31 @@ impl Scene<'_> {
     async fn phases(&mut self) -> Result<(), CellError> {
         let Self { cell, load, .. } = *self;
         let phases = cell.phases;
-        self.journal.tell("warm").await;
+        self.journal.tell(CellPhase::Warm).await;
         sleep(phases.warm).await;
-        self.journal.tell("baseline").await;
+        self.journal.tell(CellPhase::Baseline).await;
         sleep(phases.baseline).await;
-        self.journal.tell("trigger").await;
+        self.journal.tell(CellPhase::Trigger).await;
         self.trigger().await?;
-        self.journal.tell("hold").await;
+        self.journal.tell(CellPhase::Hold).await;
         sleep(phases.hold).await;
         if phases.relief.is_zero() {
             return Ok(());
         }
-        self.journal.tell("relief").await;
+        self.journal.tell(CellPhase::Relief).await;
         load.set_rate(cell.rate * RELIEF)?;
         if let Some(database) = load.database() {
             database.drop_queue();
         }
         sleep(phases.relief).await;
-        self.journal.tell("ramp").await;
+        self.journal.tell(CellPhase::Ramp).await;
         let began = Instant::now();
         for step in 1..=RAMP_STEPS {
             let done = f64::from(step) / f64::from(RAMP_STEPS);
             load.set_rate(cell.rate * (RELIEF + (1.0 - RELIEF) * done))?;
             tokio::time::sleep_until(began + phases.ramp.mul_f64(done)).await;
         }
-        self.journal.tell("after").await;
+        self.journal.tell(CellPhase::After).await;
         sleep(AFTER_RAMP).await;
         Ok(())
     }
@@ -234,21 +241,13 @@ impl Scene<'_> {
                 load.set_rate(cell.rate)?;
             }
             Trigger::Restart(servers, lasts) => {
-                let failed = |error: toxiproxy::ClientError| CellError::Trigger(error.to_string());
-                let client = toxiproxy::Client::new(&lab.toxiproxy_url()).map_err(failed)?;
-                let enabled = |enabled| ProxyUpdate { enabled: Some(enabled), ..ProxyUpdate::default() };
-                let gone: Vec<_> =
-                    lab.proxied_servers().iter().zip(lab.servers().addrs()).take(servers).collect();
-                for (proxy, _) in &gone {
-                    client.update_proxy(&proxy.name, &enabled(false)).await.map_err(failed)?;
-                }
+                let mut down = Down::new(lab, servers).await?;
+                down.apply().await?;
                 sleep(lasts).await;
-                for (proxy, server) in &gone {
-                    forget(*server)
-                        .await
-                        .map_err(|error| CellError::Trigger(format!("{server}: {error}")))?;
-                    client.update_proxy(&proxy.name, &enabled(true)).await.map_err(failed)?;
+                for server in lab.servers().addrs().into_iter().take(servers) {
+                    forget(server).await.map_err(|error| CellError::Trigger(format!("{server}: {error}")))?;
                 }
+                down.remove().await?;
             }
         }
         Ok(())
@@ -287,12 +286,12 @@ impl Journal {
         Self { hub: hub.clone(), notes, done, writer: tokio::spawn(written) }
     }
 
-    pub(crate) async fn tell(&mut self, phase: &str) {
-        self.note(PHASE, phase).await;
+    pub(crate) async fn tell(&mut self, phase: CellPhase) {
+        self.note(NoteCode::MetastablePhase, phase.to_string()).await;
     }
 
-    async fn note(&mut self, code: &str, text: &str) {
-        let note = Note { at_us: self.hub.clock().now_us(), code: code.to_owned(), text: text.to_owned() };
+    async fn note(&mut self, code: NoteCode, text: String) {
+        let note = Note::new(self.hub.clock().now_us(), code, text);
         // The writer ends early only with an error, which `end` gives.
         let _ = self.notes.send(Record::Note(note)).await;
     }

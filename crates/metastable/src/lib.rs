@@ -2,6 +2,7 @@
 //! and the question whether it comes back. What a cell says is judged elsewhere, from its journal.
 
 mod cell;
+mod down;
 mod memory;
 mod plan;
 mod sweep;

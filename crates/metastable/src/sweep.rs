@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use observation::metastable as names;
+use observation::metastable::CellPhase;
 use tokio::time::sleep;
 
 use crate::cell::{CellError, Scene};
@@ -25,22 +25,22 @@ pub fn sweep_takes(cell: &Cell) -> Duration {
 pub(crate) async fn sweep(scene: &mut Scene<'_>) -> Result<(), CellError> {
     let cell = scene.cell;
     let rates = SHARES.map(|share| cell.rate * share);
-    scene.journal.tell("warm").await;
+    scene.journal.tell(CellPhase::Warm).await;
     sleep(cell.phases.warm).await;
     for rate in rates {
-        step(scene, names::UP, rate, UP).await?;
+        step(scene, CellPhase::Up(rate), rate, UP).await?;
     }
-    scene.journal.tell("trigger").await;
+    scene.journal.tell(CellPhase::Trigger).await;
     scene.trigger().await?;
     for rate in rates.into_iter().rev() {
-        step(scene, names::DOWN, rate, DOWN).await?;
+        step(scene, CellPhase::Down(rate), rate, DOWN).await?;
     }
     Ok(())
 }
 
-async fn step(scene: &mut Scene<'_>, way: &str, rate: f64, lasts: Duration) -> Result<(), CellError> {
+async fn step(scene: &mut Scene<'_>, phase: CellPhase, rate: f64, lasts: Duration) -> Result<(), CellError> {
     scene.load.set_rate(rate)?;
-    scene.journal.tell(&format!("{way}{rate}")).await;
+    scene.journal.tell(phase).await;
     sleep(lasts).await;
     Ok(())
 }

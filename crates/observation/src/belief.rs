@@ -177,8 +177,7 @@ mod tests {
             bytes_touched: u64::MAX,
         };
         assert!(Record::Dose(dose).believed().is_err());
-        let gap =
-            |from_us, to_us| Record::Gap(Gap { from_us, to_us, reason: String::new() }).believed().is_ok();
+        let gap = |from_us, to_us| Record::Gap(Gap { from_us, to_us, reason: "".into() }).believed().is_ok();
         assert!(gap(u64::MAX - 1, u64::MAX) && gap(9, 1) && !gap(0, u64::MAX));
     }
 }

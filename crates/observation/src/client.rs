@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Counts, Outcome};
+use crate::{Counts, Outcome, WireDriver};
 
 /// First record of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,7 +49,7 @@ pub struct Server {
 pub struct Settings {
     /// Wire driver, for example `meta` or `memcache-async`.
     #[serde(default)]
-    pub driver: String,
+    pub driver: WireDriver,
     /// Deadline of one attempt, from permit to whole reply.
     pub op_timeout_ms: u64,
     /// Deadline of one op, all its attempts together; absent: there is none, or it is not told.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::ndjson::LineError;
-use crate::{Gap, Tick};
+use crate::{Gap, GapReason, Tick};
 
 /// Ticks that are remembered, so that a source that repeats them is not counted twice: some 7 minutes.
 const REMEMBERED: usize = 4096;
@@ -48,8 +48,7 @@ impl Ticks {
         if begin <= end.saturating_add(HOLE_US) {
             return Seen::New;
         }
-        let reason = format!("the source sent no ticks for {:.1} s", (begin - end) as f64 / 1e6);
-        Seen::After(Gap { from_us: end, to_us: begin, reason })
+        Seen::After(Gap { from_us: end, to_us: begin, reason: GapReason::NoTicks { us: begin - end } })
     }
 
     /// The stream was broken and goes on: what is missing between has been told.
@@ -89,8 +88,7 @@ impl BadLines {
     }
 
     fn tell(&mut self, now_us: u64, why: &str) -> Gap {
-        let lines = if self.untold == 1 { "a line".to_owned() } else { format!("{} lines", self.untold) };
-        let reason = format!("{lines} of the stream could not be read: {why}");
+        let reason = GapReason::UnreadStream { lines: self.untold, why: why.to_owned() };
         // Never of no length, or it would be no gap.
         let from_us = self.known_us.min(now_us.saturating_sub(1));
         *self = Self { known_us: now_us, told_us: Some(now_us), untold: 0 };
@@ -116,7 +114,7 @@ mod tests {
         }
         assert_eq!(ticks.seen(&tick(600_000)), Seen::Again);
         assert_eq!(ticks.seen(&tick(1_900_000)), Seen::New, "1 s is no hole yet");
-        let reason = "the source sent no ticks for 1.1 s".to_owned();
+        let reason = GapReason::NoTicks { us: 1_100_000 };
         let gap = Gap { from_us: 1_900_000, to_us: 3_000_000, reason };
         assert_eq!(ticks.seen(&tick(3_100_000)), Seen::After(gap));
         ticks.resume();
@@ -130,7 +128,8 @@ mod tests {
         assert_eq!(lines.good(1_500_000), None);
         let gap = lines.bad(1_600_000, &LineError::TooLong).unwrap();
         assert_eq!((gap.from_us, gap.to_us), (1_500_000, 1_600_000));
-        assert!(gap.reason.starts_with("a line of the stream could not be read: a line of more"), "{gap:?}");
+        let said = gap.reason.to_string();
+        assert!(said.starts_with("a line of the stream could not be read: a line of more"), "{said}");
         let told: Vec<Gap> =
             (0..300u64).filter_map(|n| lines.bad(1_600_000 + n * 10_000, &LineError::TooLong)).collect();
         assert_eq!(told.iter().map(|gap| gap.to_us).collect::<Vec<_>>(), [2_600_000, 3_600_000]);

@@ -105,7 +105,7 @@ impl Reader {
                 let gap = crate::Gap {
                     from_us: self.last_us,
                     to_us: self.clock.now_us(),
-                    reason: format!("the reader was too slow: {n} lines lost"),
+                    reason: crate::GapReason::SlowReader { lines: n },
                 };
                 ndjson::to_line(&Record::Gap(gap)).ok()?.into()
             }

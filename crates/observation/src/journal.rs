@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::belief::LENGTH_MAX_US;
 use crate::ndjson::{self, LineError};
-use crate::{Gap, Record};
+use crate::{Gap, GapReason, Record};
 
 /// File name of a journal within its run folder.
 pub const FILE_NAME: &str = "journal.jsonl";
@@ -202,10 +202,7 @@ impl Unread {
         let to_us = until_us.max(from_us + 1);
         // The error may quote the line.
         let why: String = self.error.to_string().chars().take(REASON_MAX).collect();
-        let reason = match self.count {
-            1 => format!("line {} of the journal cannot be read: {why}", self.first),
-            n => format!("{n} lines of the journal cannot be read, from line {} on: {why}", self.first),
-        };
+        let reason = GapReason::UnreadJournal { first: self.first, lines: self.count, why };
         Entry { at_us: to_us, source: Source::Runner, record: Record::Gap(Gap { from_us, to_us, reason }) }
     }
 }
@@ -253,7 +250,7 @@ mod tests {
     use crate::Note;
 
     fn entry(n: u64) -> Entry {
-        let note = Note { at_us: n, code: "n".into(), text: format!("note {n}") };
+        let note = Note::new(n, "n".into(), format!("note {n}"));
         Entry { at_us: n, source: Source::Runner, record: Record::Note(note) }
     }
 
@@ -311,7 +308,8 @@ mod tests {
         assert_eq!((&journal.entries[0], &journal.entries[2]), (&entry(10), &entry(20)));
         let gap = gap_at(&journal, 1);
         assert_eq!((gap.from_us, gap.to_us), (10, 20));
-        assert!(gap.reason.starts_with("2 lines of the journal cannot be read, from line 2 on: "), "{gap:?}");
+        let said = gap.reason.to_string();
+        assert!(said.starts_with("2 lines of the journal cannot be read, from line 2 on: "), "{said}");
         // At an end and between equal moments there is a gap too.
         for text in [line(7) + "x\n", "x\n".to_owned() + &line(7), line(7) + "x\n" + &line(7)] {
             let journal = parse(&text).unwrap();
@@ -319,10 +317,8 @@ mod tests {
             assert_eq!(gaps.count(), 1, "{text}");
         }
         let journal = parse(&(line(7) + &line(u64::MAX))).unwrap();
-        assert!(
-            gap_at(&journal, 1).reason.ends_with("a moment of the run that is beyond belief"),
-            "{journal:?}"
-        );
+        let said = gap_at(&journal, 1).reason.to_string();
+        assert!(said.ends_with("a moment of the run that is beyond belief"), "{said}");
     }
 
     #[test]
@@ -362,7 +358,7 @@ mod tests {
         };
         let journal = read(1 << 28, &format!("\n{last}"));
         assert_eq!((journal.entries.len(), &journal.entries[2]), (3, &entry(2)));
-        assert!(gap_at(&journal, 1).reason.contains("a line of more than"));
+        assert!(gap_at(&journal, 1).reason.to_string().contains("a line of more than"));
         assert!(read(1 << 28, "").truncated, "cut within it");
         let mut held = Vec::new();
         let mut input = BufReader::new(Endless(1 << 28));

@@ -13,30 +13,39 @@ mod client;
 pub mod clock;
 pub mod continuity;
 pub mod effect;
+mod fault_kind;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gap;
 mod host;
 pub mod hub;
 pub mod journal;
+mod known_text;
 mod look_aside;
 pub mod metastable;
 pub mod ndjson;
+mod note;
 mod ops;
 mod outcome;
 mod run;
 pub mod schema;
+mod wire_driver;
 
 pub use client::{
     Arrivals, BreakerSettings, BreakerState, ClientInfo, DataSettings, Event, EventKind, Hello, Histogram,
     IntegrityKind, LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick,
     Settings, ShardSettings, SlowRule, Tick,
 };
+pub use fault_kind::FaultKind;
+pub use gap::{Gap, GapReason};
 pub use host::{Host, Stall};
 pub use look_aside::{DatabaseTick, LookAside, Memory};
+pub use note::{Note, NoteCode};
 pub use ops::{FlightHead, OpLine, OpLogHead};
 pub use outcome::{Counts, Outcome};
-pub use run::{Canary, Dose, End, EndStatus, Fault, FaultState, Gap, Note, Phase, PhaseKind, Run, RunPhases};
+pub use run::{Canary, Dose, End, EndStatus, Fault, FaultState, Phase, PhaseKind, Run, RunPhases};
+pub use wire_driver::WireDriver;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

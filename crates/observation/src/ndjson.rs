@@ -138,7 +138,7 @@ mod tests {
     use crate::{Gap, Note, Record};
 
     fn note(text: &str) -> Record {
-        Record::Note(Note { at_us: 1, code: "x".into(), text: text.into() })
+        Record::Note(Note::new(1, "x".into(), text))
     }
 
     #[test]

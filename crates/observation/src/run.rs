@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::FaultKind;
+
 /// First record of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
@@ -70,6 +72,9 @@ pub enum PhaseKind {
 }
 
 impl PhaseKind {
+    /// In their order.
+    pub const ALL: [Self; 4] = [Self::Idle, Self::Stabilization, Self::Testing, Self::Recovery];
+
     /// Value of the gauge.
     pub fn gauge(self) -> i64 {
         self as i64
@@ -101,7 +106,8 @@ pub struct Fault {
     /// The faulted server's name in the client's stream; absent when none matches.
     pub server: Option<String>,
     /// What the scenario means: `latency`, `loss`, `stall`, `down`, ...
-    pub meaning: String,
+    #[serde(rename = "meaning")]
+    pub kind: FaultKind,
     /// What the backend really gives, in honest words.
     pub given: String,
     /// Numbers of the fault: `latency_ms`, `jitter_ms`, `loss` (0-1), `share` (0-1), `rate_kb_per_s`, ...
@@ -168,28 +174,6 @@ pub struct Dose {
     /// Bytes that a toxic touched.
     #[serde(default)]
     pub bytes_touched: u64,
-}
-
-/// Something a reader of the report should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Note {
-    /// When.
-    pub at_us: u64,
-    /// Stable code, for example `substitute` or `foreign-toxic`.
-    pub code: String,
-    /// One sentence.
-    pub text: String,
-}
-
-/// Observations are missing; never to be read as zero.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Gap {
-    /// Begin of the gap.
-    pub from_us: u64,
-    /// End of the gap.
-    pub to_us: u64,
-    /// Why.
-    pub reason: String,
 }
 
 /// Last record.

@@ -165,7 +165,7 @@ fn notes(verdict: &Verdict) -> Markup {
     html! {
         @if !verdict.notes.is_empty() {
             h2 { "Notes" }
-            ul.notes { @for note in verdict.notes.iter().take(NOTES_MAX) { li { (text(note)) } } }
+            ul.notes { @for note in verdict.notes.iter().take(NOTES_MAX) { li { (text(&note.to_string())) } } }
             @if verdict.notes.len() > NOTES_MAX { p.muted { (verdict.notes.len() - NOTES_MAX) " more are in verdict.json." } }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maud::html;
 use observation::Record;
 use observation::journal::Journal;
+use observation::metastable::CellPhase;
 use verdict::metastable::{Cell, State, phases};
 
 use crate::charts::{self, Chart, Data, Phase, Series, column, line, lines};
@@ -17,13 +18,13 @@ pub fn metastable_page(title: &str, journal: &Journal, cell: &Cell, patience_us:
     let seconds = |us: u64| charts::round(us as f64 / 1e6);
     let begins = phases(journal);
     let shades = begins.windows(2).map(|pair| {
-        let (label, tone) = match pair[0].0.as_str() {
-            "warm" => ("warm", "before"),
-            "baseline" => ("baseline", "before"),
-            "trigger" => ("trigger", "fault"),
-            "relief" => ("relief", "fault"),
-            "ramp" => ("ramp", "fault"),
-            "after" => ("after", "after"),
+        let (label, tone) = match &pair[0].0 {
+            CellPhase::Warm => ("warm", "before"),
+            CellPhase::Baseline => ("baseline", "before"),
+            CellPhase::Trigger => ("trigger", "fault"),
+            CellPhase::Relief => ("relief", "fault"),
+            CellPhase::Ramp => ("ramp", "fault"),
+            CellPhase::After => ("after", "after"),
             _ => ("hold", "after"),
         };
         Phase { label, from: seconds(pair[0].1), to: seconds(pair[1].1), tone }

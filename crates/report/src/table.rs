@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use observation::NoteCode;
 use verdict::{Result, Verdict};
 
 use crate::measures::measures;
@@ -20,8 +21,8 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
     for given in &verdict.given {
         writeln!(out, "  fault: {}", plain(given))?;
     }
-    for note in verdict.notes.iter().filter(|note| !note.starts_with("clock:")) {
-        writeln!(out, "  note: {}", plain(note))?;
+    for note in verdict.notes.iter().filter(|note| note.code != NoteCode::Clock) {
+        writeln!(out, "  note: {}", plain(&note.to_string()))?;
     }
     writeln!(out)?;
     for row in measures(verdict) {

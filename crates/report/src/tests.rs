@@ -9,7 +9,7 @@ use super::*;
 const ATTACK: &str = "</script><b>]]>\"'&|`*_[x](y)! @all #1 https://example.com \u{1b}]0;x\u{7}\r\n\u{202e}\u{2066}\u{0}\u{fffe}\u{ffff}";
 
 pub(crate) fn hostile() -> Verdict {
-    let note = observation::Note { at_us: 0, code: "x".to_owned(), text: ATTACK.to_owned() };
+    let note = observation::Note::new(0, "x".into(), ATTACK);
     let entry = journal::Entry { at_us: 0, source: journal::Source::Runner, record: Record::Note(note) };
     let mut verdict = verdict::judge(&Journal { entries: vec![entry], truncated: false });
     for text in [&mut verdict.scenario, &mut verdict.client, &mut verdict.run] {

@@ -1,35 +1,26 @@
 //! Scenarios: what they are, how their faults are applied and always taken away, and how a run is recorded.
+//!
+//! | Module | What it holds |
+//! |---|---|
+//! | [`file`] | scenario files, and those that come with the tool |
+//! | [`faults`] | the kinds of faults, one file each |
+//! | [`backends`] | what applies faults, one module each, behind one trait |
+//! | [`removal`] | how faults are taken away, whatever happens to their owner |
+//! | [`run`] | one run: phases, faults, witnesses, journal |
+//! | [`metrics`] | what is exported of all that |
 
-pub mod backend;
-mod canary;
-pub mod catalogue;
-pub mod claim;
-mod dose;
-mod fault;
-mod follow;
-pub mod janitor;
-pub mod kernel;
-pub mod ladder;
-mod lease;
+pub mod backends;
+pub mod faults;
+pub mod file;
 pub mod metrics;
-pub mod model;
-pub mod observe;
-mod onlooker;
-pub mod owner;
-mod plan;
-mod process;
-pub mod reap;
-mod recorder;
-pub mod runner;
-mod stable;
-pub mod status;
-pub mod stop;
+pub mod removal;
+pub mod run;
 
-pub use fault::{Act, Meaning, ToxicPlan};
-pub use model::{ModelError, Phases, Scenario, Target};
-pub use onlooker::Onlooker;
-pub use plan::preflight;
-pub use runner::{Ahead, Endings, Environment, Forecast, RunError, RunOutcome, folder, is_folder, run};
-pub use stable::{Stability, UntilStable};
-pub use status::Status;
+pub use faults::FaultSpec;
+pub use file::{ModelError, Phases, Scenario, Target, catalogue};
+pub use removal::{janitor, reap};
+pub use run::{
+    Ahead, Endings, Environment, Forecast, Onlooker, RunError, RunOutcome, Stability, Status, UntilStable,
+    folder, is_folder, observe, preflight, run, status, stop,
+};
 pub use stop::{StopRule, StopRuleError};

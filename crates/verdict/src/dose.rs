@@ -70,7 +70,7 @@ impl DoseMeter {
             }
         }
         let client = client(timeline, fault, (on, off), buckets);
-        let declared = witness::declared(fault);
+        let declared = fault.effect.declared_share();
         let mut meter = Self {
             target: fault.target.clone(),
             declared,
@@ -95,7 +95,7 @@ impl DoseMeter {
             // A canary's connection is its own: also of a share of connections each throws its own die.
             (meter.blocks, meter.outside) = blocks(&canary, declared);
             // A client may get rid of the connections that a die has hit.
-            if fault.param("share").is_none_or(|share| share >= 1.0) {
+            if !fault.effect.spares_connections() {
                 (meter.client_blocks, meter.client_outside) = blocks(&client, declared);
             }
         }
@@ -131,7 +131,7 @@ fn blocks(counted: &Counted, share: f64) -> (u32, u32) {
 fn client(timeline: &Timeline<'_>, fault: &FaultLife, (on, off): (u64, u64), buckets: usize) -> Counted {
     let mut counted = vec![(0, 0); buckets];
     let Some(server) = &fault.server else { return counted };
-    let slow_us = fault.slow_us();
+    let slow_us = fault.effect.slow_us();
     // What ends in the first moments began before the fault.
     let from = on + timeline.op_timeout_us() + LATE_US;
     let mut was_closed = true;

@@ -1,20 +1,21 @@
 //! What this client should do under this fault: computed from its settings, the fault and the load, never a habit.
 
-mod effect;
 mod goodput;
+mod odds;
 mod recovery;
 mod trip;
 
 use std::collections::BTreeMap;
 
-use observation::{Settings, SlowRule};
+use observation::effect::Effect;
+use observation::{FaultKind, Settings, SlowRule};
 use serde::Serialize;
 
 use crate::measure::Measures;
 use crate::timeline::Timeline;
-use effect::{Effect, UNKNOWN, effects};
+use odds::{Odds, UNHARMED, UNKNOWN, odds};
 
-pub use effect::timeout_probability;
+pub use odds::timeout_probability;
 
 /// Should a breaker open?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -53,16 +54,10 @@ pub struct Bounds {
 pub struct FaultPlan {
     /// The client's name for the server.
     pub server: String,
-    /// What the scenario means: `latency`, `loss`, ...
-    pub meaning: String,
+    /// What the scenario means.
+    pub kind: FaultKind,
     /// Its numbers, as in [`observation::Fault::params`].
     pub params: BTreeMap<String, f64>,
-}
-
-impl FaultPlan {
-    fn param(&self, name: &str) -> Option<f64> {
-        self.params.get(name).copied()
-    }
 }
 
 /// Everything that a prediction needs.
@@ -122,7 +117,7 @@ impl Expectation {
         }
         let faults = timeline.faults.iter().map(|fault| FaultPlan {
             server: fault.server.clone().unwrap_or_else(|| fault.target.clone()),
-            meaning: fault.meaning.clone(),
+            kind: fault.kind.clone(),
             params: fault.params.clone(),
         });
         Some(Self::predict(&Situation {
@@ -143,7 +138,7 @@ impl Expectation {
         faulted.sort_unstable();
         faulted.dedup();
         let rule = settings.breaker.as_ref().and_then(|breaker| breaker.slow);
-        let [mild, harsh] = effects_of(situation, faulted.len(), rule);
+        let [mild, harsh] = odds_of(situation, faulted.len(), rule);
         let load = Load {
             offered: situation.offered * situation.faulted_share / faulted.len().max(1) as f64,
             seconds: situation.fault_ms / 1e3,
@@ -180,20 +175,19 @@ impl Expectation {
 }
 
 /// The least and the most that the faults together may do to an attempt at a faulted server.
-fn effects_of(situation: &Situation<'_>, faulted: usize, slow: Option<SlowRule>) -> [Effect; 2] {
-    let none = Effect { known: true, ..UNKNOWN };
-    let Some(first) = situation.faults.first() else { return [none; 2] };
+fn odds_of(situation: &Situation<'_>, faulted: usize, slow: Option<SlowRule>) -> [Odds; 2] {
+    let Some(first) = situation.faults.first() else { return [UNHARMED; 2] };
     // Faults that differ add up in ways that no one of them tells.
-    let alike =
-        situation.faults.iter().all(|fault| fault.meaning == first.meaning && fault.params == first.params);
+    let alike = situation.faults.iter().all(|fault| fault.kind == first.kind && fault.params == first.params);
     if !alike {
         return [UNKNOWN; 2];
     }
     let threshold = slow.map_or(f64::INFINITY, |rule| rule.threshold_ms as f64);
-    let effects = effects(first, situation.settings.op_timeout_ms as f64, threshold);
+    let effect = Effect::of(&first.kind, &first.params);
+    let odds = odds(effect.meets, situation.settings.op_timeout_ms as f64, threshold);
     // Servers that are slow together are not ejected by the slow rule.
     let together = 2 * faulted > situation.servers;
-    effects.map(|effect| if together { Effect { slow: 0.0, ..effect } } else { effect })
+    odds.map(|odds| if together { Odds { slow: 0.0, ..odds } } else { odds })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -208,8 +202,8 @@ struct Load {
 
 impl Load {
     /// ops/s that reach the server: no more than its connections can carry (Little's law).
-    fn reaching(self, settings: &Settings, effect: Effect) -> f64 {
-        let occupancy_s = (self.service_ms + effect.held_ms).max(0.01) / 1e3;
+    fn reaching(self, settings: &Settings, odds: Odds) -> f64 {
+        let occupancy_s = (self.service_ms + odds.held_ms).max(0.01) / 1e3;
         self.offered.min(f64::from(settings.pool_max) / occupancy_s)
     }
 }

@@ -2,7 +2,7 @@
 //! journal of a sweep: the load goes up in steps, the system is brought down, the load goes down by the same steps.
 
 use observation::journal::Journal;
-use observation::metastable::{DOWN, STOPPED, UP};
+use observation::metastable::CellPhase;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -52,17 +52,12 @@ pub fn hysteresis(journal: &Journal) -> Hysteresis {
     let phases = phases(journal);
     let mut steps: Vec<LoadStep> = Vec::new();
     for pair in phases.windows(2) {
-        let ((name, from), (next, to)) = (&pair[0], &pair[1]);
-        if next == STOPPED {
-            continue;
-        }
-        let (rate, up) = match (name.strip_prefix(UP), name.strip_prefix(DOWN)) {
-            (Some(rate), _) => (rate, true),
-            (_, Some(rate)) => (rate, false),
+        let ((phase, from), (next, to)) = (&pair[0], &pair[1]);
+        let (rate, up) = match phase {
+            _ if *next == CellPhase::Stopped => continue,
+            CellPhase::Up(rate) => (*rate, true),
+            CellPhase::Down(rate) => (*rate, false),
             _ => continue,
-        };
-        let Some(rate) = rate.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0) else {
-            continue;
         };
         let second_half = from + to.saturating_sub(*from) / 2;
         let goodput = goodput(&seconds(journal, second_half, *to), rate);
@@ -106,7 +101,7 @@ fn goodput(seconds: &[Second], rate: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use observation::journal::{Entry, Source};
-    use observation::{LookAside, Note, Outcome, Record, ServerTick, Tick};
+    use observation::{LookAside, Note, NoteCode, Outcome, Record, ServerTick, Tick};
 
     use super::*;
 
@@ -114,7 +109,7 @@ mod tests {
     fn journal(steps: &[(&str, u64, u64)]) -> Journal {
         let mut entries = Vec::new();
         let note = |at_us, text: &str| {
-            let note = Note { at_us, code: observation::metastable::PHASE.to_owned(), text: text.to_owned() };
+            let note = Note::new(at_us, NoteCode::MetastablePhase, text);
             Entry { at_us, source: Source::Runner, record: Record::Note(note) }
         };
         let mut at_us = 0;
@@ -175,7 +170,7 @@ mod tests {
         assert_eq!(hysteresis(&journal(&lucky)).recovers, None);
         let mut stopped = journal(&[("up:1", 1, 1), ("down:1", 1, 1)]);
         if let Some(Entry { record: Record::Note(note), .. }) = stopped.entries.last_mut() {
-            note.text = STOPPED.to_owned();
+            note.text = CellPhase::Stopped.to_string();
         }
         assert_eq!(hysteresis(&stopped).unmeasured, Some(1.0));
         assert_eq!(hysteresis(&journal(&[])).steps, []);

@@ -18,8 +18,8 @@ mod timeline;
 mod validity;
 mod witness;
 
-use observation::Outcome;
 use observation::journal::Journal;
+use observation::{Note, NoteCode, Outcome};
 use serde::Serialize;
 
 pub use dose::{DoseBucket, DoseMeter};
@@ -133,8 +133,37 @@ pub struct Verdict {
     pub expectation: Option<Expectation>,
     /// Every criterion that could be asked.
     pub criteria: Vec<Criterion>,
-    /// Notes of the runner.
-    pub notes: Vec<String>,
+    /// Notes of the runner, each as `code: text`.
+    #[schemars(with = "Vec<String>")]
+    pub notes: Vec<Remark>,
+}
+
+/// A note of the runner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct Remark {
+    /// What it is about.
+    pub code: NoteCode,
+    /// One sentence.
+    pub text: String,
+}
+
+impl std::fmt::Display for Remark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.text)
+    }
+}
+
+impl From<Remark> for String {
+    fn from(remark: Remark) -> Self {
+        remark.to_string()
+    }
+}
+
+impl From<&Note> for Remark {
+    fn from(note: &Note) -> Self {
+        Self { code: note.code.clone(), text: note.text.clone() }
+    }
 }
 
 impl Verdict {
@@ -198,7 +227,7 @@ pub fn judge(journal: &Journal) -> Verdict {
         measures,
         expectation,
         criteria,
-        notes: timeline.notes.clone(),
+        notes: timeline.notes.iter().map(|note| Remark::from(*note)).collect(),
     }
 }
 

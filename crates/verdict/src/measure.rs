@@ -287,7 +287,7 @@ impl Measures {
         });
         let horizon = recovery::horizon(&baseline, seconds.len())?;
         // A phase that ended because all was well has shown it for as long as the noise asks for.
-        let early = timeline.notes.iter().any(|note| note.starts_with("until-stable: recovery"));
+        let early = timeline.notes.iter().any(|note| note.phase == Some(PhaseKind::Recovery));
         let horizon = if early { horizon.wanted.min(seconds.len()) } else { horizon.seconds };
         self.recovery_horizon_s = horizon;
         let back = recovery::find(&seconds, &baseline, horizon);

@@ -2,8 +2,8 @@
 //! trigger, a protection), and of several cells together.
 
 use observation::journal::{Journal, Source};
-use observation::metastable::{PHASE, STOPPED, VOID};
-use observation::{Outcome, Record};
+use observation::metastable::CellPhase;
+use observation::{NoteCode, Outcome, Record};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -102,10 +102,12 @@ pub struct Cell {
     pub wrong_values: u64,
 }
 
-/// When each phase began, by name, on the run's clock.
-pub fn phases(journal: &Journal) -> Vec<(String, u64)> {
+/// When each phase began, on the run's clock.
+pub fn phases(journal: &Journal) -> Vec<(CellPhase, u64)> {
     let notes = journal.entries.iter().filter_map(|entry| match (&entry.record, entry.source) {
-        (Record::Note(note), Source::Runner) if note.code == PHASE => Some((note.text.clone(), note.at_us)),
+        (Record::Note(note), Source::Runner) if note.code == NoteCode::MetastablePhase => {
+            Some((CellPhase::from(note.text.as_str()), note.at_us))
+        }
         _ => None,
     });
     notes.collect()
@@ -160,23 +162,30 @@ pub struct Parts {
 /// What the journal of a cell says.
 pub fn cell(journal: &Journal) -> Cell {
     let phases = phases(journal);
-    let at = |name: &str| phases.iter().position(|(phase, _)| phase == name);
-    let span = |name: &str| Some((phases[at(name)?].1, phases.get(at(name)? + 1)?.1));
+    let at = |wanted: CellPhase| phases.iter().position(|(phase, _)| *phase == wanted);
+    let span = |wanted: CellPhase| {
+        let begin = at(wanted)?;
+        Some((phases[begin].1, phases.get(begin + 1)?.1))
+    };
     let between = |span: Option<(u64, u64)>| span.map_or(Vec::new(), |(from, to)| seconds(journal, from, to));
-    let (baseline, hold) = (span("baseline"), span("hold"));
-    let trigger = phases.get(at("trigger").unwrap_or(usize::MAX)).map(|(_, at_us)| *at_us);
+    let (baseline, hold) = (span(CellPhase::Baseline), span(CellPhase::Hold));
+    let trigger = phases.get(at(CellPhase::Trigger).unwrap_or(usize::MAX)).map(|(_, at_us)| *at_us);
     let last = hold.map(|(from, to)| (from.max(to.saturating_sub(JUDGED_S * 1_000_000)), to));
     let mut cell = of(&Parts {
         baseline: between(baseline),
         disturbed: between(trigger.zip(hold).map(|(from, (_, to))| (from, to))),
         hold: between(hold),
         judged: between(last),
-        ramped: between(span("after")),
+        ramped: between(span(CellPhase::After)),
     });
-    let after_hold = at("hold").and_then(|index| phases.get(index + 1));
+    let after_hold = at(CellPhase::Hold).and_then(|index| phases.get(index + 1));
     let watched = baseline.zip(hold).map(|((from, _), (_, to))| (from, to));
     let why = void(journal)
-        .or_else(|| after_hold.is_some_and(|(name, _)| name == STOPPED).then(|| "it was stopped".to_owned()))
+        .or_else(|| {
+            after_hold
+                .is_some_and(|(phase, _)| *phase == CellPhase::Stopped)
+                .then(|| "it was stopped".to_owned())
+        })
         .or_else(|| unseen(journal, watched?));
     if why.is_some() {
         (cell.why, cell.state) = (why, State::Invalid);
@@ -188,7 +197,9 @@ pub fn cell(journal: &Journal) -> Cell {
 /// Why its runner says that it says nothing.
 pub(crate) fn void(journal: &Journal) -> Option<String> {
     journal.entries.iter().find_map(|entry| match (&entry.record, entry.source) {
-        (Record::Note(note), Source::Runner) if note.code == VOID => Some(note.text.clone()),
+        (Record::Note(note), Source::Runner) if note.code == NoteCode::MetastableVoid => {
+            Some(note.text.clone())
+        }
         _ => None,
     })
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use observation::journal::{Entry, Source};
 use observation::{
     BreakerSettings, BreakerState, Canary, ClientInfo, Dose, End, EndStatus, Event, EventKind, Fault,
-    FaultState, Gap, Hello, Histogram, Host, LoadKind, LoadSettings, Note, OnOpen, Phase, PhaseKind, Record,
-    RoutingSettings, Run, RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
+    FaultKind, FaultState, Gap, Hello, Histogram, Host, LoadKind, LoadSettings, Note, OnOpen, Phase,
+    PhaseKind, Record, RoutingSettings, Run, RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
 };
 
 use super::*;
@@ -27,7 +27,7 @@ const END: u64 = (STABLE_S + FAULT_S + RECOVERY_S) * 1_000_000;
 #[derive(Clone)]
 struct Scene {
     params: Vec<(&'static str, f64)>,
-    meaning: &'static str,
+    kind: &'static str,
     on_open: OnOpen,
     /// Replies slower than so many ms open the client's breaker.
     slow_rule_ms: Option<u64>,
@@ -63,7 +63,7 @@ struct Scene {
 fn hung() -> Scene {
     Scene {
         params: vec![("loss", 1.0)],
-        meaning: "loss",
+        kind: "loss",
         on_open: OnOpen::Failover,
         slow_rule_ms: None,
         trips_after_ms: Some(255),
@@ -90,7 +90,7 @@ fn hung() -> Scene {
 fn slow() -> Scene {
     Scene {
         params: vec![("latency_ms", 200.0), ("jitter_ms", 0.0)],
-        meaning: "latency",
+        kind: "latency",
         trips_after_ms: None,
         closes_after_ms: None,
         failing: 0.0,
@@ -102,7 +102,7 @@ fn slow() -> Scene {
 fn lossy() -> Scene {
     Scene {
         params: vec![("loss", 0.02)],
-        meaning: "loss_kernel",
+        kind: "loss_kernel",
         trips_after_ms: None,
         closes_after_ms: None,
         failing: 0.02,
@@ -116,7 +116,7 @@ fn lossy() -> Scene {
 fn own() -> Scene {
     Scene {
         params: vec![("toxicity", 1.0)],
-        meaning: "toxic",
+        kind: "toxic",
         trips_after_ms: None,
         closes_after_ms: None,
         failing: 0.0,
@@ -129,7 +129,7 @@ fn own() -> Scene {
 
 fn settings(on_open: OnOpen, slow_rule_ms: Option<u64>) -> Settings {
     Settings {
-        driver: "meta".to_owned(),
+        driver: observation::WireDriver::Meta,
         op_timeout_ms: 250,
         total_timeout_ms: Some(1000),
         dials_per_s: Some(32.0),
@@ -232,7 +232,7 @@ impl Scene {
         if let Some([chunks, chunks_touched]) = self.counted {
             for second in 1..=FAULT_S {
                 let at_us = FAULT_ON + second * 1_000_000;
-                let target = if self.meaning == "toxic" { "proxy-a" } else { "f" };
+                let target = if self.kind == "toxic" { "proxy-a" } else { "f" };
                 let (target, period_us) = (target.to_owned(), 1_000_000);
                 let (links, links_touched, bytes, bytes_touched) = (0, 0, 0, 0);
                 let dose = Dose {
@@ -250,7 +250,7 @@ impl Scene {
             }
         }
         if self.gap {
-            let gap = Gap { from_us: FAULT_ON, to_us: FAULT_ON + 2_000_000, reason: "lost".to_owned() };
+            let gap = Gap { from_us: FAULT_ON, to_us: FAULT_ON + 2_000_000, reason: "lost".into() };
             add(FAULT_ON, Source::Runner, Record::Gap(gap));
         }
         let host = Host { suspended_us: Some(self.suspended_ms * 1_000), ..Host::default() };
@@ -270,7 +270,7 @@ impl Scene {
             state,
             target: "proxy-a".to_owned(),
             server: self.server.map(str::to_owned),
-            meaning: self.meaning.to_owned(),
+            kind: self.kind.into(),
             given: "given".to_owned(),
             params,
             lease_until_us: END,
@@ -353,7 +353,7 @@ impl Scene {
     fn canary(&self, at_us: u64, n: u64) -> Canary {
         let on = at_us > FAULT_ON && at_us <= FAULT_OFF;
         let touched = on && (n % 100) < (self.canaries_touched * 100.0) as u64;
-        let took_us = match (touched, self.meaning) {
+        let took_us = match (touched, self.kind) {
             (false, _) => Some(300),
             (true, "latency") => Some(200_300),
             (true, _) => None,
@@ -388,7 +388,7 @@ fn good_clients_pass() {
         "",
     );
     expect(Scene { slow_rule_ms: Some(400), ..slow() }, Result::Pass, "");
-    let down = Scene { meaning: "down", params: vec![], trips_after_ms: Some(5), ..hung() };
+    let down = Scene { kind: "down", params: vec![], trips_after_ms: Some(5), ..hung() };
     expect(down, Result::Pass, "");
 }
 
@@ -439,7 +439,7 @@ fn the_kernel_proves_its_own_loss_by_what_it_counted() {
         expect(Scene { counted, ..lossy() }, Result::Invalid, "fault-bit");
     }
     // A loss that only the proxy delays has no such counters, and none are asked for.
-    expect(Scene { meaning: "loss", counted: None, ..lossy() }, Result::Pass, "");
+    expect(Scene { kind: "loss", counted: None, ..lossy() }, Result::Pass, "");
 }
 
 #[test]
@@ -453,11 +453,11 @@ fn a_toxic_by_its_own_name_is_proven_by_the_proxys_counter_and_not_by_the_canari
     // 10 canaries a second, each with a request and a reply.
     expect(Scene { counted: Some([2_000, 20]), ..own() }, Result::Invalid, "fault-bit");
     expect(Scene { counted: Some([2_000, 20]), slow_ops: true, ..own() }, Result::Pass, "");
-    for (toxic, result) in [("mine on proxy-a", Result::Invalid), ("mine on proxy-b", Result::Pass)] {
+    for (proxy, result) in [("proxy-a", Result::Invalid), ("proxy-b", Result::Pass)] {
         let mut journal = own().journal();
-        let note = Note { at_us: 0, code: "foreign-toxic".to_owned(), text: toxic.to_owned() };
+        let note = Note::foreign_toxic(0, "mine", proxy);
         journal.entries.push(Entry { at_us: 0, source: Source::Runner, record: Record::Note(note) });
-        assert_eq!(judge(&journal).result, result, "{toxic}");
+        assert_eq!(judge(&journal).result, result, "{proxy}");
     }
 }
 
@@ -486,7 +486,7 @@ fn a_second_fault_of_the_same_server_is_asked_for_too_and_then_nothing_is_comput
 
     // Its counters are missing.
     let other = judge(&with_second(&hung(), |fault| {
-        fault.meaning = "toxic".to_owned();
+        fault.kind = FaultKind::Toxic;
         fault.params = BTreeMap::new();
     }));
     assert_eq!(other.result, Result::Invalid);

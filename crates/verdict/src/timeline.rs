@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use observation::effect::Effect;
 use observation::journal::{Journal, Source};
 use observation::{
-    BreakerState, Canary, Counts, Dose, End, EndStatus, Event, EventKind, Fault, FaultState, Gap, Hello,
-    Histogram, Outcome, PhaseKind, Record, Run, ServerTick, Tick,
+    BreakerState, Canary, Counts, Dose, End, EndStatus, Event, EventKind, Fault, FaultKind, FaultState, Gap,
+    Hello, Histogram, Note, Outcome, PhaseKind, Record, Run, ServerTick, Tick,
 };
 
 /// Everything of one run, by kind; moments are µs on the run's clock.
@@ -28,7 +29,7 @@ pub(crate) struct Timeline<'a> {
     pub(crate) gaps: Vec<&'a Gap>,
     /// How long the client's machine was suspended.
     pub(crate) suspended: Duration,
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Vec<&'a Note>,
     pub(crate) end: Option<&'a End>,
     pub(crate) truncated: bool,
 }
@@ -39,7 +40,9 @@ pub(crate) struct FaultLife {
     pub(crate) id: String,
     pub(crate) target: String,
     pub(crate) server: Option<String>,
-    pub(crate) meaning: String,
+    pub(crate) kind: FaultKind,
+    /// What it does.
+    pub(crate) effect: Effect,
     pub(crate) given: String,
     pub(crate) params: BTreeMap<String, f64>,
     pub(crate) moments: BTreeMap<&'static str, u64>,
@@ -156,7 +159,8 @@ impl FaultLife {
             id: fault.id.clone(),
             target: fault.target.clone(),
             server: fault.server.clone(),
-            meaning: fault.meaning.clone(),
+            kind: fault.kind.clone(),
+            effect: fault.effect(),
             given: fault.given.clone(),
             params: fault.params.clone(),
             moments: BTreeMap::new(),
@@ -165,15 +169,6 @@ impl FaultLife {
 
     pub(crate) fn at(&self, moment: FaultState) -> Option<u64> {
         self.moments.get(name(moment)).copied()
-    }
-
-    pub(crate) fn param(&self, name: &str) -> Option<f64> {
-        self.params.get(name).copied()
-    }
-
-    /// A reply slower than this is one that the fault delayed, µs.
-    pub(crate) fn slow_us(&self) -> u64 {
-        observation::effect::slow_us(&self.params)
     }
 }
 
@@ -242,7 +237,7 @@ impl<'a> Timeline<'a> {
             }
             (Record::Gap(gap), Source::Runner) => self.gaps.push(gap),
             (Record::Gap(gap), Source::Client) => self.gaps.push(gap),
-            (Record::Note(note), _) => self.notes.push(format!("{}: {}", note.code, note.text)),
+            (Record::Note(note), _) => self.notes.push(note),
             (Record::End(end), Source::Runner) => self.end = Some(end),
             _ => {}
         }
@@ -304,7 +299,7 @@ impl<'a> Timeline<'a> {
         let mut distinct: Vec<&FaultLife> = Vec::new();
         for fault in &self.faults {
             let same = |known: &&FaultLife| {
-                (&known.target, &known.meaning, &known.given) == (&fault.target, &fault.meaning, &fault.given)
+                (&known.target, &known.kind, &known.given) == (&fault.target, &fault.kind, &fault.given)
             };
             if !distinct.iter().any(same) {
                 distinct.push(fault);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use observation::clock::SuspendWatch;
-use observation::{EndStatus, FaultState};
+use observation::{EndStatus, FaultState, NoteCode};
 
 use crate::measure::Measures;
 use crate::statistics::baseline as rules;
@@ -90,7 +90,7 @@ fn clean(timeline: &Timeline<'_>) -> Criterion {
 
 fn observed(timeline: &Timeline<'_>) -> Criterion {
     let lost: u64 = timeline.gaps.iter().map(|gap| gap.to_us.saturating_sub(gap.from_us)).sum();
-    let restarted = timeline.gaps.iter().any(|gap| gap.reason.contains("restarted"));
+    let restarted = timeline.gaps.iter().any(|gap| gap.reason.is_restart());
     let (result, measured) = match &timeline.hello {
         None => (Result::Inconclusive, "the client never said who it is".to_owned()),
         Some(_) if restarted => (Result::Inconclusive, "the client under test was restarted".to_owned()),
@@ -103,7 +103,7 @@ fn observed(timeline: &Timeline<'_>) -> Criterion {
             "its clock is not of this run: hours apart, or of an earlier run".to_owned(),
         ),
         Some(_) if lost > 0 => {
-            let why = timeline.gaps.first().map_or("", |gap| gap.reason.as_str());
+            let why = timeline.gaps.first().map_or(String::new(), |gap| gap.reason.to_string());
             (Result::Inconclusive, format!("{} ms are missing: {why}", lost / 1000))
         }
         Some(_) => match timeline.coverage() {
@@ -168,11 +168,10 @@ fn load(timeline: &Timeline<'_>, measures: &Measures) -> Criterion {
 
 /// Nobody else's toxics on the proxies of this run.
 fn alone(timeline: &Timeline<'_>) -> Criterion {
-    let ours = |note: &&str| {
-        timeline.canaries.iter().any(|canary| note.ends_with(&format!(" on {}", canary.target)))
-    };
-    let foreign: Vec<&str> =
-        timeline.notes.iter().filter_map(|note| note.strip_prefix("foreign-toxic: ")).filter(ours).collect();
+    let ours = |target: &String| timeline.canaries.iter().any(|canary| canary.target == *target);
+    let foreign = timeline.notes.iter().filter(|note| note.code == NoteCode::ForeignToxic);
+    let foreign = foreign.filter(|note| note.target.as_ref().is_some_and(ours));
+    let foreign: Vec<&str> = foreign.map(|note| note.text.as_str()).collect();
     let (result, measured) = match foreign[..] {
         [] => (Result::Pass, "none".to_owned()),
         _ => (Result::Invalid, foreign.join(", ")),

@@ -1,6 +1,6 @@
 //! Was the fault there, by witnesses on both sides of the client?
 
-use observation::effect::{KERNEL_LOSS, SLOW_US, declared_share};
+use observation::effect::{Counted, Meets, SLOW_US};
 
 use crate::dose::DoseMeter;
 use crate::statistics::median;
@@ -11,8 +11,6 @@ use crate::{Criterion, Result};
 const TRAFFIC_MIN: u64 = 20;
 /// Canaries sent this shortly before the fault ends say nothing about it.
 const EDGE_US: u64 = 10_000;
-/// What a scenario calls a toxic of the proxy by its own name: nobody knows what it does to a canary or to an op.
-const TOXIC: &str = "toxic";
 /// A toxic that no canary and no op shows has touched more chunks than so many per canary: one of them is a request and a reply,
 /// and a few more are under way at the edges.
 const CANARY_CHUNKS: u64 = 3;
@@ -52,9 +50,11 @@ pub(crate) fn criteria(
     }
     let canary = canary(timeline, fault, on, off);
     let client = client(timeline, fault, server, on, off);
-    let dose = match fault.meaning == TOXIC {
-        true => toxic_dose(timeline, fault, server, on, off),
-        false => dose(timeline, fault, on, off),
+    let dose = match fault.effect.counted {
+        Counted::ByProxy => proxy_dose(timeline, fault, on, off),
+        Counted::ByProxyAlone => toxic_dose(timeline, fault, server, on, off),
+        Counted::ByKernel => kernel_dose(timeline, fault, on, off),
+        Counted::ByNobody => (true, NO_COUNTERS.to_owned()),
     };
     let steady = (meter.is_whole(), meter.describe());
     let others = canary.0 && dose.0 && steady.0;
@@ -76,7 +76,7 @@ pub(crate) fn criteria(
 
 /// Did the client's own requests go through this proxy into a fault that spares none?
 fn must_suffer(timeline: &Timeline<'_>, fault: &FaultLife, (on, off): (u64, u64)) -> bool {
-    let spares_none = declared(fault).is_some_and(|share| share >= 1.0);
+    let spares_none = fault.effect.declared_share().is_some_and(|share| share >= 1.0);
     // Within any bucket: later the breaker may keep the client away, and the canaries make up for it.
     let beyond_canaries = timeline.doses.iter().filter(|dose| dose.target == fault.target).any(|dose| {
         let begin = dose.at_us.saturating_sub(dose.period_us);
@@ -92,12 +92,10 @@ fn must_suffer(timeline: &Timeline<'_>, fault: &FaultLife, (on, off): (u64, u64)
 
 /// Under which name its dose is counted.
 pub(crate) fn counter(fault: &FaultLife) -> &String {
-    if fault.meaning == KERNEL_LOSS { &fault.id } else { &fault.target }
-}
-
-/// Share of canaries that a fault should touch, where that can be said.
-pub(crate) fn declared(fault: &FaultLife) -> Option<f64> {
-    declared_share(&fault.meaning, &fault.params)
+    match fault.effect.counted {
+        Counted::ByKernel => &fault.id,
+        Counted::ByProxy | Counted::ByProxyAlone | Counted::ByNobody => &fault.target,
+    }
 }
 
 /// When each canary of the fault was sent, and whether the fault touched it. Nothing without canaries before the fault.
@@ -109,7 +107,7 @@ pub(crate) fn canaries(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off:
     let healthy: Vec<f64> =
         sent(0, on.saturating_sub(100_000)).filter_map(|canary| Some(canary.took_us? as f64)).collect();
     let Some(usual) = median(&healthy) else { return Vec::new() };
-    let slow = fault.slow_us();
+    let slow = fault.effect.slow_us();
     let touched = |canary: &observation::Canary| {
         let Some(took) = canary.took_us else { return true };
         // What is held when the fault ends is let go at once, so a late canary cannot be slower than what was left of it.
@@ -119,7 +117,7 @@ pub(crate) fn canaries(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off:
 }
 
 fn canary(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool, String) {
-    let Some(declared) = declared(fault) else {
+    let Some(declared) = fault.effect.declared_share() else {
         return (true, "canary not asked: this fault need not touch its small requests".to_owned());
     };
     let during = canaries(timeline, fault, on, off);
@@ -140,10 +138,10 @@ fn client(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64, off
     let tail = timeline.op_timeout_us() + 200_000;
     let sum = timeline.sum(on, off + tail);
     let failed = sum.attempts.get(server).map_or(0, observation::Counts::errors);
-    let slow_us = fault.slow_us().min((off - on) / 2);
+    let slow_us = fault.effect.slow_us().min((off - on) / 2);
     let slow = sum.service.get(server).map_or(0, |service| service.above(slow_us));
     let text = format!("the client met {failed} failed attempts and {slow} slow ops there");
-    if fault.param("share").is_some_and(|share| share < 1.0) {
+    if fault.effect.spares_connections() {
         // A client that drops dead connections soon has none: the fault has extinguished itself.
         let seconds = timeline.seconds(on, off);
         let hit =
@@ -151,7 +149,7 @@ fn client(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64, off
         let text = format!("{text}, in {hit} of {} seconds", seconds.len());
         return (hit * 2 >= seconds.len() && hit > 0, text);
     }
-    let asked = declared(fault).is_some();
+    let asked = fault.effect.declared_share().is_some();
     (!asked || failed.saturating_add(slow) > 0, text)
 }
 
@@ -160,40 +158,46 @@ fn add((chunks, touched): (u64, u64), dose: &observation::Dose) -> (u64, u64) {
     (chunks.saturating_add(dose.chunks), touched.saturating_add(dose.chunks_touched))
 }
 
-/// What the proxy says, where it can; of the kernel's loss the kernel.
-fn dose(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool, String) {
-    let kernel = fault.meaning == KERNEL_LOSS;
-    let of: Vec<_> = timeline.doses.iter().filter(|dose| dose.target == *counter(fault)).collect();
-    if of.is_empty() && kernel {
+const NO_COUNTERS: &str = "no dose counters";
+
+/// What the proxy says, where it can.
+fn proxy_dose(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool, String) {
+    match counted(timeline, fault, on, off) {
+        None => (true, NO_COUNTERS.to_owned()),
+        Some((chunks, touched)) => (touched > 0, format!("the proxy touched {touched} of {chunks} chunks")),
+    }
+}
+
+/// What the kernel says of packets that it really loses.
+fn kernel_dose(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> (bool, String) {
+    let Some((packets, lost)) = counted(timeline, fault, on, off) else {
         return (false, "the kernel's counters were never read".to_owned());
-    }
-    if of.is_empty() || fault.meaning == "down" {
-        return (true, "no dose counters".to_owned());
-    }
-    let during = of.iter().filter(|dose| dose.at_us > on && dose.at_us <= off + BUCKETS_US);
-    let (chunks, touched) = during.fold((0, 0), |sum, dose| add(sum, dose));
-    if !kernel {
-        return (touched > 0, format!("the proxy touched {touched} of {chunks} chunks"));
-    }
-    let declared = fault.param("loss").unwrap_or(0.0);
+    };
+    let declared = match fault.effect.meets {
+        Meets::LostPackets { loss } => loss,
+        _ => 0.0,
+    };
     // Each packet is a die of its own: what is beyond five standard errors is not this loss.
-    let error = (declared * (1.0 - declared) * chunks as f64).sqrt();
-    let near = (touched as f64 - declared * chunks as f64).abs() <= 5.0 * error + 1.0;
-    let share = share(touched, chunks) * 100.0;
-    (touched > 0 && near, format!("the kernel lost {touched} of {chunks} packets, {share:.2} %"))
+    let error = (declared * (1.0 - declared) * packets as f64).sqrt();
+    let near = (lost as f64 - declared * packets as f64).abs() <= 5.0 * error + 1.0;
+    let share = share(lost, packets) * 100.0;
+    (lost > 0 && near, format!("the kernel lost {lost} of {packets} packets, {share:.2} %"))
+}
+
+/// All that was counted for the fault, and what it touched, while it was on; `None`: nothing was ever counted for it.
+fn counted(timeline: &Timeline<'_>, fault: &FaultLife, on: u64, off: u64) -> Option<(u64, u64)> {
+    let mut doses = timeline.doses.iter().filter(|dose| dose.target == *counter(fault)).peekable();
+    doses.peek()?;
+    let during = doses.filter(|dose| dose.at_us > on && dose.at_us <= off + BUCKETS_US);
+    Some(during.copied().fold((0, 0), add))
 }
 
 /// Of a toxic by its own name the proxy's counter is the only witness, so it must be this toxic's and the client's.
 fn toxic_dose(timeline: &Timeline<'_>, fault: &FaultLife, server: &str, on: u64, off: u64) -> (bool, String) {
     let within = |at_us: u64| at_us > on && at_us <= off + BUCKETS_US;
-    let mut doses = timeline.doses.iter().filter(|dose| dose.target == fault.target).peekable();
-    if doses.peek().is_none() {
-        return (
-            false,
-            "no dose counters, as of a stock Toxiproxy: nothing shows what it touched".to_owned(),
-        );
-    }
-    let (chunks, touched) = doses.filter(|dose| within(dose.at_us)).copied().fold((0, 0), add);
+    let Some((chunks, touched)) = counted(timeline, fault, on, off) else {
+        return (false, format!("{NO_COUNTERS}, as of a stock Toxiproxy: nothing shows what it touched"));
+    };
     let canaries =
         timeline.canaries.iter().filter(|c| c.target == fault.target && within(c.at_us)).count() as u64;
     let beyond = touched > CANARY_CHUNKS * canaries;

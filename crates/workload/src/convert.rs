@@ -77,7 +77,7 @@ pub fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) -> Hell
         at_us: 0,
         wall_ms: started,
         settings: Settings {
-            driver: client.driver.name().to_owned(),
+            driver: client.driver.name().into(),
             op_timeout_ms: millis(client.op_timeout),
             total_timeout_ms: Some(millis(client.total_timeout)),
             connect_timeout_ms: millis(client.connect_timeout),

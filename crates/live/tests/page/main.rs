@@ -81,7 +81,7 @@ fn hello(names: [&str; 3]) -> Record {
         wall_ms: 0,
         servers: names.map(server).to_vec(),
         settings: Settings {
-            driver: "meta".to_owned(),
+            driver: observation::WireDriver::Meta,
             op_timeout_ms: 250,
             total_timeout_ms: None,
             connect_timeout_ms: 0,
@@ -180,7 +180,7 @@ fn fault(at_s: u64, state: FaultState, text: &str) -> Record {
         state,
         target: "one".to_owned(),
         server: None,
-        meaning: "loss".to_owned(),
+        kind: observation::FaultKind::Loss,
         given: text.to_owned(),
         params: BTreeMap::new(),
         lease_until_us: 0,

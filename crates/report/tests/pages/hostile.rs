@@ -52,7 +52,7 @@ pub fn journal(honest: &Journal) -> Journal {
     }
     let mut journal = Journal::parse(&lines, Path::new("hostile")).unwrap();
     let framed = PAYLOADS.iter().flat_map(|payload| frames(payload));
-    let notes = framed.map(|text| Note { at_us: 1, code: "note".to_owned(), text });
+    let notes = framed.map(|text| Note::new(1, "note".into(), text));
     let notes = notes.map(|note| Entry { at_us: 1, source: Source::Runner, record: Record::Note(note) });
     let end = journal.entries.len() - 1;
     journal.entries.splice(end..end, notes);

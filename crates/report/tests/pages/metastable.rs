@@ -1,7 +1,7 @@
 //! The pages of experiments on metastable failure.
 
 use observation::journal::{Entry, Journal, Source};
-use observation::{DatabaseTick, Histogram, LookAside, Memory, Note, Record};
+use observation::{DatabaseTick, Histogram, LookAside, Memory, Note, NoteCode, Record};
 use report::{EXPERIMENT_VERSION, Experiment, Found, Sweep, metastable_page, write_experiment};
 use verdict::hysteresis::{Hysteresis, LoadStep};
 
@@ -14,11 +14,7 @@ fn journal(name: &str) -> Journal {
     let mut add = |at_us, source, record| entries.push(Entry { at_us, source, record });
     let second = 1_000_000;
     for (phase, at) in [("warm", 0), ("baseline", 1), ("trigger", 11), ("hold", 11), ("ended", 31)] {
-        let note = Note {
-            at_us: at * second,
-            code: observation::metastable::PHASE.to_owned(),
-            text: phase.to_owned(),
-        };
+        let note = Note::new(at * second, NoteCode::MetastablePhase, phase);
         add(at * second, Source::Runner, Record::Note(note));
     }
     for tick in 0..310 {

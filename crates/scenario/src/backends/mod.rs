@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ::toxiproxy::ClientError;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use observation::Dose;
 use observation::clock::RunClock;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::removal::owner::Owner;
 use crate::removal::resource::Resource;
 pub use target::Target;
-use toxiproxy::{Toxiproxy, ToxiproxyFaults};
+use toxiproxy::Toxiproxy;
 
 /// What a backend says to a fault.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +98,7 @@ impl fmt::Display for Leftover {
 }
 
 /// The answer to a call of a backend.
-pub type Answer<'a, T> = BoxFuture<'a, Result<T, BackendError>>;
+pub type Answer<'a, T> = LocalBoxFuture<'a, Result<T, BackendError>>;
 
 /// One way to apply faults, for one run.
 ///
@@ -118,24 +118,20 @@ pub trait Backend: fmt::Debug + Send {
     /// Takes away what dead runs have left, and gives what that was.
     fn sweep(&mut self) -> Answer<'_, Vec<Leftover>>;
 
-    /// Must it be permitted to give faults here? Then a suite asks before its first run.
-    fn asks_permission(&self) -> bool {
-        false
-    }
-
     /// Is the fault permitted and possible at these targets? Asked without a claim too, so it changes nothing that another
     /// run could meet.
     fn permitted<'a>(&'a mut self, _: &'a FaultSpec, _: &'a [Target]) -> Answer<'a, ()> {
-        async { Ok(()) }.boxed()
+        async { Ok(()) }.boxed_local()
     }
 
     /// Does it take the fault as the scenario writes it? Tries it under the claim of the run, and leaves nothing behind.
     fn accepts<'a>(&'a mut self, _: &'a FaultSpec) -> Answer<'a, ()> {
-        async { Ok(()) }.boxed()
+        async { Ok(()) }.boxed_local()
     }
 
     /// Names the parts of a fault at one target. `deadline`: Unix seconds. Nothing is applied yet.
-    fn plan(&mut self, spec: &FaultSpec, target: &Target, deadline: u64) -> Result<Vec<String>, BackendError>;
+    fn plan(&mut self, spec: &FaultSpec, target: &Target, deadline: u64)
+    -> Result<Vec<String>, BackendError>;
 
     /// What a janitor undoes a part with; `None`: the run's own claim covers it.
     fn resource(&self, part: &str) -> Option<Resource>;
@@ -173,10 +169,7 @@ pub trait DoseCounter: Send {
 /// The backends of a run at a Toxiproxy. Of several that can give a fault, the first that gives exactly what is meant is
 /// used, otherwise the first that gives something in its place.
 pub fn all(toxiproxy: &Toxiproxy, inside: bool, owner: &Owner, metrics: &Metrics) -> Vec<Box<dyn Backend>> {
-    vec![
-        Box::new(ToxiproxyFaults::new(toxiproxy.clone(), inside, owner.clone())),
-        Box::new(nftables::Nftables::new(metrics.clone())),
-    ]
+    vec![toxiproxy.faults(owner.clone(), inside), Box::new(nftables::Nftables::new(metrics.clone()))]
 }
 
 /// Takes away what dead and frozen runs have left at a Toxiproxy and in this network namespace.

@@ -1,8 +1,9 @@
 //! `bandwidth`: replies pass at a limited rate.
 
 use observation::FaultKind;
+use observation::effect::Params;
 
-use super::{Kind, Params, params};
+use super::{Kind, params};
 use crate::file::written::{KbPerS, Keys, Wrong};
 
 /// Replies pass at a limited rate, per connection.

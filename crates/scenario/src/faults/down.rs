@@ -1,8 +1,9 @@
 //! `down`: connections are refused.
 
 use observation::FaultKind;
+use observation::effect::Params;
 
-use super::{Kind, Params};
+use super::Kind;
 use crate::file::written::{Keys, Wrong};
 
 /// The server refuses connections, and those that are open end.

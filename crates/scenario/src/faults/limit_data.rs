@@ -1,8 +1,9 @@
 //! `limit_data`: connections end after a number of reply bytes.
 
 use observation::FaultKind;
+use observation::effect::Params;
 
-use super::{Kind, Params, params};
+use super::{Kind, params};
 use crate::file::written::{Keys, Wrong};
 
 /// Connections end after a number of reply bytes.

@@ -1,8 +1,9 @@
 //! `loss`: the delay that packet loss causes on a reliable stream.
 
 use observation::FaultKind;
+use observation::effect::Params;
 
-use super::{Kind, Params, params, percent};
+use super::{Kind, params, percent};
 use crate::file::written::{Keys, Share, Wrong};
 
 /// The delay that packet loss causes on a reliable stream, both ways.

@@ -1,8 +1,9 @@
 //! `loss_kernel`: packets are really lost, by the kernel's packet filter.
 
 use observation::FaultKind;
+use observation::effect::Params;
 
-use super::{Kind, Params, params, percent};
+use super::{Kind, params, percent};
 use crate::file::written::{Keys, Share, Wrong};
 
 /// Maximum length of the name of a network namespace.
@@ -39,6 +40,10 @@ impl Kind for LossKernel {
 
     fn params(&self) -> Params {
         params([("loss", self.share)])
+    }
+
+    fn needs_permission(&self) -> bool {
+        true
     }
 }
 

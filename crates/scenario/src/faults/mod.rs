@@ -15,11 +15,11 @@ mod slow_close;
 mod stall;
 mod toxic;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use observation::FaultKind;
+use observation::effect::Params;
 
 pub use bandwidth::Bandwidth;
 pub use down::Down;
@@ -35,9 +35,6 @@ pub use toxic::NamedToxic;
 
 use crate::file::written::{Keys, Wrong, wrong};
 
-/// Numbers of a fault by name, as the journal and the judge know them.
-pub type Params = BTreeMap<String, f64>;
-
 /// What every kind of fault answers.
 trait Kind: fmt::Debug {
     /// Reads it from the keys of a `[[fault]]`.
@@ -51,6 +48,11 @@ trait Kind: fmt::Debug {
     fn describe(&self) -> String;
 
     fn params(&self) -> Params;
+
+    /// Is it refused to most users, because it changes the machine and not a proxy?
+    fn needs_permission(&self) -> bool {
+        false
+    }
 }
 
 /// One fault as a scenario means it.
@@ -131,10 +133,15 @@ impl FaultSpec {
     pub fn params(&self) -> Params {
         self.fault().params()
     }
+
+    /// Is it refused to most users? Then it is asked for before a suite, and `all` leaves it out.
+    pub fn needs_permission(&self) -> bool {
+        self.fault().needs_permission()
+    }
 }
 
 fn unknown(keys: &Keys, name: &str) -> Wrong {
-    let kinds: Vec<&str> = FaultKind::ALL.iter().map(FaultKind::name).collect();
+    let kinds: Vec<&str> = FaultKind::KNOWN.iter().map(FaultKind::name).collect();
     let nearest = kinds.iter().min_by_key(|known| strsim::damerau_levenshtein(name, known));
     let what = format!(
         "type: there is no fault {name:?}, did you mean {:?}? Expected one of {}",

@@ -1,8 +1,9 @@
 //! `reset`: connections are reset at their first request.
 
 use observation::FaultKind;
+use observation::effect::Params;
 
-use super::{Kind, Params};
+use super::Kind;
 use crate::file::written::{Keys, Wrong};
 
 /// Connections are reset at their first request.

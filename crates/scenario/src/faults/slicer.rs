@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use observation::FaultKind;
+use observation::effect::Params;
 
-use super::{Kind, Params, millis, params};
+use super::{Kind, millis, params};
 use crate::file::written::{Keys, Wrong};
 
 /// Replies come in small pieces.

@@ -1,8 +1,9 @@
 //! `stall`: a share of connections hangs, the others work.
 
 use observation::FaultKind;
+use observation::effect::Params;
 
-use super::{Kind, Params, params, percent};
+use super::{Kind, params, percent};
 use crate::file::written::{Keys, Share, Wrong};
 
 /// A share of connections hangs, the others work.

@@ -1,9 +1,10 @@
 //! `toxic`: a toxic of the proxy by its own name, for those that are no kind of fault of their own: `mc_*` above all.
 
 use observation::FaultKind;
+use observation::effect::Params;
 use toxiproxy::wire::{Attributes, Stream};
 
-use super::{Kind, Params, percent};
+use super::{Kind, percent};
 use crate::file::written::{Keys, Share, Wrong};
 use crate::removal::ladder::MARKER;
 

@@ -1,6 +1,6 @@
 //! The scenarios that come with the tool, one TOML file each. The order here is the order of `--list`.
 
-use crate::model::{ModelError, Scenario};
+use super::model::{ModelError, Scenario};
 
 const FILES: &[(&str, &str)] = &[
     ("packet-loss-2-pct", include_str!("catalogue/packet-loss-2-pct.toml")),
@@ -62,7 +62,8 @@ pub fn select(patterns: &[String]) -> Result<Vec<Scenario>, SelectError> {
         let is_glob = pattern.contains(['*', '?', '[', '{']);
         let fits = |scenario: &&Scenario| {
             let many = pattern == "all" || (is_glob && glob_match::glob_match(pattern, &scenario.name));
-            scenario.name == *pattern || (many && (!scenario.needs_kernel() || pattern.starts_with(KERNEL)))
+            scenario.name == *pattern
+                || (many && (!scenario.needs_permission() || pattern.starts_with(KERNEL)))
         };
         let fitting: Vec<&Scenario> = known.iter().filter(fits).collect();
         if fitting.is_empty() {
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn every_file_is_listed_parses_and_is_named_as_its_file() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/catalogue");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/file/catalogue");
         let mut files = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
@@ -104,7 +105,7 @@ mod tests {
         assert_eq!(files, FILES.len());
         for (scenario, (name, _)) in all().unwrap().iter().zip(FILES) {
             assert_eq!(scenario.name, *name);
-            assert_eq!(scenario.needs_kernel(), name.starts_with(KERNEL), "{name}");
+            assert_eq!(scenario.needs_permission(), name.starts_with(KERNEL), "{name}");
         }
         assert_eq!(FILES.len(), 16);
     }

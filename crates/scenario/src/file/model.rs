@@ -180,6 +180,11 @@ impl Scenario {
         Self::interpret(written, text).map_err(|Wrong(span, what)| at(span, what))
     }
 
+    /// Has it a fault that is refused to most users?
+    pub fn needs_permission(&self) -> bool {
+        self.faults.iter().any(|fault| fault.spec.needs_permission())
+    }
+
     fn interpret(written: Written, text: &str) -> Result<Self, Wrong> {
         let name = written.name.get_ref();
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -261,7 +266,10 @@ fn target(text: &Spanned<String>) -> Result<Target, Wrong> {
 
 #[cfg(test)]
 mod tests {
+    use toxiproxy::wire::Stream;
+
     use super::*;
+    use crate::faults::{Latency, LossKernel, NamedToxic};
 
     const GOOD: &str = "name = \"x\"\nsuite = \"s\"\ndescription = \"d\"\n[phases]\ntesting = \"40s\"\n[[fault]]\ntarget = \"one\"\ntype = \"latency\"\nlatency = \"200ms\"\n";
 
@@ -288,7 +296,8 @@ mod tests {
         let seconds = |n| Duration::from_secs(n);
         assert_eq!(scenario.phases.total(), seconds(130));
         assert_eq!(scenario.phases.quick().total(), seconds(45));
-        let latency = Meaning::Latency { latency: Duration::from_millis(200), jitter: Duration::ZERO };
+        let latency = Latency { latency: Duration::from_millis(200), jitter: Duration::ZERO };
+        let latency = FaultSpec::Latency(latency);
         assert!(!scenario.control);
         assert_eq!(scenario.faults, [Fault { target: Target::Count(1), spec: latency }]);
     }
@@ -297,19 +306,18 @@ mod tests {
     fn a_toxic_can_be_meant_by_its_own_name() {
         let own = "type = \"toxic\"\ntoxic = \"mc_delay\"\ntoxicity = \"50%\"\nattributes = { commands = \"set\", latency = 5 }";
         let text = GOOD.replace("type = \"latency\"\nlatency = \"200ms\"", own);
-        let meaning = Meaning::Toxic {
-            kind: "mc_delay".to_owned(),
+        let spec = FaultSpec::Toxic(NamedToxic {
+            toxic: "mc_delay".to_owned(),
             stream: Stream::Downstream,
             toxicity: 0.5,
             attributes: [("commands".to_owned(), "set".into()), ("latency".to_owned(), 5.into())].into(),
-        };
+        });
         let scenario = Scenario::parse(&text, "f.toml").unwrap();
-        assert_eq!(scenario.faults[0].meaning, meaning);
+        assert_eq!(scenario.faults[0].spec, spec);
         assert_eq!(
-            meaning.params(),
+            spec.params(),
             [("attribute.latency".to_owned(), 5.0), ("toxicity".to_owned(), 0.5)].into()
         );
-        assert_eq!(meaning.toxics()[0].attributes.len(), 2);
         let error = |from: &str, to: &str| {
             Scenario::parse(&text.replace(from, to), "f.toml").unwrap_err().to_string()
         };
@@ -358,9 +366,9 @@ mod tests {
             Scenario::parse(&text, "f.toml").map_err(|error| error.to_string())
         };
         let scenario = kernel("loss = \"5%\"\nnetns = \"blue\"\n").unwrap();
-        assert!(scenario.needs_kernel());
+        assert!(scenario.needs_permission());
         let netns = Some("blue".to_owned());
-        assert_eq!(scenario.faults[0].meaning, Meaning::LossKernel { share: 0.05, netns });
+        assert_eq!(scenario.faults[0].spec, FaultSpec::LossKernel(LossKernel { share: 0.05, netns }));
         assert!(kernel("").unwrap_err().contains("a loss_kernel fault needs loss"));
         assert!(kernel("loss = \"0.00001%\"").unwrap_err().contains("loss: expected at least 0.0001%"));
         assert!(

@@ -137,12 +137,9 @@ impl FromWritten for Share {
     fn from_written(name: &str, written: &Spanned<Value>) -> Result<Self, Wrong> {
         let text = String::from_written(name, written)?;
         let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-        share
-            .filter(|share| *share > 0.0 && *share <= 100.0)
-            .map(|share| Self(share / 100.0))
-            .ok_or_else(|| {
-                wrong(written, format!("{name}: expected a share above 0% and up to 100%, like \"5%\""))
-            })
+        share.filter(|share| *share > 0.0 && *share <= 100.0).map(|share| Self(share / 100.0)).ok_or_else(
+            || wrong(written, format!("{name}: expected a share above 0% and up to 100%, like \"5%\"")),
+        )
     }
 }
 
@@ -189,9 +186,8 @@ impl Keys {
 
     /// A key that the kind cannot do without.
     pub(crate) fn required<T: FromWritten>(&mut self, name: &'static str) -> Result<T, Wrong> {
-        self.optional(name)?.ok_or_else(|| {
-            wrong(&self.kind, format!("a {} fault needs {name}", self.kind.get_ref()))
-        })
+        self.optional(name)?
+            .ok_or_else(|| wrong(&self.kind, format!("a {} fault needs {name}", self.kind.get_ref())))
     }
 
     /// An error at the value of a key, or at the kind if the key is missing.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use toxiproxy::{CallObserver, Client};
 
 use super::Metrics;
-use crate::ladder;
+use crate::removal::ladder;
 
 /// Between two looks at the API.
 const PERIOD: Duration = Duration::from_secs(1);

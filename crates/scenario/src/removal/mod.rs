@@ -12,3 +12,4 @@ pub(crate) mod resource;
 
 pub use claim::ClaimError;
 pub use owner::Owner;
+pub use resource::Resource;

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::recorder::Journal;
 use crate::metrics::{CANARY, Metrics};
-use crate::recorder::Journal;
 
 /// Between two requests to one server.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -120,8 +120,8 @@ impl Health {
         self.answers().since = Some((Instant::now(), None));
     }
 
-    /// Why it is not as before; `None`: it is, or there is no before.
-    pub(crate) fn ails(&self) -> Option<String> {
+    /// Why it is not as quick as before; `None`: it is, or there is no before.
+    pub(crate) fn complaint(&self) -> Option<String> {
         let mut answers = self.answers();
         let (_, best) = answers.since?;
         answers.baseline.sort_unstable();
@@ -161,13 +161,13 @@ mod tests {
         health.add(faulted, ms(1));
         tokio::time::advance(ms(10)).await;
         health.fault_is_gone();
-        assert!(health.ails().unwrap().contains("no canary"));
+        assert!(health.complaint().unwrap().contains("no canary"));
         health.add(faulted, ms(1));
-        assert!(health.ails().is_some(), "it was asked under the fault");
+        assert!(health.complaint().is_some(), "it was asked under the fault");
         health.add(Instant::now(), ms(8));
-        assert_eq!(health.ails().unwrap(), "the quickest canary took 8ms, before the fault 5ms");
+        assert_eq!(health.complaint().unwrap(), "the quickest canary took 8ms, before the fault 5ms");
         health.add(Instant::now(), Duration::from_micros(7500));
-        assert_eq!(health.ails(), None);
+        assert_eq!(health.complaint(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -185,6 +185,6 @@ mod tests {
         let health = Health::default();
         health.fault_begins();
         health.fault_is_gone();
-        assert_eq!(health.ails(), None);
+        assert_eq!(health.complaint(), None);
     }
 }

@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::observe::Observed;
-use crate::recorder::Journal;
-use crate::status::{Status, Window};
-use crate::stop::Watch;
+use super::observe::Observed;
+use super::recorder::Journal;
+use super::status::{Status, Window};
+use super::stop::Watch;
 
 /// Why the phases of a run do not go to their end.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,8 +123,8 @@ mod tests {
     use observation::{Host, Tick};
 
     use super::*;
-    use crate::onlooker::Onlooker;
-    use crate::recorder;
+    use crate::run::onlooker::Onlooker;
+    use crate::run::recorder;
 
     struct Followed {
         client: mpsc::Sender<Observed>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use observation::clock::{Alignment, RunClock, SuspendWatch, suspended};
 use observation::continuity::{BadLines, Seen, Ticks};
 use observation::ndjson::{Decoder, LineError};
-use observation::{Gap, Hello, Record, SCHEMA_VERSION};
+use observation::{Gap, GapReason, Hello, Record, SCHEMA_VERSION};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -142,16 +142,15 @@ async fn read_for_ever(
                 Err(_) => sleep(PAUSE).await,
             }
         };
-        let restarted = if connection.hello.instance == instance {
-            ticks.resume();
-            ""
-        } else {
+        let restarted = connection.hello.instance != instance;
+        if restarted {
             ticks = Ticks::default();
-            "; the source has restarted"
-        };
+        } else {
+            ticks.resume();
+        }
         let to_us = clock.now_us();
-        let gap = Gap { from_us, to_us, reason: format!("{why}{restarted}") };
-        tracing::warn!(gap.reason, "observations were lost");
+        let gap = Gap { from_us, to_us, reason: GapReason::Broken { why, restarted } };
+        tracing::warn!(reason = %gap.reason, "observations were lost");
         if sender.send(Observed { at_us: to_us, record: Record::Gap(gap) }).await.is_err() {
             return;
         }
@@ -224,7 +223,7 @@ async fn read(
 
 /// Records what is missing; `None` when nobody listens any more.
 async fn tell(gap: Gap, sender: &mpsc::Sender<Observed>) -> Option<()> {
-    tracing::warn!(gap.reason, "observations were lost");
+    tracing::warn!(reason = %gap.reason, "observations were lost");
     sender.send(Observed { at_us: gap.to_us, record: Record::Gap(gap) }).await.ok()
 }
 

@@ -30,8 +30,7 @@ pub async fn preflight(scenarios: &[Scenario], environment: &Environment) -> Res
     environment.toxiproxy.vacant().await?;
     for scenario in scenarios {
         let mut plan = Plan::choose(scenario, environment, &Owner::of_run(&scenario.name))?;
-        let asks = |fault: &PlannedFault| plan.backends[fault.backend].asks_permission();
-        if plan.faults.iter().any(asks) {
+        if plan.faults.iter().any(|fault| fault.given.spec.needs_permission()) {
             environment.toxiproxy.vacant().await?;
             let found = environment.toxiproxy.prepare(&environment.proxies).await?;
             plan.locate(scenario, &found.targets)?;
@@ -98,7 +97,7 @@ impl Plan {
         for PlannedFault { backend, given, .. } in &self.faults {
             let backend = &mut self.backends[*backend];
             backend.accepts(&given.spec).await.map_err(|error| refused(scenario, error))?;
-            if backend.asks_permission() {
+            if given.spec.needs_permission() {
                 left.extend(backend.sweep().await.map_err(|error| refused(scenario, error))?);
             }
         }

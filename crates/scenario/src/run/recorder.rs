@@ -8,8 +8,8 @@ use observation::journal::{Entry, JournalError, Source, Writer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::onlooker::Onlooker;
-use crate::stable::Watching;
+use super::onlooker::Onlooker;
+use super::stable::Watching;
 
 /// Entries that may wait for the disk.
 const QUEUE: usize = 4096;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::select_all;
 use observation::clock::{self, RunClock};
-use observation::{EndStatus, Fault, Hello, Note, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION};
+use observation::{
+    EndStatus, Fault, Hello, Note, NoteCode, Phase, PhaseKind, Record, Run, RunPhases, SCHEMA_VERSION,
+};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -137,7 +139,7 @@ pub(super) struct Running<'a> {
 }
 
 impl Running<'_> {
-    async fn begin(&self, stream: &Stream, left: &[Leftover], foreign: &[String]) {
+    async fn begin(&self, stream: &Stream, left: &[Leftover], foreign: &[(String, String)]) {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let digest = Sha256::digest(self.scenario.text.as_bytes());
         let run = Run {
@@ -160,21 +162,22 @@ impl Running<'_> {
         };
         self.journal.append(Record::Run(Box::new(run))).await;
         let uncertainty = stream.uncertainty_us;
-        self.note("clock", format!("the client's clock is aligned within ± {uncertainty} µs")).await;
+        self.note(NoteCode::Clock, format!("the client's clock is aligned within ± {uncertainty} µs")).await;
         for substitute in self.plan.faults.iter().filter_map(|fault| fault.given.substitute.as_ref()) {
             tracing::warn!("{substitute}");
-            self.note("substitute", substitute.clone()).await;
+            self.note(NoteCode::Substitute, substitute.clone()).await;
         }
         for one in left {
             tracing::warn!("{one} was left by an earlier run; removed");
-            self.note("leftover", format!("{one} was left by an earlier run; removed")).await;
+            self.note(NoteCode::Leftover, format!("{one} was left by an earlier run; removed")).await;
         }
         for rule in self.rules() {
-            self.note("abort-if", rule.to_string()).await;
+            self.note(NoteCode::AbortIf, rule.to_string()).await;
         }
-        for toxic in foreign {
-            tracing::warn!("there is a toxic of somebody else's: {toxic}; it stays");
-            self.note("foreign-toxic", toxic.clone()).await;
+        for (toxic, proxy) in foreign {
+            tracing::warn!("there is a toxic of somebody else's: {toxic} on {proxy}; it stays");
+            let note = Note::foreign_toxic(self.clock.now_us(), toxic, proxy);
+            self.journal.append(Record::Note(note)).await;
         }
     }
 
@@ -182,8 +185,8 @@ impl Running<'_> {
         self.environment.endings.abort_if.iter().chain(&self.scenario.abort_if)
     }
 
-    pub(super) async fn note(&self, code: &str, text: String) {
-        let note = Note { at_us: self.clock.now_us(), code: code.to_owned(), text };
+    pub(super) async fn note(&self, code: NoteCode, text: String) {
+        let note = Note::new(self.clock.now_us(), code, text);
         self.journal.append(Record::Note(note)).await;
     }
 
@@ -273,7 +276,8 @@ impl Running<'_> {
         if let Some(why) = ended? {
             let text = format!("{} ended after {:.1} s: {why}", phase.name(), took.as_secs_f64());
             tracing::info!("{}: {text}", self.scenario.name);
-            self.note("until-stable", text).await;
+            let note = Note::until_stable(self.clock.now_us(), phase, text);
+            self.journal.append(Record::Note(note)).await;
         }
         Ok(())
     }

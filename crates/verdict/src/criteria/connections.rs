@@ -7,15 +7,13 @@ use crate::Criterion;
 const DIALS: f64 = 8.0;
 /// Times the declared rate within any 100 ms.
 const RATE: f64 = 2.0;
-/// Faults that take all connections of a server in one instant.
-const CUTS: [&str; 2] = ["down", "reset"];
 /// Connections that may be missing from the books: dials under way at either end.
 const UNACCOUNTED: i64 = 4;
 
 pub(super) fn dial_burst(case: &Case<'_>) -> Vec<Criterion> {
     let Some(hello) = case.timeline.hello else { return Vec::new() };
     let pool = f64::from(hello.settings.pool_max);
-    let cut = case.timeline.faults.iter().any(|fault| CUTS.contains(&fault.meaning.as_str()));
+    let cut = case.timeline.faults.iter().any(|fault| fault.effect.cuts_connections);
     let (limit, because) = match hello.settings.dials_per_s.filter(|_| cut) {
         Some(rate) => (
             (RATE * rate / 10.0).max(DIALS),

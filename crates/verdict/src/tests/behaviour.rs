@@ -218,8 +218,7 @@ fn an_environment_that_is_not_what_it_should_be_says_nothing_about_the_client() 
     // Somebody else's toxic on the proxy; one on another proxy is nobody's business.
     for (proxy, wanted, id) in [("proxy-a", Result::Invalid, "alone"), ("proxy-z", Result::Pass, "")] {
         check(wanted, id, &|journal| {
-            let (code, text) = ("foreign-toxic".to_owned(), format!("theirs on {proxy}"));
-            let record = Record::Note(Note { at_us: 1, code, text });
+            let record = Record::Note(Note::foreign_toxic(1, "theirs", proxy));
             journal.entries.push(Entry { at_us: 1, source: Source::Runner, record });
         });
     }

@@ -117,30 +117,32 @@ impl Backend for Nftables {
             }
             Ok(swept)
         }
-        .boxed()
-    }
-
-    fn asks_permission(&self) -> bool {
-        true
+        .boxed_local()
     }
 
     fn permitted<'a>(&'a mut self, spec: &'a FaultSpec, targets: &'a [Target]) -> Answer<'a, ()> {
-        async {
+        async move {
             if let FaultSpec::LossKernel(LossKernel { netns, .. }) = spec {
                 self.places.push(Self::place(netns.as_deref(), targets).await?);
             }
             Ok(())
         }
-        .boxed()
+        .boxed_local()
     }
 
-    fn plan(&mut self, spec: &FaultSpec, target: &Target, deadline: u64) -> Result<Vec<String>, BackendError> {
+    fn plan(
+        &mut self,
+        spec: &FaultSpec,
+        target: &Target,
+        deadline: u64,
+    ) -> Result<Vec<String>, BackendError> {
         let FaultSpec::LossKernel(LossKernel { share, netns }) = spec else {
             return Err(BackendError::Misfit("the packet filter only drops packets".to_owned()));
         };
         let of = self.places.iter().filter(|place| place.namespace.name() == netns.as_deref());
         let found = of.flat_map(|place| place.listens.iter().map(|listen| (&place.namespace, listen)));
-        let Some((namespace, (_, listen))) = found.into_iter().find(|(_, (name, _))| *name == target.name) else {
+        let Some((namespace, (_, listen))) = found.into_iter().find(|(_, (name, _))| *name == target.name)
+        else {
             return Err(BackendError::Failed(format!("{} was never permitted", target.name)));
         };
         let maker = Maker::this().map_err(|error| Refused::Unknown(error.to_string()))?;
@@ -174,20 +176,20 @@ impl Backend for Nftables {
             self.metrics.kernel_loss_began(proxy, part, *share);
             Ok(())
         }
-        .boxed()
+        .boxed_local()
     }
 
     /// A table is gone at once, and with it its effect.
     fn lift(&mut self) -> Answer<'_, ()> {
-        self.remove_tables().boxed()
+        self.remove_tables().boxed_local()
     }
 
     fn remove(&mut self) -> Answer<'_, ()> {
-        self.remove_tables().boxed()
+        self.remove_tables().boxed_local()
     }
 
     fn read_back(&mut self) -> Answer<'_, ()> {
-        self.remove_tables().boxed()
+        self.remove_tables().boxed_local()
     }
 
     fn dose(&self, _: &[Target]) -> Option<Box<dyn DoseCounter>> {

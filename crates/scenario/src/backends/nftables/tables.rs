@@ -76,7 +76,12 @@ impl Tables {
         let rules = table::ruleset(&name, listen, share, namespace.name().is_none());
         let counted = Counted::default();
         // Remembered before the call: its answer may get lost, its effect not.
-        self.active.push(Active { namespace: namespace.clone(), name: name.clone(), counted, at: Instant::now() });
+        self.active.push(Active {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            counted,
+            at: Instant::now(),
+        });
         Ok(table::create(namespace, &name, &rules).await?)
     }
 

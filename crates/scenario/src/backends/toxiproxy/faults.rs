@@ -108,12 +108,12 @@ impl Backend for ToxiproxyFaults {
     }
 
     fn sweep(&mut self) -> Answer<'_, Vec<Leftover>> {
-        async { Ok(self.toxiproxy.sweep().await?) }.boxed()
+        async { Ok(self.toxiproxy.sweep().await?) }.boxed_local()
     }
 
     /// Only a toxic by its own name can be refused: the attributes of the others are ours.
     fn accepts<'a>(&'a mut self, spec: &'a FaultSpec) -> Answer<'a, ()> {
-        async {
+        async move {
             let named = matches!(spec, FaultSpec::Toxic(_));
             for act in acts(spec).unwrap_or_default() {
                 let Act::Toxic(plan) = act else { continue };
@@ -123,10 +123,15 @@ impl Backend for ToxiproxyFaults {
             }
             Ok(())
         }
-        .boxed()
+        .boxed_local()
     }
 
-    fn plan(&mut self, spec: &FaultSpec, target: &Target, deadline: u64) -> Result<Vec<String>, BackendError> {
+    fn plan(
+        &mut self,
+        spec: &FaultSpec,
+        target: &Target,
+        deadline: u64,
+    ) -> Result<Vec<String>, BackendError> {
         let mut names = Vec::new();
         for act in acts(spec).map_err(|why| BackendError::Misfit(why.to_owned()))? {
             let number = self.numbers.checked_add(1).filter(|number| *number < TRIAL);
@@ -156,11 +161,11 @@ impl Backend for ToxiproxyFaults {
             }
             Ok(())
         }
-        .boxed()
+        .boxed_local()
     }
 
     fn lift(&mut self) -> Answer<'_, ()> {
-        async { Ok(self.toxiproxy.lift(&self.applied).await?) }.boxed()
+        async { Ok(self.toxiproxy.lift(&self.applied).await?) }.boxed_local()
     }
 
     fn remove(&mut self) -> Answer<'_, ()> {
@@ -170,7 +175,7 @@ impl Backend for ToxiproxyFaults {
             self.end_lease().await;
             Ok(())
         }
-        .boxed()
+        .boxed_local()
     }
 
     /// The promise is that nothing is there, even when nothing was applied.
@@ -180,7 +185,7 @@ impl Backend for ToxiproxyFaults {
             self.end_lease().await;
             Ok(())
         }
-        .boxed()
+        .boxed_local()
     }
 
     fn lapsed(&self) -> CancellationToken {

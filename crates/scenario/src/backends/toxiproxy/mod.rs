@@ -8,12 +8,12 @@ use ::toxiproxy::wire::{LEASES, NewProxy, Proxy, Stream, Toxic};
 use ::toxiproxy::{Client, ClientError, Version};
 use observation::clock;
 
-use super::{Leftover, Target};
+use super::{Backend, Leftover, Target};
 use crate::metrics::Metrics;
 use crate::removal::claim::{self, ClaimError};
 use crate::removal::ladder::{self, Applied, MARKER, NOWHERE, Swept, Undo};
 use crate::removal::owner::{OwnedName, Owner, TRIAL};
-pub(crate) use faults::ToxiproxyFaults;
+use faults::ToxiproxyFaults;
 pub use toxics::ToxicPlan;
 
 /// How long a proxy for trials may stay.
@@ -32,8 +32,8 @@ pub struct Toxiproxy {
 pub struct Found {
     /// Those that were asked for, in that order.
     pub targets: Vec<Target>,
-    /// Toxics that are not scenariod's, on whatever proxy.
-    pub foreign: Vec<String>,
+    /// Toxics that are not scenariod's, on whatever proxy: their names, and those of the proxies.
+    pub foreign: Vec<(String, String)>,
 }
 
 impl Toxiproxy {
@@ -48,6 +48,11 @@ impl Toxiproxy {
     pub fn describe(&self) -> String {
         let kind = if self.is_embedded() { "embedded, with extensions" } else { "stock" };
         format!("toxiproxy {} ({kind}) at {}", self.version.text, self.client.url())
+    }
+
+    /// Its faults for one run. `inside`: it ends with this process, and its faults with it.
+    pub fn faults(&self, owner: Owner, inside: bool) -> Box<dyn Backend> {
+        Box::new(ToxiproxyFaults::new(self.clone(), inside, owner))
     }
 
     /// Ours, with loss-like delay and dose counters.
@@ -132,12 +137,7 @@ impl Toxiproxy {
     }
 
     /// Adds one toxic; its metrics come from the server's answer.
-    pub(crate) async fn add(
-        &self,
-        proxy: &str,
-        name: &str,
-        plan: &ToxicPlan,
-    ) -> Result<(), ClientError> {
+    pub(crate) async fn add(&self, proxy: &str, name: &str, plan: &ToxicPlan) -> Result<(), ClientError> {
         let echo = self.client.add_toxic(proxy, &toxic(name, plan)).await?;
         self.metrics.toxic_added(proxy, &echo);
         Ok(())
@@ -202,16 +202,15 @@ impl Toxiproxy {
 /// Takes away what is past its deadline or whose owner is proven dead, at the Toxiproxy of `client`.
 pub(crate) async fn sweep(client: &Client) -> Result<Vec<Leftover>, ClientError> {
     let swept = ladder::sweep(client, OwnedName::is_over).await?;
-    let leftover =
-        |one: Swept| Leftover { what: one.to_string(), whose: Some(one.name.describe()) };
+    let leftover = |one: Swept| Leftover { what: one.to_string(), whose: Some(one.name.describe()) };
     Ok(swept.into_iter().map(leftover).collect())
 }
 
-fn foreign<'a>(proxies: impl Iterator<Item = &'a Proxy>) -> Vec<String> {
+fn foreign<'a>(proxies: impl Iterator<Item = &'a Proxy>) -> Vec<(String, String)> {
     let used = proxies.filter(|proxy| ladder::own_proxy(proxy).is_none());
     let named = used.flat_map(|proxy| proxy.toxics.iter().map(move |toxic| (proxy, toxic)));
     let foreign = named.filter(|(_, toxic)| ladder::own_toxic(toxic).is_none());
-    foreign.map(|(proxy, toxic)| format!("{} on {}", toxic.name, proxy.name)).collect()
+    foreign.map(|(proxy, toxic)| (toxic.name.clone(), proxy.name.clone())).collect()
 }
 
 /// How the effect of an act is ended.

@@ -1,15 +1,15 @@
-//! A backend and its ladder against the embedded server.
+//! A Toxiproxy and its ladder against the embedded server.
 
+use ::toxiproxy::server::{Server, ServerConfig};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use toxiproxy::server::{Server, ServerConfig};
 
 use super::*;
-use crate::owner::tests::{dead, elsewhere};
+use crate::removal::owner::tests::{dead, elsewhere};
 
 /// A running server with a proxy `memcached1`.
 struct Rig {
-    backend: Backend,
+    toxiproxy: Toxiproxy,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -22,8 +22,8 @@ impl Rig {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.run(stop.clone().cancelled_owned()));
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        let backend = Backend::connect(&url, metrics).await.unwrap();
-        let rig = Self { backend, stop, serving };
+        let toxiproxy = Toxiproxy::connect(&url, metrics).await.unwrap();
+        let rig = Self { toxiproxy, stop, serving };
         rig.proxy("memcached1", "127.0.0.1:2", true).await;
         rig
     }
@@ -31,20 +31,20 @@ impl Rig {
     async fn proxy(&self, name: &str, upstream: &str, enabled: bool) {
         let (listen, upstream) = ("127.0.0.1:0".to_owned(), upstream.to_owned());
         let proxy = NewProxy { name: name.to_owned(), listen, upstream, enabled };
-        self.backend.client().create_proxy(&proxy).await.unwrap();
+        self.toxiproxy.client().create_proxy(&proxy).await.unwrap();
     }
 
     async fn add(&self, name: &str) {
-        let plan = latency("latency").toxics().remove(0);
-        self.backend.add("memcached1", name, &plan).await.unwrap();
+        let plan = latency("latency");
+        self.toxiproxy.add("memcached1", name, &plan).await.unwrap();
     }
 
     async fn proxies(&self) -> Vec<String> {
-        self.backend.client().proxies().await.unwrap().into_keys().collect()
+        self.toxiproxy.client().proxies().await.unwrap().into_keys().collect()
     }
 
     async fn toxics(&self) -> Vec<String> {
-        let toxics = self.backend.client().toxics("memcached1").await.unwrap();
+        let toxics = self.toxiproxy.client().toxics("memcached1").await.unwrap();
         toxics.into_iter().map(|toxic| toxic.name).collect()
     }
 
@@ -54,8 +54,8 @@ impl Rig {
     }
 }
 
-fn latency(attribute: &str) -> Meaning {
-    Meaning::Toxic {
+fn latency(attribute: &str) -> ToxicPlan {
+    ToxicPlan {
         kind: "latency".to_owned(),
         stream: Stream::Downstream,
         toxicity: 1.0,
@@ -74,8 +74,8 @@ async fn a_toxic_is_tried_on_a_proxy_that_is_gone_afterwards() {
     let rig = Rig::start().await;
     let owner = Owner::of_run("x");
     for _ in 0..2 {
-        assert_eq!(rig.backend.refuses(&owner, &latency("latency")).await.unwrap(), None);
-        assert!(rig.backend.refuses(&owner, &latency("lateness")).await.unwrap().is_some());
+        assert_eq!(rig.toxiproxy.refuses(&owner, &latency("latency")).await.unwrap(), None);
+        assert!(rig.toxiproxy.refuses(&owner, &latency("lateness")).await.unwrap().is_some());
     }
     assert_eq!(rig.proxies().await, ["memcached1"]);
     rig.stop().await;
@@ -102,7 +102,7 @@ async fn a_sweep_takes_away_what_is_over_and_leaves_the_living_and_the_foreign()
     let taken = dead().name(3, in_a_minute()).to_string();
     rig.proxy(&taken, "127.0.0.1:2", false).await;
 
-    let swept = rig.backend.sweep().await.unwrap();
+    let swept = rig.toxiproxy.sweep().await.unwrap();
     assert_eq!(swept.len(), over.len() + 1, "{swept:?}");
     let left: Vec<String> =
         living.iter().map(ToString::to_string).chain(foreign.map(str::to_owned)).collect();
@@ -111,7 +111,7 @@ async fn a_sweep_takes_away_what_is_over_and_leaves_the_living_and_the_foreign()
     proxies.sort();
     assert_eq!(rig.proxies().await, proxies);
 
-    rig.backend.end(&here, false).await.unwrap();
+    rig.toxiproxy.end(&here, false).await.unwrap();
     assert!(!rig.toxics().await.contains(&living[1].to_string()));
     assert!(rig.toxics().await.contains(&living[0].to_string()));
     rig.stop().await;
@@ -120,10 +120,10 @@ async fn a_sweep_takes_away_what_is_over_and_leaves_the_living_and_the_foreign()
 #[tokio::test]
 async fn a_marked_proxy_is_enabled_again_by_whoever_finds_its_marker() {
     let rig = Rig::start().await;
-    rig.backend.disable("memcached1", &dead().name(1, in_a_minute()).to_string()).await.unwrap();
-    assert!(!rig.backend.client().proxy("memcached1").await.unwrap().enabled);
-    rig.backend.sweep().await.unwrap();
-    let proxy = rig.backend.client().proxy("memcached1").await.unwrap();
+    rig.toxiproxy.disable("memcached1", &dead().name(1, in_a_minute()).to_string()).await.unwrap();
+    assert!(!rig.toxiproxy.client().proxy("memcached1").await.unwrap().enabled);
+    rig.toxiproxy.sweep().await.unwrap();
+    let proxy = rig.toxiproxy.client().proxy("memcached1").await.unwrap();
     assert!(proxy.enabled && proxy.toxics.is_empty());
     rig.stop().await;
 }
@@ -132,33 +132,33 @@ async fn a_marked_proxy_is_enabled_again_by_whoever_finds_its_marker() {
 async fn who_meets_a_living_run_refuses_names_it_and_changes_nothing() {
     let rig = Rig::start().await;
     let (first, second) = (elsewhere(), Owner::of_run("second"));
-    rig.backend.claim(&first, in_a_minute()).await.unwrap();
-    let before = rig.backend.client().proxies().await.unwrap();
+    rig.toxiproxy.claim(&first, in_a_minute()).await.unwrap();
+    let before = rig.toxiproxy.client().proxies().await.unwrap();
     for _ in 0..2 {
-        let refused = rig.backend.claim(&second, in_a_minute()).await.unwrap_err().to_string();
+        let refused = rig.toxiproxy.claim(&second, in_a_minute()).await.unwrap_err().to_string();
         assert!(refused.contains("in use by scenariod on host other, process "), "{refused}");
         assert!(
             refused.contains("scenario packet-loss-100-pct, until 20") && !refused.contains('\n'),
             "{refused}"
         );
-        assert_eq!(rig.backend.client().proxies().await.unwrap(), before);
+        assert_eq!(rig.toxiproxy.client().proxies().await.unwrap(), before);
     }
-    rig.backend.end(&first, true).await.unwrap();
-    rig.backend.claim(&second, in_a_minute()).await.unwrap();
-    rig.backend.end(&second, true).await.unwrap();
+    rig.toxiproxy.end(&first, true).await.unwrap();
+    rig.toxiproxy.claim(&second, in_a_minute()).await.unwrap();
+    rig.toxiproxy.end(&second, true).await.unwrap();
 
     // A toxic of its alone says the same: its claim may have been deleted by hand.
     rig.add(&first.name(1, in_a_minute()).to_string()).await;
-    rig.backend.claim(&second, in_a_minute()).await.unwrap_err();
+    rig.toxiproxy.claim(&second, in_a_minute()).await.unwrap_err();
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn a_dead_runs_claim_is_none() {
     let rig = Rig::start().await;
-    rig.backend.claim(&dead(), in_a_minute()).await.unwrap();
-    rig.backend.vacant().await.unwrap();
-    rig.backend.claim(&Owner::of_run("next"), in_a_minute()).await.unwrap();
+    rig.toxiproxy.claim(&dead(), in_a_minute()).await.unwrap();
+    rig.toxiproxy.vacant().await.unwrap();
+    rig.toxiproxy.claim(&Owner::of_run("next"), in_a_minute()).await.unwrap();
     rig.stop().await;
 }
 
@@ -168,12 +168,12 @@ async fn of_many_that_begin_at_once_never_two_hold_it() {
     let mut holders = 0;
     for _ in 0..20 {
         let owners: Vec<Owner> = (0..6).map(|n| Owner::of_run(&format!("s{n}"))).collect();
-        let claims = owners.iter().map(|owner| rig.backend.claim(owner, in_a_minute()));
+        let claims = owners.iter().map(|owner| rig.toxiproxy.claim(owner, in_a_minute()));
         let held = futures::future::join_all(claims).await.into_iter().filter(Result::is_ok).count();
         assert!(held <= 1, "{held} hold it");
         holders += held;
         for owner in &owners {
-            rig.backend.end(owner, true).await.unwrap();
+            rig.toxiproxy.end(owner, true).await.unwrap();
         }
     }
     // Else the rule would hold because nobody ever does.

@@ -83,6 +83,24 @@ mod tests {
     use crate::removal::ladder::harmless;
 
     #[test]
+    fn a_toxic_by_its_own_name_is_added_as_it_is_written() {
+        let attributes = attributes(&[("latency", 5), ("jitter", 1)]);
+        let named = NamedToxic {
+            toxic: "mc_delay".to_owned(),
+            stream: Stream::Downstream,
+            toxicity: 0.5,
+            attributes: attributes.clone(),
+        };
+        let plan = ToxicPlan {
+            kind: named.toxic.clone(),
+            stream: named.stream,
+            toxicity: named.toxicity,
+            attributes,
+        };
+        assert_eq!(acts(&FaultSpec::Toxic(named)), Ok(vec![Act::Toxic(plan)]));
+    }
+
+    #[test]
     fn every_toxic_of_every_kind_is_one_that_the_server_takes() {
         let ms = Duration::from_millis;
         for spec in [

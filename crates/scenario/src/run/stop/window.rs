@@ -253,7 +253,7 @@ mod tests {
     fn a_gap_empties_the_windows_but_not_the_count_of_wrong_values() {
         let mut watch = watch("goodput < 100 for 1s");
         assert_eq!(fires(&mut watch, times(tick(0, 0, 0), 9)), None);
-        let gap = Gap { from_us: 0, to_us: 1, reason: String::new() };
+        let gap = Gap { from_us: 0, to_us: 1, reason: "".into() };
         assert_eq!(watch.record(&Record::Gap(gap)), None);
         assert_eq!(fires(&mut watch, times(tick(0, 0, 0), 9)), None);
         assert!(watch.record(&tick(0, 0, 0)).is_some());

@@ -1,8 +1,6 @@
-//! What a fault does to one attempt of a client.
+//! How an attempt at a faulted server may end, by the client's timeouts.
 
-use observation::effect::KERNEL_LOSS;
-
-use super::FaultPlan;
+use observation::effect::Meets;
 
 /// First retransmission timeout of the loss-like delay, ms.
 const RTO_MS: f64 = 206.0;
@@ -11,9 +9,9 @@ const RTO_MAX_MS: f64 = 400.0;
 /// A latency within this share of the timeout may or may not be one, on a machine with other work.
 const TIMEOUT_BLUR: f64 = 0.15;
 
-/// What a fault does to one attempt.
+/// What one attempt has to reckon with.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Effect {
+pub(super) struct Odds {
     /// Probability that it times out.
     pub(super) timeout: f64,
     /// Mean time it holds its connection, beyond the healthy one, ms.
@@ -27,60 +25,64 @@ pub(super) struct Effect {
 }
 
 /// Whatever an attempt may meet; nothing can be computed.
-pub(super) const UNKNOWN: Effect =
-    Effect { timeout: 0.0, held_ms: 0.0, slow: 0.0, refused: false, known: false };
+pub(super) const UNKNOWN: Odds = Odds { timeout: 0.0, held_ms: 0.0, slow: 0.0, refused: false, known: false };
+/// Nothing happens to it.
+pub(super) const UNHARMED: Odds = Odds { known: true, ..UNKNOWN };
 
-/// The least and the most that a fault may do to one attempt; mostly the same.
-pub(super) fn effects(fault: &FaultPlan, timeout_ms: f64, slow_ms: f64) -> [Effect; 2] {
-    let mild = effect(fault, timeout_ms, slow_ms);
-    if fault.meaning != KERNEL_LOSS {
-        return [mild; 2];
+/// The mildest and the harshest odds under a fault; mostly the same. `slow_ms`: from when on the client's slow rule counts a reply.
+pub(super) fn odds(meets: Meets, timeout_ms: f64, slow_ms: f64) -> [Odds; 2] {
+    match meets {
+        Meets::LossDelay { loss, burst } => {
+            [Odds { known: burst <= 1.0, ..under_loss(loss, timeout_ms, slow_ms) }; 2]
+        }
+        Meets::LostPackets { loss } => {
+            let mild = under_loss(loss, timeout_ms, slow_ms);
+            [mild, under_lost_packets(loss, mild, timeout_ms, slow_ms)]
+        }
+        Meets::Late { latency_ms, jitter_ms } => {
+            [under_latency(latency_ms, jitter_ms, timeout_ms, slow_ms); 2]
+        }
+        // A share of connections: a client that drops a dead one draws again, so only 1 is sure.
+        Meets::Hangs { share } => {
+            [Odds { timeout: share, held_ms: share * timeout_ms, known: share >= 1.0, ..UNHARMED }; 2]
+        }
+        Meets::Refused => [Odds { refused: true, ..UNHARMED }; 2],
+        Meets::Unknown => [UNKNOWN; 2],
     }
-    // The law gives the least. At most every first loss takes as long as an inflated estimate of the round trip allows, and
-    // the connection that follows a timeout loses packets of its own handshake.
-    let loss = fault.param("loss").unwrap_or(0.0);
+}
+
+fn under_loss(loss: f64, timeout_ms: f64, slow_ms: f64) -> Odds {
+    let timeout = timeout_probability(loss, timeout_ms);
+    let slow = if slow_ms.is_finite() { timeout_probability(loss, slow_ms) } else { 0.0 };
+    Odds { timeout, held_ms: mean_delay(loss, timeout_ms), slow, ..UNHARMED }
+}
+
+/// The law of the delay gives the least. At most every first loss takes as long as an inflated estimate of the round trip allows, and
+/// the connection that follows a timeout loses packets of its own handshake.
+fn under_lost_packets(loss: f64, mild: Odds, timeout_ms: f64, slow_ms: f64) -> Odds {
     let any = 1.0 - (1.0 - loss).powi(2);
     let inflated = |limit: f64| {
         if limit < RTO_MAX_MS { any } else { timeout_probability(loss, limit * RTO_MS / RTO_MAX_MS) }
     };
     let timeout = inflated(timeout_ms);
     let slow = if slow_ms.is_finite() { inflated(slow_ms) } else { 0.0 };
-    let harsh = Effect {
+    Odds {
         timeout: (timeout * (1.0 + any)).min(1.0),
         held_ms: (mild.held_ms * RTO_MAX_MS / RTO_MS).min(timeout_ms),
         slow,
         ..mild
-    };
-    [mild, harsh]
+    }
 }
 
-fn effect(fault: &FaultPlan, timeout_ms: f64, slow_ms: f64) -> Effect {
-    let none = Effect { known: true, ..UNKNOWN };
-    if let Some(loss) = fault.param("loss") {
-        let burst = fault.param("burst").unwrap_or(1.0);
-        let timeout = timeout_probability(loss, timeout_ms);
-        let slow = if slow_ms.is_finite() { timeout_probability(loss, slow_ms) } else { 0.0 };
-        return Effect { timeout, held_ms: mean_delay(loss, timeout_ms), slow, known: burst <= 1.0, ..none };
-    }
-    if let Some(latency) = fault.param("latency_ms") {
-        let jitter = fault.param("jitter_ms").unwrap_or(0.0);
-        let near = |limit: f64| {
-            (latency + jitter > limit * (1.0 - TIMEOUT_BLUR))
-                && (latency - jitter < limit * (1.0 + TIMEOUT_BLUR))
-        };
-        let beyond = |limit: f64| f64::from(u8::from(latency >= limit));
-        let known = !near(timeout_ms) && !near(slow_ms);
-        let (timeout, slow) = (beyond(timeout_ms), beyond(slow_ms));
-        return Effect { timeout, held_ms: latency.min(timeout_ms), slow, known, ..none };
-    }
-    if let Some(share) = fault.param("share") {
-        // A share of connections: a client that drops a dead one draws again, so only 1 is sure.
-        return Effect { timeout: share, held_ms: share * timeout_ms, known: share >= 1.0, ..none };
-    }
-    match fault.meaning.as_str() {
-        "down" => Effect { refused: true, ..none },
-        _ => UNKNOWN,
-    }
+fn under_latency(latency_ms: f64, jitter_ms: f64, timeout_ms: f64, slow_ms: f64) -> Odds {
+    let near = |limit: f64| {
+        (latency_ms + jitter_ms > limit * (1.0 - TIMEOUT_BLUR))
+            && (latency_ms - jitter_ms < limit * (1.0 + TIMEOUT_BLUR))
+    };
+    let beyond = |limit: f64| f64::from(u8::from(latency_ms >= limit));
+    let known = !near(timeout_ms) && !near(slow_ms);
+    let (timeout, slow) = (beyond(timeout_ms), beyond(slow_ms));
+    Odds { timeout, held_ms: latency_ms.min(timeout_ms), slow, known, ..UNHARMED }
 }
 
 /// P(D > T) of one op under loss-like delay of `loss` in each direction: both directions draw K, P(K=k) = (1-p) p^k, and hold
