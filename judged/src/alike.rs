@@ -16,10 +16,10 @@ pub fn run(cli: &Cli, runs: usize) -> Result<bool> {
     let mut right = true;
     say("\n| runs | of | PASS | FAIL | INCONCLUSIVE or INVALID | no verdict |\n|---|---|---|---|---|---|\n");
     for row in &rows {
-        let count = |is: fn(verdict::Result) -> bool| {
+        let count = |is: fn(verdict::Ruling) -> bool| {
             judged.iter().filter(|one| one.row.id == row.id && result(one).is_some_and(is)).count()
         };
-        use verdict::Result::*;
+        use verdict::Ruling::*;
         let [pass, fail, unclear] = [
             count(|result| result == Pass),
             count(|result| matches!(result, Fail | WrongData)),
@@ -32,6 +32,6 @@ pub fn run(cli: &Cli, runs: usize) -> Result<bool> {
     Ok(right)
 }
 
-fn result(judged: &Judged<'_>) -> Option<verdict::Result> {
+fn result(judged: &Judged<'_>) -> Option<verdict::Ruling> {
     judged.end.as_ref().ok().map(|(verdict, _)| verdict.result)
 }

@@ -49,7 +49,7 @@ impl Judged<'_> {
     /// Has the judge refused to judge, and not for the reason that is wanted? A busy machine is reason enough.
     pub fn is_refused_in_vain(&self) -> bool {
         let refused = |verdict: &Verdict| {
-            matches!(verdict.result, verdict::Result::Invalid | verdict::Result::Inconclusive)
+            matches!(verdict.result, verdict::Ruling::Invalid | verdict::Ruling::Inconclusive)
         };
         !self.is_right() && self.end.as_ref().is_ok_and(|(verdict, _)| refused(verdict))
     }
@@ -58,7 +58,7 @@ impl Judged<'_> {
     pub fn is_right(&self) -> bool {
         let Ok((verdict, _)) = &self.end else { return false };
         let failed = failed(verdict);
-        use verdict::Result::*;
+        use verdict::Ruling::*;
         match (self.row.wanted, verdict.result) {
             (Wanted::Caught(by), Fail | WrongData) => failed.iter().any(|id| by.contains(id)),
             (Wanted::Pass, Pass) => true,
@@ -71,8 +71,8 @@ impl Judged<'_> {
 /// Which criteria made the verdict what it is, each once: what failed, or else what was in the way of judging.
 pub fn failed(verdict: &Verdict) -> Vec<&'static str> {
     let mut failed: Vec<&str> = Vec::new();
-    let least = verdict.result.min(verdict::Result::Fail);
-    let least = if least == verdict::Result::Fail { least } else { verdict::Result::Inconclusive };
+    let least = verdict.result.min(verdict::Ruling::Fail);
+    let least = if least == verdict::Ruling::Fail { least } else { verdict::Ruling::Inconclusive };
     for criterion in verdict.criteria.iter().filter(|criterion| criterion.result >= least) {
         if !failed.contains(&criterion.id) {
             failed.push(criterion.id);

@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Judges each run and writes its report beside its journal; gives the worst verdict's exit code.
 pub fn main(args: &Args) -> Result<u8, Failure> {
-    let mut worst = verdict::Result::Pass;
+    let mut worst = verdict::Ruling::Pass;
     let of_several = |path: &&PathBuf| {
         let record = |name| path.join(name).is_file();
         (record(report::suite::SUITE_FILE) || record(report::EXPERIMENT_FILE)) && !record("journal.jsonl")

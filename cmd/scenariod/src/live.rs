@@ -222,9 +222,9 @@ impl Told {
 
     fn verdict(verdict: &Verdict) -> Self {
         let said = |result| match result {
-            verdict::Result::Pass => "holds",
-            verdict::Result::Fail | verdict::Result::WrongData => "broken",
-            verdict::Result::Inconclusive | verdict::Result::Invalid => "open",
+            verdict::Ruling::Pass => "holds",
+            verdict::Ruling::Fail | verdict::Ruling::WrongData => "broken",
+            verdict::Ruling::Inconclusive | verdict::Ruling::Invalid => "open",
         };
         let criteria = verdict.criteria.iter().map(|criterion| Asked {
             said: criterion.result.name(),

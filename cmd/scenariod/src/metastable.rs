@@ -12,7 +12,7 @@ use observation::journal::Journal;
 use observation::metastable::CellPhase;
 use report::{EXPERIMENT_VERSION, Experiment, PAGE, write_experiment};
 use verdict::hysteresis::hysteresis;
-use verdict::metastable::State;
+use verdict::metastable::CellState;
 
 use crate::failure::{Failure, infrastructure, usage};
 use crate::run::print;
@@ -140,16 +140,16 @@ pub async fn main(args: &Args) -> Result<u8, Failure> {
         report::write(path, &text).map_err(infrastructure)?;
     }
     Ok(match (wrong, broken.into_inner(), stop.is_cancelled(), failed) {
-        (true, ..) => verdict::Result::WrongData.exit_code(),
+        (true, ..) => verdict::Ruling::WrongData.exit_code(),
         (_, true, ..) => BROKEN,
-        (_, _, true, _) => verdict::Result::Invalid.exit_code(),
-        (.., true) => verdict::Result::Fail.exit_code(),
-        (.., false) => verdict::Result::Pass.exit_code(),
+        (_, _, true, _) => verdict::Ruling::Invalid.exit_code(),
+        (.., true) => verdict::Ruling::Fail.exit_code(),
+        (.., false) => verdict::Ruling::Pass.exit_code(),
     })
 }
 
 /// What the journal of a cell or a sweep says, and what that is worth; `None`: it is another's.
-pub fn said(journal: &Journal) -> Option<(String, verdict::Result)> {
+pub fn said(journal: &Journal) -> Option<(String, verdict::Ruling)> {
     let phases = verdict::metastable::phases(journal);
     if phases.is_empty() {
         return None;
@@ -157,18 +157,18 @@ pub fn said(journal: &Journal) -> Option<(String, verdict::Result)> {
     if phases.iter().any(|(phase, _)| matches!(phase, CellPhase::Up(_))) {
         let found = hysteresis(journal);
         let result = match found.healthy {
-            _ if found.wrong_values > 0 => verdict::Result::WrongData,
-            Some(_) => verdict::Result::Pass,
-            None => verdict::Result::Invalid,
+            _ if found.wrong_values > 0 => verdict::Ruling::WrongData,
+            Some(_) => verdict::Ruling::Pass,
+            None => verdict::Ruling::Invalid,
         };
         return Some((report::of_sweep(&found), result));
     }
     let cell = verdict::metastable::cell(journal);
     let result = match cell.state {
-        _ if cell.wrong_values > 0 => verdict::Result::WrongData,
-        State::Invalid => verdict::Result::Invalid,
+        _ if cell.wrong_values > 0 => verdict::Ruling::WrongData,
+        CellState::Invalid => verdict::Ruling::Invalid,
         // What is expected of it is not its journal's to say.
-        State::Recovered | State::Degraded | State::Stuck => verdict::Result::Pass,
+        CellState::Recovered | CellState::Degraded | CellState::Stuck => verdict::Ruling::Pass,
     };
     let why = cell.why.map_or(String::new(), |why| format!(", because {why}"));
     Some((format!("{}, end goodput {:.2}{why}", cell.state.name(), cell.end), result))

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::point::Open;
 use crate::ring::Ring;
-use crate::state::{State, text};
+use crate::state::{FeedState, text};
 use crate::{COARSE_POINTS, COARSE_US, FINE_POINTS, FINE_US, Reader, SERVERS_MAX};
 
 /// Where the records come from.
@@ -41,7 +41,7 @@ pub(crate) struct Inner {
     open: [Open; 2],
     /// End of the last tick, Unix seconds.
     until: Option<f64>,
-    state: State,
+    state: FeedState,
 }
 
 impl Feed {
@@ -55,7 +55,7 @@ impl Feed {
             told: BTreeMap::new(),
             open: [Open::default(), Open::default()],
             until: None,
-            state: State::default(),
+            state: FeedState::default(),
         };
         Self { inner: Arc::new(Mutex::new(inner)), changes: Arc::new(watch::Sender::new(0)) }
     }

@@ -17,7 +17,7 @@ const TEXT_MAX: usize = 200;
 
 /// Rendered for the page; times are Unix seconds.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct State {
+pub(crate) struct FeedState {
     pub(crate) client: String,
     pub(crate) load: String,
     pub(crate) servers: Vec<String>,
@@ -70,7 +70,7 @@ pub(crate) fn text(from_outside: &str) -> String {
     page::cut(&page::plain(from_outside), TEXT_MAX)
 }
 
-impl State {
+impl FeedState {
     /// Are there other servers than before?
     pub(crate) fn hello(&mut self, hello: &Hello) -> bool {
         let names: Vec<String> =

@@ -173,21 +173,25 @@ fn who(sides: &[(&str, &Verdict); 2]) -> Markup {
 }
 
 fn criteria_table(a: &Verdict, b: &Verdict) -> Markup {
-    let cell = |name: &str, criterion: Option<&Criterion>| {
+    let cell = |name: &str, verdict: &Verdict, id: &str, criterion: Option<&Criterion>| {
+        let not_asked = verdict.not_asked.iter().find(|question| question.id == id);
         html! { td data-label=(name) { @if let Some(criterion) = criterion {
             (badge(criterion.result))
             div { (text(&criterion.measured)) }
             p.because { "expected " (text(&criterion.expected)) }
-        } @else { span.muted { "not asked" } } } }
+        } @else {
+            span.muted { "not asked" }
+            @if let Some(question) = not_asked { p.because { (text(&question.reason)) } }
+        } } }
     };
     html! {
         div.framed { table.stack {
             thead { tr { th { "criterion" } th { "A" } th { "B" } } }
-            tbody { @for (of_a, of_b) in criteria(a, b) { tr {
-                td { @if let Some(either) = of_a.or(of_b) { div { (text(either.title)) } code.muted { (either.id) } } }
-                (cell("A", of_a))
-                (cell("B", of_b))
-            } } }
+            tbody { @for (of_a, of_b) in criteria(a, b) { @if let Some(either) = of_a.or(of_b) { tr {
+                td { div { (text(either.title)) } code.muted { (either.id) } }
+                (cell("A", a, either.id, of_a))
+                (cell("B", b, either.id, of_b))
+            } } } }
         } }
     }
 }

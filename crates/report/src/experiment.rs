@@ -6,7 +6,7 @@ use std::path::Path;
 use maud::{Markup, html};
 use serde::Serialize;
 use verdict::hysteresis::Hysteresis;
-use verdict::metastable::{Cell, Stability, State, not_recovered};
+use verdict::metastable::{Cell, CellState, Stability, not_recovered};
 
 use crate::charts::{Chart, Data, column, line, lines};
 use crate::html::{link, text, wall};
@@ -116,7 +116,7 @@ pub struct GridRow {
     /// Requests a second.
     pub load: f64,
     /// By trigger, the states of its runs.
-    pub states: Vec<Vec<State>>,
+    pub states: Vec<Vec<CellState>>,
 }
 
 /// One step of a bisection.
@@ -290,16 +290,16 @@ fn of_cells(cells: &[CellRuns]) -> Table {
 }
 
 fn of_cell(cell: &CellRuns, ramps: bool) -> Row {
-    let states: Vec<State> = cell.runs.iter().map(|run| run.cell.state).collect();
+    let states: Vec<CellState> = cell.runs.iter().map(|run| run.cell.state).collect();
     let (not, valid) = not_recovered(&states);
     let invalid = match states.len() - valid {
         0 => String::new(),
         n => format!(" ({n} invalid)"),
     };
     let valid_runs: Vec<&Cell> =
-        cell.runs.iter().map(|run| &run.cell).filter(|run| run.state != State::Invalid).collect();
+        cell.runs.iter().map(|run| &run.cell).filter(|run| run.state != CellState::Invalid).collect();
     let span = |value: &dyn Fn(&Cell) -> f64| span(valid_runs.iter().map(|run| value(run)));
-    let back = valid_runs.iter().filter(|run| run.state == State::Recovered).map(|run| run.recovery_s);
+    let back = valid_runs.iter().filter(|run| run.state == CellState::Recovered).map(|run| run.recovery_s);
     let back: Vec<u64> = back.flatten().collect();
     let not_back = match valid_runs.len() - back.len() {
         0 => String::new(),
@@ -320,8 +320,12 @@ fn of_cell(cell: &CellRuns, ramps: bool) -> Row {
         format!("{} of {valid}{invalid}", valid - not),
         span(&|run| run.end),
         back,
-        format!("{} → {}", span(&|run| run.queries_per_request[0]), span(&|run| run.queries_per_request[1])),
-        format!("{} → {}", span(&|run| run.hit_ratio[0]), span(&|run| run.hit_ratio[1])),
+        format!(
+            "{} → {}",
+            span(&|run| run.queries_per_request.before),
+            span(&|run| run.queries_per_request.after)
+        ),
+        format!("{} → {}", span(&|run| run.hit_ratio.before), span(&|run| run.hit_ratio.after)),
         span(&|run| run.oldest_us as f64 / cell.patience_us.max(1) as f64),
     ];
     if ramps {
@@ -427,11 +431,12 @@ fn charts(found: &Found) -> Vec<Chart> {
 
 #[cfg(test)]
 mod tests {
+    use verdict::BeforeAfter;
     use verdict::hysteresis::LoadStep;
 
     use super::*;
 
-    fn run(state: State, why: Option<&str>) -> CellRun {
+    fn run(state: CellState, why: Option<&str>) -> CellRun {
         let cell = Cell {
             state,
             why: why.map(str::to_owned),
@@ -439,8 +444,8 @@ mod tests {
             end: 0.1,
             slope_per_s: 0.0,
             recovery_s: None,
-            hit_ratio: [1.0, 0.1],
-            queries_per_request: [3.0, 3.0],
+            hit_ratio: BeforeAfter { before: 1.0, after: 0.1 },
+            queries_per_request: BeforeAfter { before: 3.0, after: 3.0 },
             oldest_us: 400_000,
             after_ramp: None,
             wrong_values: 0,
@@ -471,7 +476,7 @@ mod tests {
             protection: String::new(),
             expected: "stays down",
             patience_us: 200_000,
-            runs: vec![run(State::Stuck, None), run(State::Invalid, Some("the load | was not back"))],
+            runs: vec![run(CellState::Stuck, None), run(CellState::Invalid, Some("the load | was not back"))],
             as_expected: true,
         };
         let found = experiment(Found::Cells { stability: Stability::Metastable, cells: vec![row] });
@@ -489,8 +494,10 @@ mod tests {
 
     #[test]
     fn a_grid_has_the_share_of_the_valid_runs_that_did_not_recover() {
-        let states =
-            vec![vec![State::Stuck, State::Degraded, State::Recovered, State::Invalid], vec![State::Invalid]];
+        let states = vec![
+            vec![CellState::Stuck, CellState::Degraded, CellState::Recovered, CellState::Invalid],
+            vec![CellState::Invalid],
+        ];
         let rows = vec![GridRow { load: 500.0, states }];
         let triggers = vec!["flush of 50 %".to_owned(), "flush of 100 %".to_owned()];
         let text = experiment_markdown(&experiment(Found::Grid { triggers, rows }));
@@ -500,7 +507,7 @@ mod tests {
     #[test]
     fn a_bisection_and_a_sweep_say_what_they_found_in_a_line() {
         let tries =
-            vec![Try { share: 0.25, trigger: "flush of 25 %".to_owned(), run: run(State::Stuck, None) }];
+            vec![Try { share: 0.25, trigger: "flush of 25 %".to_owned(), run: run(CellState::Stuck, None) }];
         let text =
             experiment_markdown(&experiment(Found::Bisection { tries, holds: Some(0.2), tips: Some(0.25) }));
         assert!(text.contains("**degree of vulnerability V = 0.75 to 0.80**"), "{text}");

@@ -10,6 +10,7 @@ use verdict::{RecoveryPart, Verdict};
 use crate::charts::{self, Chart, Data};
 use crate::history::History;
 use crate::measures::measures;
+use crate::not_asked::by_reason;
 use crate::page::{badge, figure, heading, named, page, tone};
 use crate::{cut, dose, millis, percent, plain, recovery};
 
@@ -63,6 +64,7 @@ pub fn html(journal: &Journal, verdict: &Verdict) -> String {
         }
         h2 { "Criteria" }
         (criteria(verdict))
+        (not_asked(verdict))
         @if !doses.is_empty() {
             h2 { "Dose" }
             p.muted { "Was the fault really given? Declared, beside what the proxy touched and what the client suffered." }
@@ -135,6 +137,26 @@ fn criteria(verdict: &Verdict) -> Markup {
                 }
             } }
         } }
+    }
+}
+
+fn not_asked(verdict: &Verdict) -> Markup {
+    html! {
+        @if !verdict.not_asked.is_empty() {
+            h2 { "Not asked" }
+            p.muted { "Nothing is known of these, so they are not passed." }
+            div.framed { table.stack {
+                thead { tr { th { "criterion" } th { "because" } } }
+                tbody { @for (reason, questions) in by_reason(verdict) {
+                    tr {
+                        td { @for question in questions {
+                            div { (text(question.title)) " " code.muted { (question.id) } }
+                        } }
+                        td data-label="because" { (text(reason)) }
+                    }
+                } }
+            } }
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! The verdict as JUnit XML: a test suite a run, a test case a criterion.
+//! The verdict as JUnit XML: a test suite a run, a test case a criterion. What could not be asked is skipped.
 
 use std::fmt::Write;
 
-use verdict::{Result, Verdict};
+use verdict::{Ruling, Verdict};
 
 use crate::plain;
 
@@ -32,10 +32,11 @@ fn xml(text: &str) -> String {
 }
 
 fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
-    let count = |wanted: fn(Result) -> bool| verdict.criteria.iter().filter(|c| wanted(c.result)).count();
-    let failures = count(|result| matches!(result, Result::Fail | Result::WrongData));
-    let skipped = count(|result| matches!(result, Result::Invalid | Result::Inconclusive));
-    let (name, tests) = (xml(&verdict.scenario), verdict.criteria.len());
+    let count = |wanted: fn(Ruling) -> bool| verdict.criteria.iter().filter(|c| wanted(c.result)).count();
+    let failures = count(|result| matches!(result, Ruling::Fail | Ruling::WrongData));
+    let not_asked = verdict.not_asked.len();
+    let skipped = not_asked + count(|result| matches!(result, Ruling::Invalid | Ruling::Inconclusive));
+    let (name, tests) = (xml(&verdict.scenario), verdict.criteria.len() + not_asked);
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(
         out,
@@ -50,15 +51,22 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
         write!(out, "    <testcase classname=\"{name}\" name=\"{}\"", xml(criterion.id))?;
         // A run that says nothing, or was stopped, is no failure of the client.
         let kind = match criterion.result {
-            Result::Pass => {
+            Ruling::Pass => {
                 writeln!(out, "/>")?;
                 continue;
             }
-            Result::Fail | Result::WrongData => "failure",
-            Result::Invalid | Result::Inconclusive => "skipped",
+            Ruling::Fail | Ruling::WrongData => "failure",
+            Ruling::Invalid | Ruling::Inconclusive => "skipped",
         };
         let text = format!("{}: {text}", criterion.result.name());
         writeln!(out, "><{kind} message=\"{}\">{}</{kind}></testcase>", xml(&text), xml(&criterion.because))?;
+    }
+    for question in &verdict.not_asked {
+        let (id, text) = (xml(question.id), xml(&format!("not asked: {}", question.reason)));
+        writeln!(
+            out,
+            "    <testcase classname=\"{name}\" name=\"{id}\"><skipped message=\"{text}\"/></testcase>"
+        )?;
     }
     writeln!(out, "  </testsuite>\n</testsuites>")
 }

@@ -13,6 +13,7 @@ mod junit;
 mod markdown;
 mod measures;
 mod metastable;
+mod not_asked;
 mod overload;
 mod page;
 mod recovery;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use verdict::{Criterion, Result, Verdict};
+use verdict::{Criterion, Ruling, Verdict};
 
 use crate::measures::measures;
+use crate::not_asked::{by_reason, names};
 use crate::{cut, plain};
 
 /// Characters of one text: a comment of a pull request has 65 536 at most.
@@ -42,9 +43,9 @@ pub(crate) fn cell(text: &str) -> String {
 
 fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
     let mark = match verdict.result {
-        Result::Pass => "✅",
-        Result::Fail | Result::WrongData => "❌",
-        Result::Inconclusive | Result::Invalid => "⚪",
+        Ruling::Pass => "✅",
+        Ruling::Fail | Ruling::WrongData => "❌",
+        Ruling::Inconclusive | Ruling::Invalid => "⚪",
     };
     writeln!(out, "## {mark} {}: {}\n", verdict.name(), cell(&verdict.scenario))?;
     writeln!(out, "Client: {}. Run: {}.", cell(&verdict.client), cell(&verdict.run))?;
@@ -52,7 +53,7 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
         row(out, &format!("Fault: {}.", cell(given)))?;
     }
     let (bad, good): (Vec<&Criterion>, Vec<&Criterion>) =
-        verdict.criteria.iter().partition(|criterion| criterion.result != Result::Pass);
+        verdict.criteria.iter().partition(|criterion| criterion.result != Ruling::Pass);
     if !bad.is_empty() {
         writeln!(out)?;
         criteria(out, &bad)?;
@@ -64,6 +65,15 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
     if !good.is_empty() {
         writeln!(out, "\n<details><summary>{} criteria passed</summary>\n", good.len())?;
         criteria(out, &good)?;
+        writeln!(out, "\n</details>")?;
+    }
+    if !verdict.not_asked.is_empty() {
+        let count = verdict.not_asked.len();
+        writeln!(out, "\n<details><summary>{count} criteria could not be asked</summary>\n")?;
+        writeln!(out, "| criteria | because |\n|---|---|")?;
+        for (reason, questions) in by_reason(verdict) {
+            row(out, &format!("| {} | {} |", cell(&names(&questions)), cell(reason)))?;
+        }
         writeln!(out, "\n</details>")?;
     }
     writeln!(out, "\n<details><summary>Measures</summary>\n\n| measure | value |\n|---|---|")?;

@@ -1,6 +1,6 @@
 //! Numbers of a run with their names, in reading order: the same in every report.
 
-use verdict::Verdict;
+use verdict::{FaultWidth, PhaseLatency, Verdict};
 
 use crate::{millis, percent, plain};
 
@@ -80,7 +80,7 @@ fn count(name: impl Into<String>, count: u64) -> Measure {
 /// All of them.
 pub(crate) fn measures(verdict: &Verdict) -> Vec<Measure> {
     let m = &verdict.measures;
-    let [on_width, off_width] = m.fault_width_ms;
+    let FaultWidth { on_ms: on_width, off_ms: off_width } = m.fault_width_ms;
     let baseline = measure("baseline goodput", Kind::Rate, Some(m.baseline_goodput));
     let shown = format!("{:.0} ops/s ± {:.0}", m.baseline_goodput, m.baseline_sigma);
     let mut rows =
@@ -100,27 +100,31 @@ pub(crate) fn measures(verdict: &Verdict) -> Vec<Measure> {
     for (server, lost) in &breakers.lost_before_trip {
         rows.push(count(format!("failed before the trip, {}", plain(server)), *lost));
     }
+    // Of a client without breakers nothing is counted, which is not the same as 0.
+    let of_breakers =
+        |name: String, n: u64| measure(name, Kind::Count, m.reported.breakers.then_some(n as f64));
     for (server, opens) in &breakers.opens {
-        rows.push(count(format!("opens under the fault, {}", plain(server)), *opens));
+        rows.push(of_breakers(format!("opens under the fault, {}", plain(server)), *opens));
     }
-    rows.push(count("trips of healthy servers", m.trips_elsewhere));
-    rows.push(count("opens before the fault", breakers.opens_before));
-    rows.push(count("opens after recovery", breakers.reopened));
-    rows.push(count("most probes per half-open", breakers.probes_per_half_open));
+    rows.push(of_breakers("trips of healthy servers".to_owned(), m.trips_elsewhere));
+    rows.push(of_breakers("opens before the fault".to_owned(), breakers.opens_before));
+    rows.push(of_breakers("opens after recovery".to_owned(), breakers.reopened));
+    rows.push(of_breakers("most probes per half-open".to_owned(), breakers.probes_per_half_open));
     rows.push(measure("from one open to the next", Kind::Millis, breakers.sawtooth_period_ms));
     rows.push(measure("error duty cycle", Kind::Share, breakers.error_duty_cycle));
     rows.push(since("time to failover (TTF)", m.routing.time_to_failover_ms, on_width));
-    rows.push(since("time to close (TTC)", m.time_to_close_ms, off_width));
+    let closed = m.time_to_close_ms.filter(|_| m.reported.breakers);
+    rows.push(since("time to close (TTC)", closed, off_width));
     rows.push(since("time to recover (TTR)", m.time_to_recover_ms, off_width));
     for phase in ["stabilization", "testing", "recovery"] {
-        if let Some([p50, p99]) = m.latency_ms.get(phase) {
+        if let Some(PhaseLatency { p50_ms: p50, p99_ms: p99 }) = m.latency_ms.get(phase) {
             for (name, ms) in [("p50", p50), ("p99", p99)] {
                 let row = measure(format!("latency {name}, {phase}"), Kind::Millis, Some(*ms));
                 rows.push(Measure { shown: format!("{ms:.2} ms"), ..row });
             }
         }
     }
-    rows.push(count("dials", m.connections.dials));
+    rows.push(measure("dials", Kind::Count, m.reported.dials.then_some(m.connections.dials as f64)));
     rows.push(count("stale reads", m.stale.count));
     if m.stale.count > 0 {
         rows.push(measure("oldest stale read", Kind::Millis, Some(m.stale.worst_age_ms)));

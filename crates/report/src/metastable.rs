@@ -6,7 +6,7 @@ use maud::html;
 use observation::Record;
 use observation::journal::Journal;
 use observation::metastable::CellPhase;
-use verdict::metastable::{Cell, State, phases};
+use verdict::metastable::{Cell, CellState, phases};
 
 use crate::charts::{self, Chart, Data, Phase, Series, column, line, lines};
 use crate::page::{figure, heading, page};
@@ -31,19 +31,22 @@ pub fn metastable_page(title: &str, journal: &Journal, cell: &Cell, patience_us:
     });
     let phases = shades.collect();
     let class = match cell.state {
-        State::Recovered => "pass",
-        State::Degraded => "unsure",
-        State::Stuck => "fail",
-        State::Invalid => "void",
+        CellState::Recovered => "pass",
+        CellState::Degraded => "unsure",
+        CellState::Stuck => "fail",
+        CellState::Invalid => "void",
     };
     let badge = html! { span.badge.(class) { (cell.state.name()) } };
     let facts = [
         ("end goodput", format!("{:.2} of the baseline's", cell.end)),
         ("back after", cell.recovery_s.map_or("never".to_owned(), |s| format!("{s} s"))),
-        ("hit ratio", format!("{:.2}, at the end {:.2}", cell.hit_ratio[0], cell.hit_ratio[1])),
+        ("hit ratio", format!("{:.2}, at the end {:.2}", cell.hit_ratio.before, cell.hit_ratio.after)),
         (
             "queries a request",
-            format!("{:.2}, at the end {:.2}", cell.queries_per_request[0], cell.queries_per_request[1]),
+            format!(
+                "{:.2}, at the end {:.2}",
+                cell.queries_per_request.before, cell.queries_per_request.after
+            ),
         ),
         ("after relief and ramp", cell.after_ramp.map_or("-".to_owned(), |share| format!("{share:.2}"))),
     ];

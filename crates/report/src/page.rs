@@ -33,17 +33,17 @@ pub(crate) fn heading(badge: &Markup, title: &str) -> Markup {
 }
 
 /// How a result looks: the class of its badge in the shared style.
-pub fn tone(result: verdict::Result) -> &'static str {
+pub fn tone(result: verdict::Ruling) -> &'static str {
     match result {
-        verdict::Result::Pass => "pass",
-        verdict::Result::Inconclusive => "unsure",
-        verdict::Result::Invalid => "void",
-        verdict::Result::Fail | verdict::Result::WrongData => "fail",
+        verdict::Ruling::Pass => "pass",
+        verdict::Ruling::Inconclusive => "unsure",
+        verdict::Ruling::Invalid => "void",
+        verdict::Ruling::Fail | verdict::Ruling::WrongData => "fail",
     }
 }
 
 /// A result as a coloured word: the word says it, the colour only helps.
-pub(crate) fn badge(result: verdict::Result) -> Markup {
+pub(crate) fn badge(result: verdict::Ruling) -> Markup {
     html! { span.badge.(tone(result)) { (result.name()) } }
 }
 

@@ -40,7 +40,7 @@ pub struct SuiteRun {
     pub scenario: String,
     /// Name of the run folder, beside the suite's; empty: there is none.
     pub dir: String,
-    /// As [`verdict::Result::name`]; `ERROR` when there was no run.
+    /// As [`verdict::Ruling::name`]; `ERROR` when there was no run.
     pub result: String,
     /// Why it is not a pass, the strongest first.
     pub reasons: Vec<String>,
@@ -65,7 +65,7 @@ pub struct SuiteRun {
 pub struct Repeated {
     /// Scenario name.
     pub scenario: String,
-    /// The majority's, as [`verdict::Result::name`].
+    /// The majority's, as [`verdict::Ruling::name`].
     pub result: String,
     /// `deterministic`, `noisy` or `bistable`.
     pub class: String,

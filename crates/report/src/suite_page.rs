@@ -92,7 +92,7 @@ fn cells(criterion: &Criterion) -> Markup {
 /// What went wrong; if nothing did, what the run was about.
 fn telling(verdict: &Verdict) -> Vec<&Criterion> {
     let wrong: Vec<&Criterion> =
-        verdict.criteria.iter().filter(|criterion| criterion.result != verdict::Result::Pass).collect();
+        verdict.criteria.iter().filter(|criterion| criterion.result != verdict::Ruling::Pass).collect();
     let chosen = if wrong.is_empty() {
         verdict.criteria.iter().filter(|criterion| TELLING.contains(&criterion.id)).collect()
     } else {

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use observation::NoteCode;
-use verdict::{Result, Verdict};
+use verdict::{Ruling, Verdict};
 
 use crate::measures::measures;
+use crate::not_asked::{by_reason, names};
 use crate::plain;
 
 /// Plain text, no colour codes; the verdict is the last line.
@@ -31,17 +32,21 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
     writeln!(out)?;
     for criterion in &verdict.criteria {
         let mark = match criterion.result {
-            Result::Pass => "ok  ",
-            Result::Inconclusive => "?   ",
-            Result::Invalid => "void",
-            Result::Fail | Result::WrongData => "FAIL",
+            Ruling::Pass => "ok  ",
+            Ruling::Inconclusive => "?   ",
+            Ruling::Invalid => "void",
+            Ruling::Fail | Ruling::WrongData => "FAIL",
         };
         writeln!(out, "  {mark} {}", criterion.title)?;
         writeln!(out, "         expected  {}", plain(&criterion.expected))?;
         writeln!(out, "         measured  {}", plain(&criterion.measured))?;
-        if criterion.result != Result::Pass {
+        if criterion.result != Ruling::Pass {
             writeln!(out, "         because   {}", plain(&criterion.because))?;
         }
+    }
+    for (reason, questions) in by_reason(verdict) {
+        writeln!(out, "  -    not asked: {}", names(&questions))?;
+        writeln!(out, "         because   {}", plain(reason))?;
     }
     writeln!(out)?;
     let why = verdict.stopped.as_ref().filter(|_| verdict.name() != verdict.result.name());

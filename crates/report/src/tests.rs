@@ -21,6 +21,7 @@ pub(crate) fn hostile() -> Verdict {
             *text = ATTACK.to_owned();
         }
     }
+    verdict.not_asked[0].reason = ATTACK.to_owned();
     verdict.measures.time_to_trip_ms.insert(ATTACK.to_owned(), None);
     verdict
 }
@@ -45,11 +46,11 @@ fn junit_is_well_formed_whatever_a_name_contains_and_blames_nobody_for_a_run_tha
     let text = junit(&verdict);
     let xml = roxmltree::Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let cases: Vec<_> = xml.descendants().filter(|node| node.has_tag_name("testcase")).collect();
-    assert_eq!(cases.len(), verdict.criteria.len());
+    assert_eq!(cases.len(), verdict.criteria.len() + verdict.not_asked.len());
     let skipped =
         cases.iter().filter(|case| case.children().any(|child| child.has_tag_name("skipped"))).count();
-    let passed = verdict.criteria.iter().filter(|c| c.result == verdict::Result::Pass).count();
-    assert_eq!((skipped, verdict.result), (cases.len() - passed, verdict::Result::Invalid));
+    let passed = verdict.criteria.iter().filter(|c| c.result == verdict::Ruling::Pass).count();
+    assert_eq!((skipped, verdict.result), (cases.len() - passed, verdict::Ruling::Invalid));
     assert!(skipped > 0 && !text.contains("<failure") && !text.contains("<error"));
     assert!(cases[0].attribute("classname").unwrap().starts_with("</script><b>]]>\"'&|`"));
 }
@@ -57,7 +58,7 @@ fn junit_is_well_formed_whatever_a_name_contains_and_blames_nobody_for_a_run_tha
 #[test]
 fn a_criterion_that_failed_is_a_failure_with_its_numbers() {
     let mut verdict = hostile();
-    verdict.criteria[0].result = verdict::Result::Fail;
+    verdict.criteria[0].result = verdict::Ruling::Fail;
     let text = junit(&verdict);
     let xml = roxmltree::Document::parse(&text).unwrap();
     let failure = xml.descendants().find(|node| node.has_tag_name("failure")).unwrap();
@@ -102,7 +103,7 @@ fn a_comment_has_room_for_any_verdict() {
 #[test]
 fn a_journal_without_a_run_is_never_a_pass() {
     let verdict = hostile();
-    assert_eq!(verdict.result, verdict::Result::Invalid);
+    assert_eq!(verdict.result, verdict::Ruling::Invalid);
     assert!(table(&verdict).trim_end().lines().last().unwrap().starts_with("INVALID"));
 }
 
@@ -121,7 +122,7 @@ fn a_run_that_was_stopped_is_skipped_and_not_failed() {
     assert!(!xml.contains("<error") && !xml.contains("<failure"), "{xml}");
     assert_eq!((verdict.status(), verdict.result.exit_code()), ("stopped", 3));
     // A wrong value is one, stopped or not.
-    verdict.result = verdict::Result::WrongData;
+    verdict.result = verdict::Ruling::WrongData;
     assert_eq!((verdict.name(), verdict.status()), ("FAIL (wrong data)", "fail"));
 }
 

@@ -10,7 +10,7 @@ use crate::criteria;
 use crate::expect::Expectation;
 use crate::measure::{Measures, op_limit_ms};
 use crate::timeline::Timeline;
-use crate::{Criterion, Result};
+use crate::{Criterion, Ruling};
 
 /// In a tick in which more than this share of the starts was late, the machine stood still.
 const LATE: f64 = 0.05;
@@ -32,7 +32,7 @@ pub(crate) fn excuse(
     judged: &mut [Criterion],
 ) {
     let excusable =
-        |criterion: &&mut Criterion| criterion.result == Result::Fail && !TIMELESS.contains(&criterion.id);
+        |criterion: &&mut Criterion| criterion.result == Ruling::Fail && !TIMELESS.contains(&criterion.id);
     if !judged.iter_mut().any(|criterion| excusable(&criterion)) {
         return;
     }
@@ -41,13 +41,13 @@ pub(crate) fn excuse(
         return;
     }
     let Some(read) = in_favour(timeline, &stalls) else { return };
-    let again = criteria::criteria(&read, &Measures::of(&read), expected);
+    let again = criteria::criteria(&read, &Measures::of(&read), expected).criteria;
     // A trip that came late cannot be read as one in time.
     let early = expected.time_to_trip_ms.zip(timeline.fault_window()).is_some_and(|(bounds, (on, _))| {
         stalls.iter().any(|stall| stall.from <= on + (bounds.most * 1e3) as u64)
     });
     let stands = |id: &str| {
-        let fails = || again.iter().any(|other| other.id == id && other.result == Result::Fail);
+        let fails = || again.iter().any(|other| other.id == id && other.result == Ruling::Fail);
         match id {
             "time-to-trip" => !early,
             // No stall makes an op slower than by its own length: ops that hung end in a burst, and a burst is a stall.
@@ -58,7 +58,7 @@ pub(crate) fn excuse(
     let stood: u64 = stalls.iter().map(|stall| stall.late_us).sum();
     for criterion in judged.iter_mut().filter(excusable) {
         if !stands(criterion.id) {
-            criterion.result = Result::Inconclusive;
+            criterion.result = Ruling::Inconclusive;
             criterion.measured += &format!(
                 "; but not without {} ms in which the machine was too busy to start ops in time",
                 stood / 1000

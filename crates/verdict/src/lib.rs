@@ -1,15 +1,18 @@
 //! The judge: a pure function from a journal to a verdict. No I/O, no clock; judging again gives the same bytes.
 //!
 //! `timeline` reads the journal, `expect` computes what this client should do under this fault, `measure` what it did,
-//! `validity` whether the run can say anything at all, `criteria` compares.
+//! `validity` whether the run can say anything at all, `criteria` compares; `essential` says what must have been asked.
 
 mod busy;
 mod criteria;
 mod dose;
+mod essential;
 mod expect;
 pub mod hysteresis;
 mod measure;
 pub mod metastable;
+mod pair;
+mod question;
 pub mod repeat;
 pub mod so_far;
 pub mod statistics;
@@ -22,19 +25,22 @@ use observation::journal::Journal;
 use observation::{Note, NoteCode, Outcome};
 use serde::Serialize;
 
+use question::{Answer, Answers, Finding, Question};
+
 pub use dose::{DoseBucket, DoseMeter};
 pub use expect::{Bounds, Expectation, FaultPlan, Situation, Trip, timeout_probability};
 pub use measure::{
-    BreakerMeasures, ConnectionMeasures, Measures, RecoveryPart, RoutingMeasures, StaleMeasures,
+    BreakerMeasures, ConnectionMeasures, Measures, RecoveryPart, Reported, RoutingMeasures, StaleMeasures,
 };
+pub use pair::{BeforeAfter, DialPeaks, FaultWidth, PhaseLatency};
 
 /// Version of the verdict's form.
 pub const VERDICT_VERSION: u32 = 1;
 
-/// Result of a criterion or a run. Later is stronger when results are merged.
+/// What is said of a criterion or a run. Later is stronger when results are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Result {
+pub enum Ruling {
     /// What was measured is what was expected.
     Pass,
     /// Too noisy, too few samples, or not to its end: run it again.
@@ -47,45 +53,45 @@ pub enum Result {
     WrongData,
 }
 
-impl Result {
+impl Ruling {
     /// In capitals, for people.
     pub fn name(self) -> &'static str {
         match self {
-            Result::Pass => "PASS",
-            Result::Inconclusive => "INCONCLUSIVE",
-            Result::Invalid => "INVALID",
-            Result::Fail => "FAIL",
-            Result::WrongData => "FAIL (wrong data)",
+            Ruling::Pass => "PASS",
+            Ruling::Inconclusive => "INCONCLUSIVE",
+            Ruling::Invalid => "INVALID",
+            Ruling::Fail => "FAIL",
+            Ruling::WrongData => "FAIL (wrong data)",
         }
     }
 
     /// Label of the metric `scenario_runs_total`.
     pub fn status(self) -> &'static str {
         match self {
-            Result::Pass => "pass",
-            Result::Inconclusive => "inconclusive",
-            Result::Invalid => "invalid",
-            Result::Fail | Result::WrongData => "fail",
+            Ruling::Pass => "pass",
+            Ruling::Inconclusive => "inconclusive",
+            Ruling::Invalid => "invalid",
+            Ruling::Fail | Ruling::WrongData => "fail",
         }
     }
 
     /// Exit code of a process: 0 pass, 1 fail, 3 inconclusive or invalid, 5 wrong data.
     pub fn exit_code(self) -> u8 {
         match self {
-            Result::Pass => 0,
-            Result::Fail => 1,
-            Result::Inconclusive | Result::Invalid => 3,
-            Result::WrongData => 5,
+            Ruling::Pass => 0,
+            Ruling::Fail => 1,
+            Ruling::Inconclusive | Ruling::Invalid => 3,
+            Ruling::WrongData => 5,
         }
     }
 }
 
-impl From<statistics::Answer> for Result {
+impl From<statistics::Answer> for Ruling {
     fn from(answer: statistics::Answer) -> Self {
         match answer {
-            statistics::Answer::Pass => Result::Pass,
-            statistics::Answer::Fail => Result::Fail,
-            statistics::Answer::Inconclusive => Result::Inconclusive,
+            statistics::Answer::Pass => Ruling::Pass,
+            statistics::Answer::Fail => Ruling::Fail,
+            statistics::Answer::Inconclusive => Ruling::Inconclusive,
         }
     }
 }
@@ -98,13 +104,24 @@ pub struct Criterion {
     /// What it asks.
     pub title: &'static str,
     /// How it ended.
-    pub result: Result,
+    pub result: Ruling,
     /// What was expected.
     pub expected: String,
     /// From which settings and numbers that was computed.
     pub because: String,
     /// What was measured.
     pub measured: String,
+}
+
+/// One thing that could not be asked of this run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct NotAsked {
+    /// Stable name, as in [`Criterion::id`].
+    pub id: &'static str,
+    /// What it would ask.
+    pub title: &'static str,
+    /// Why it could not.
+    pub reason: String,
 }
 
 /// The judgement of one run.
@@ -117,7 +134,7 @@ pub struct Verdict {
     /// Scenario name.
     pub scenario: String,
     /// All together.
-    pub result: Result,
+    pub result: Ruling,
     /// Why it is not a pass, the strongest first.
     pub reasons: Vec<String>,
     /// Why the run was ended before its time, if that was done on purpose: by a signal, a stop rule, or because the client was
@@ -133,6 +150,8 @@ pub struct Verdict {
     pub expectation: Option<Expectation>,
     /// Every criterion that could be asked.
     pub criteria: Vec<Criterion>,
+    /// Every other one: nothing is known of it, so it is not passed.
+    pub not_asked: Vec<NotAsked>,
     /// Notes of the runner, each as `code: text`.
     #[schemars(with = "Vec<String>")]
     pub notes: Vec<Remark>,
@@ -178,7 +197,7 @@ impl Verdict {
     }
 
     fn was_stopped(&self) -> bool {
-        self.stopped.is_some() && self.result != Result::WrongData
+        self.stopped.is_some() && self.result != Ruling::WrongData
     }
 }
 
@@ -186,26 +205,35 @@ impl Verdict {
 pub fn judge(journal: &Journal) -> Verdict {
     let timeline = timeline::Timeline::read(journal);
     let measures = measure::Measures::of(&timeline);
-    let mut criteria = validity::criteria(&timeline, &measures);
-    let valid = criteria.iter().all(|criterion| criterion.result == Result::Pass);
+    let validity = validity::criteria(&timeline, &measures);
+    let passed = validity.all_pass();
+    let proven = essential::asked_for_the_fault(&validity, timeline.is_control());
+    // This one holds whatever else does.
+    let mut answers = Answers::from_iter([no_wrong_values(&measures)]);
+    answers.append(validity);
     let expectation = Expectation::of(&timeline, &measures);
     // A run that is not valid is not judged: its numbers would be blamed on the client.
-    if valid && let Some(expectation) = &expectation {
-        let mut asked = criteria::criteria(&timeline, &measures, expectation);
-        busy::excuse(&timeline, &measures, expectation, &mut asked);
-        criteria.append(&mut asked);
+    match &expectation {
+        Some(expectation) if passed && proven => {
+            let mut asked = criteria::criteria(&timeline, &measures, expectation);
+            busy::excuse(&timeline, &measures, expectation, &mut asked.criteria);
+            answers.append(asked);
+        }
+        _ => answers.not_asked.extend(criteria::none_asked()),
     }
+    if passed {
+        essential::demand(&mut answers, timeline.is_control());
+    }
+    let Answers { mut criteria, not_asked } = answers;
     // A client that was stopped half-way, perhaps because it was gone, had no time to do what is asked of it.
     if timeline.stopped().is_some() {
-        let failed = criteria.iter_mut().filter(|criterion| criterion.result == Result::Fail);
-        failed.for_each(|criterion| criterion.result = Result::Inconclusive);
+        let failed = criteria.iter_mut().filter(|criterion| criterion.result == Ruling::Fail);
+        failed.for_each(|criterion| criterion.result = Ruling::Inconclusive);
     }
-    // This one holds whatever else does.
-    criteria.insert(0, no_wrong_values(&measures));
 
-    let result = criteria.iter().map(|criterion| criterion.result).max().unwrap_or(Result::Inconclusive);
+    let result = criteria.iter().map(|criterion| criterion.result).max().unwrap_or(Ruling::Inconclusive);
     let mut failed: Vec<&Criterion> =
-        criteria.iter().filter(|criterion| criterion.result != Result::Pass).collect();
+        criteria.iter().filter(|criterion| criterion.result != Ruling::Pass).collect();
     failed.sort_by_key(|criterion| std::cmp::Reverse(criterion.result));
     let reasons =
         failed.iter().map(|c| format!("{}: expected {}, measured {}", c.id, c.expected, c.measured));
@@ -227,23 +255,25 @@ pub fn judge(journal: &Journal) -> Verdict {
         measures,
         expectation,
         criteria,
+        not_asked,
         notes: timeline.notes.iter().map(|note| Remark::from(*note)).collect(),
     }
 }
 
-fn no_wrong_values(measures: &Measures) -> Criterion {
-    Criterion {
-        id: "no-wrong-values",
-        title: "Every value read is the one that was written",
-        result: if measures.wrong_values == 0 { Result::Pass } else { Result::WrongData },
+const WRONG_VALUES: Question =
+    Question { id: "no-wrong-values", title: "Every value read is the one that was written" };
+
+fn no_wrong_values(measures: &Measures) -> Answer {
+    let found = measures.hits + measures.wrong_values;
+    if found == 0 {
+        return WRONG_VALUES.not_asked("no read found a value");
+    }
+    WRONG_VALUES.asked(Finding {
+        result: if measures.wrong_values == 0 { Ruling::Pass } else { Ruling::WrongData },
         expected: "0 wrong values".to_owned(),
         because: "one is too many, whatever else holds".to_owned(),
-        measured: format!(
-            "{} wrong of {} reads that found something",
-            measures.wrong_values,
-            measures.hits + measures.wrong_values
-        ),
-    }
+        measured: format!("{} wrong of {found} reads that found something", measures.wrong_values),
+    })
 }
 
 /// Classes of an outcome that count as served by nobody: for shares in tables.

@@ -3,6 +3,7 @@
 mod anatomy;
 mod breakers;
 mod connections;
+mod reported;
 mod routing;
 pub(crate) mod seconds;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::ERROR_CLASSES;
 use crate::dose::DoseMeter;
+use crate::pair::{BeforeAfter, FaultWidth, PhaseLatency};
 use crate::statistics::bootstrap::{self, NoRatio};
 use crate::statistics::{Baseline, Interval, Second, baseline, mad_sigma, median, recovery};
 use crate::timeline::{Sum, Timeline, share};
@@ -21,13 +23,14 @@ use seconds::{goodput, seconds};
 pub use anatomy::RecoveryPart;
 pub use breakers::BreakerMeasures;
 pub use connections::ConnectionMeasures;
+pub use reported::Reported;
 pub use routing::RoutingMeasures;
 
 /// Seed of the resampling: any, but always the same, so that judging again gives the same bytes.
 const SEED: u64 = 1;
 
 /// After goodput was back: so many seconds below this share of the baseline, or with so many more failed ops, are a relapse.
-const RELAPSE_S: usize = 3;
+pub(crate) const RELAPSE_S: usize = 3;
 const RELAPSE: f64 = 0.9;
 const RELAPSE_ERRORS: f64 = 0.02;
 /// The recovery's last third, but at least so many seconds.
@@ -53,6 +56,14 @@ pub struct Measures {
     /// Goodputs of the baseline's seconds.
     #[serde(skip)]
     before: Vec<f64>,
+    /// Ops with their home on a healthy server that ended under the fault.
+    #[serde(skip)]
+    pub(crate) healthy_ops: u64,
+    /// Writes that were acknowledged.
+    #[serde(skip)]
+    pub(crate) acknowledged: u64,
+    /// What there is to measure.
+    pub reported: Reported,
     /// Median of the baseline's one-second goodputs, ops/s.
     pub baseline_goodput: f64,
     /// Their spread, 1.4826 * MAD, ops/s.
@@ -87,10 +98,10 @@ pub struct Measures {
     pub healthy_error_share: f64,
     /// 90th percentile of ops with their home on a healthy server, from the intended start: before and under the fault, ms. Not
     /// the 99th: each key of a multi-get takes as long as the slowest of them, and some keys are at the faulted server.
-    pub healthy_p90_ms: Option<[f64; 2]>,
+    pub healthy_p90_ms: Option<BeforeAfter>,
     /// The fault began within this time before its acknowledgement, and ended within this time before its lift was
     /// acknowledged, ms: the uncertainty of every time that counts from there.
-    pub fault_width_ms: [f64; 2],
+    pub fault_width_ms: FaultWidth,
     /// Breakers.
     pub breakers: BreakerMeasures,
     /// Connections.
@@ -122,7 +133,7 @@ pub struct Measures {
     /// Seconds over which recovery had to last.
     pub recovery_horizon_s: usize,
     /// p50 and p99 from the intended start, by phase, ms.
-    pub latency_ms: BTreeMap<&'static str, [f64; 2]>,
+    pub latency_ms: BTreeMap<&'static str, PhaseLatency>,
     /// Reads that found a right value.
     pub hits: u64,
     /// Reads that carried a wrong value.
@@ -166,6 +177,8 @@ impl Measures {
         let all = whole.all();
         measures.ops = all.total();
         measures.hits = all.get(Outcome::Hit);
+        measures.acknowledged = all.get(Outcome::Stored).saturating_add(all.get(Outcome::Deleted));
+        measures.reported = Reported::of(timeline, &whole);
         // Events and counts of the same thing: whichever saw more, because a tick may be lost.
         measures.wrong_values = all.get(Outcome::WrongValue).max(timeline.integrity_events);
         measures.latencies(timeline);
@@ -182,7 +195,7 @@ impl Measures {
         measures.connections = ConnectionMeasures::of(timeline);
         measures.routing = RoutingMeasures::of(timeline, tail);
         measures.stale = StaleMeasures::of(timeline);
-        measures.fault_width_ms = timeline.widths_ms();
+        measures.fault_width_ms = timeline.width();
         measures.recovery = anatomy::anatomy(timeline, measures.time_to_recover_ms);
         let faults = timeline.distinct_faults().into_iter();
         measures.dose = faults.filter_map(|fault| DoseMeter::of(timeline, fault)).collect();
@@ -253,9 +266,11 @@ impl Measures {
         if let Some((from, to)) = timeline.baseline_window()
             && let (Some(before), Some(under)) = (p90(from, to), p90(on, off))
         {
-            self.healthy_p90_ms = Some([before as f64 / 1e3, under as f64 / 1e3]);
+            self.healthy_p90_ms =
+                Some(BeforeAfter { before: before as f64 / 1e3, after: under as f64 / 1e3 });
         }
         let healthy = whole.of(&healthy);
+        self.healthy_ops = healthy.total();
         self.healthy_error_share = share(healthy.errors(), healthy.total());
         // The first moments belong to detection, which has a criterion of its own.
         let from = on + ((off - on) / 3).min(1_000_000);
@@ -323,7 +338,8 @@ impl Measures {
             let to = next.or(timeline.end.map(|end| end.at_us)).unwrap_or(u64::MAX);
             let latency = timeline.sum(from, to).latency;
             if let (Some(p50), Some(p99)) = (latency.quantile_us(0.5), latency.quantile_us(0.99)) {
-                self.latency_ms.insert(phase.name(), [p50 as f64 / 1e3, p99 as f64 / 1e3]);
+                let latency = PhaseLatency { p50_ms: p50 as f64 / 1e3, p99_ms: p99 as f64 / 1e3 };
+                self.latency_ms.insert(phase.name(), latency);
             }
         }
     }

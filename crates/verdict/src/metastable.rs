@@ -7,6 +7,8 @@ use observation::{NoteCode, Outcome, Record};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::pair::BeforeAfter;
+
 /// The end of the hold that is judged, s.
 const JUDGED_S: u64 = 10;
 /// A baseline has at least so many seconds.
@@ -31,7 +33,7 @@ const STEADY: usize = 3;
 /// What a cell came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum CellState {
     /// At the end of the hold the goodput is 0.95 of the baseline's or more.
     Recovered,
     /// It is between, or still rises.
@@ -42,14 +44,14 @@ pub enum State {
     Invalid,
 }
 
-impl State {
+impl CellState {
     /// For people.
     pub fn name(self) -> &'static str {
         match self {
-            State::Recovered => "recovered",
-            State::Degraded => "degraded",
-            State::Stuck => "stuck",
-            State::Invalid => "invalid",
+            CellState::Recovered => "recovered",
+            CellState::Degraded => "degraded",
+            CellState::Stuck => "stuck",
+            CellState::Invalid => "invalid",
         }
     }
 }
@@ -79,7 +81,7 @@ pub struct Second {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Cell {
     /// Verdict.
-    pub state: State,
+    pub state: CellState,
     /// Why, if it is invalid.
     pub why: Option<String>,
     /// Goodput of the baseline as a share of what was offered.
@@ -91,9 +93,9 @@ pub struct Cell {
     /// Seconds from the end of the trigger until the goodput was back for 3 s; absent: never.
     pub recovery_s: Option<u64>,
     /// Hit ratio of the baseline, and of the end of the hold.
-    pub hit_ratio: [f64; 2],
+    pub hit_ratio: BeforeAfter,
     /// Queries that the database was asked for each request, baseline and end of the hold.
-    pub queries_per_request: [f64; 2],
+    pub queries_per_request: BeforeAfter,
     /// Longest wait of a queued query at the end of the hold, µs.
     pub oldest_us: u64,
     /// Goodput after relief and ramp, as a share of the baseline's; absent: there was none.
@@ -188,7 +190,7 @@ pub fn cell(journal: &Journal) -> Cell {
         })
         .or_else(|| unseen(journal, watched?));
     if why.is_some() {
-        (cell.why, cell.state) = (why, State::Invalid);
+        (cell.why, cell.state) = (why, CellState::Invalid);
     }
     cell.wrong_values = wrong_values(journal);
     cell
@@ -268,10 +270,10 @@ pub fn of(parts: &Parts) -> Cell {
         None
     };
     let state = match end {
-        _ if why.is_some() => State::Invalid,
-        end if end >= RECOVERED => State::Recovered,
-        end if end <= STUCK && slope <= SLOPE => State::Stuck,
-        _ => State::Degraded,
+        _ if why.is_some() => CellState::Invalid,
+        end if end >= RECOVERED => CellState::Recovered,
+        end if end <= STUCK && slope <= SLOPE => CellState::Stuck,
+        _ => CellState::Degraded,
     };
     Cell {
         state,
@@ -280,8 +282,8 @@ pub fn of(parts: &Parts) -> Cell {
         end,
         slope_per_s: slope,
         recovery_s,
-        hit_ratio: [hits(baseline), hits(judged)],
-        queries_per_request: [queries(baseline), queries(judged)],
+        hit_ratio: BeforeAfter { before: hits(baseline), after: hits(judged) },
+        queries_per_request: BeforeAfter { before: queries(baseline), after: queries(judged) },
         oldest_us: judged.iter().map(|second| second.oldest_us).max().unwrap_or(0),
         after_ramp: (!ramped.is_empty()).then(|| ratio(goodput(ramped), before)),
         wrong_values: 0,
@@ -335,15 +337,16 @@ impl Stability {
 }
 
 /// Of the runs with the full trigger, and those with it at a lower load.
-pub fn stability(full: &[State], lower_load: &[State]) -> Stability {
-    let valid: Vec<State> = full.iter().copied().filter(|state| *state != State::Invalid).collect();
+pub fn stability(full: &[CellState], lower_load: &[CellState]) -> Stability {
+    let valid: Vec<CellState> = full.iter().copied().filter(|state| *state != CellState::Invalid).collect();
     let count = |state| valid.iter().filter(|other| **other == state).count();
     let most = |n: usize| n * 2 > valid.len();
-    let (stuck, degraded) = (count(State::Stuck), count(State::Degraded));
+    let (stuck, degraded) = (count(CellState::Stuck), count(CellState::Degraded));
     if valid.is_empty() || !most_are_valid(full) {
         Stability::Inconclusive
     } else if most(stuck) {
-        let recovers = !lower_load.is_empty() && lower_load.iter().all(|state| *state == State::Recovered);
+        let recovers =
+            !lower_load.is_empty() && lower_load.iter().all(|state| *state == CellState::Recovered);
         if recovers { Stability::Metastable } else { Stability::Inconclusive }
     } else if most(stuck + degraded) {
         Stability::Degraded
@@ -354,14 +357,14 @@ pub fn stability(full: &[State], lower_load: &[State]) -> Stability {
     }
 }
 
-fn most_are_valid(states: &[State]) -> bool {
-    states.iter().filter(|state| **state != State::Invalid).count() * 2 > states.len()
+fn most_are_valid(states: &[CellState]) -> bool {
+    states.iter().filter(|state| **state != CellState::Invalid).count() * 2 > states.len()
 }
 
 /// How many of the valid runs did not recover, and how many are valid.
-pub fn not_recovered(states: &[State]) -> (usize, usize) {
-    let valid = states.iter().filter(|state| **state != State::Invalid).count();
-    let not = states.iter().filter(|state| matches!(state, State::Stuck | State::Degraded)).count();
+pub fn not_recovered(states: &[CellState]) -> (usize, usize) {
+    let valid = states.iter().filter(|state| **state != CellState::Invalid).count();
+    let not = states.iter().filter(|state| matches!(state, CellState::Stuck | CellState::Degraded)).count();
     (not, valid)
 }
 
@@ -404,20 +407,20 @@ mod tests {
     #[test]
     fn the_bounds_of_the_states_are_where_they_are_documented() {
         for (good, state) in [
-            (0.0, State::Stuck),
-            (500.0, State::Stuck),
-            (510.0, State::Degraded),
-            (940.0, State::Degraded),
-            (950.0, State::Recovered),
-            (1_000.0, State::Recovered),
+            (0.0, CellState::Stuck),
+            (500.0, CellState::Stuck),
+            (510.0, CellState::Degraded),
+            (940.0, CellState::Degraded),
+            (950.0, CellState::Recovered),
+            (1_000.0, CellState::Recovered),
         ] {
             assert_eq!(cell(&held(|_| good)).state, state, "{good}");
         }
         // 15 to 30 %, rising by 1.5 % a second: it comes back, slowly.
-        assert_eq!(cell(&held(|at| 15.0 * at as f64)).state, State::Degraded);
-        assert_eq!(cell(&held(|at| 300.0 - 15.0 * at as f64)).state, State::Stuck);
+        assert_eq!(cell(&held(|at| 15.0 * at as f64)).state, CellState::Degraded);
+        assert_eq!(cell(&held(|at| 300.0 - 15.0 * at as f64)).state, CellState::Stuck);
         let back = cell(&held(|at| if at < 4 { 100.0 } else { 990.0 }));
-        assert_eq!((back.state, back.recovery_s), (State::Recovered, Some(4)));
+        assert_eq!((back.state, back.recovery_s), (CellState::Recovered, Some(4)));
         assert_eq!(cell(&held(|at| if at % 3 == 0 { 0.0 } else { 1_000.0 })).recovery_s, None);
     }
 
@@ -427,7 +430,7 @@ mod tests {
         assert!(of(&sick).why.unwrap().contains("the baseline was not healthy"));
         let less: Vec<Second> = (0..20).map(|_| second(900.0, 0.0)).collect();
         assert!(cell(&less).why.unwrap().contains("the load was not back: 9000"));
-        assert_eq!(cell(&[]).state, State::Invalid);
+        assert_eq!(cell(&[]).state, CellState::Invalid);
         let late: Vec<Second> = held(|_| 0.0).into_iter().map(|s| Second { missed: 60.0, ..s }).collect();
         assert!(cell(&late).why.unwrap().contains("the generator was the limit: 6 %"));
         // Only while it was triggered: then the trigger was another.
@@ -442,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_system_is_metastable_only_if_the_load_alone_keeps_it_down() {
-        use State::*;
+        use CellState::*;
         assert_eq!(stability(&[Stuck, Stuck, Stuck], &[Recovered]), Stability::Metastable);
         assert_eq!(stability(&[Stuck, Stuck, Recovered], &[Recovered, Recovered]), Stability::Metastable);
         assert_eq!(stability(&[Stuck, Stuck, Stuck], &[Stuck]), Stability::Inconclusive);

@@ -1,6 +1,6 @@
 //! Several runs of one scenario: one verdict, and whether the runs agree.
 
-use crate::Result;
+use crate::Ruling;
 
 /// How the runs of a scenario agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,17 +30,17 @@ const OFTEN: usize = 2;
 const OFTEN_SHARE: f64 = 0.2;
 
 /// One verdict of several runs: wrong data in any of them is decisive, else what more than half of them say, else
-/// [`Result::Inconclusive`].
-pub fn majority(results: &[Result]) -> Result {
-    if results.contains(&Result::WrongData) {
-        return Result::WrongData;
+/// [`Ruling::Inconclusive`].
+pub fn majority(results: &[Ruling]) -> Ruling {
+    if results.contains(&Ruling::WrongData) {
+        return Ruling::WrongData;
     }
-    let leads = |result: &&Result| results.iter().filter(|other| other == result).count() * 2 > results.len();
-    results.iter().find(leads).copied().unwrap_or(Result::Inconclusive)
+    let leads = |result: &&Ruling| results.iter().filter(|other| other == result).count() * 2 > results.len();
+    results.iter().find(leads).copied().unwrap_or(Ruling::Inconclusive)
 }
 
 /// How they agree, runs that were repeated because they said nothing among them; `None` of fewer than two.
-pub fn class(results: &[Result]) -> Option<Class> {
+pub fn class(results: &[Ruling]) -> Option<Class> {
     let (first, others) = results.split_first()?;
     if others.is_empty() {
         return None;
@@ -48,8 +48,8 @@ pub fn class(results: &[Result]) -> Option<Class> {
     if others.iter().all(|result| result == first) {
         return Some(Class::Deterministic);
     }
-    let passes = results.iter().filter(|result| **result == Result::Pass).count();
-    let fails = results.iter().filter(|result| matches!(result, Result::Fail | Result::WrongData)).count();
+    let passes = results.iter().filter(|result| **result == Ruling::Pass).count();
+    let fails = results.iter().filter(|result| matches!(result, Ruling::Fail | Ruling::WrongData)).count();
     let fewer = passes.min(fails);
     let often = fewer >= OFTEN || fewer > 0 && fewer as f64 >= OFTEN_SHARE * (passes + fails) as f64;
     Some(if often { Class::Bistable } else { Class::Noisy })
@@ -58,7 +58,7 @@ pub fn class(results: &[Result]) -> Option<Class> {
 #[cfg(test)]
 mod tests {
     use super::{Class, class, majority};
-    use crate::Result::{Fail, Inconclusive, Invalid, Pass, WrongData};
+    use crate::Ruling::{Fail, Inconclusive, Invalid, Pass, WrongData};
 
     #[test]
     fn more_than_half_is_a_majority_and_wrong_data_needs_none() {

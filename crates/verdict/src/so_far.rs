@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::expect::Expectation;
 use crate::measure::Measures;
+use crate::question::Answers;
 use crate::timeline::Timeline;
-use crate::{Criterion, Result, criteria, no_wrong_values, validity};
+use crate::{Criterion, Ruling, criteria, essential, no_wrong_values, validity};
 
 /// Asked at the end only: they are about the end.
 const OF_THE_END: [&str; 2] = ["completed", "clean"];
@@ -32,12 +33,12 @@ pub enum Standing {
 }
 
 impl Standing {
-    fn of(result: Result) -> Self {
+    fn of(result: Ruling) -> Self {
         match result {
-            Result::Pass => Standing::Holds,
-            Result::Fail => Standing::NotYet,
-            Result::Inconclusive | Result::Invalid => Standing::Open,
-            Result::WrongData => Standing::Broken,
+            Ruling::Pass => Standing::Holds,
+            Ruling::Fail => Standing::NotYet,
+            Ruling::Inconclusive | Ruling::Invalid => Standing::Open,
+            Ruling::WrongData => Standing::Broken,
         }
     }
 
@@ -95,14 +96,18 @@ pub fn so_far(journal: &Journal) -> SoFar {
             || (!after && OF_THE_RECOVERY.contains(&criterion.id));
         !early && !OF_THE_END.contains(&criterion.id)
     };
-    let mut asked: Vec<Criterion> =
-        validity::criteria(&timeline, &measures).into_iter().filter(now).collect();
-    let valid = under_fault && asked.iter().all(|criterion| criterion.result == Result::Pass);
+    let mut asked = Answers::from_iter([no_wrong_values(&measures)]).criteria;
+    let mut validity = validity::criteria(&timeline, &measures);
+    validity.criteria.retain(now);
+    let valid = under_fault
+        && validity.all_pass()
+        && essential::asked_for_the_fault(&validity, timeline.is_control());
+    asked.extend(validity.criteria);
     // As the judge does: of a run that cannot speak, nothing is blamed on the client.
     if valid && let Some(expectation) = Expectation::of(&timeline, &measures) {
-        asked.extend(criteria::criteria(&timeline, &measures, &expectation).into_iter().filter(now));
+        let of_the_client = criteria::criteria(&timeline, &measures, &expectation).criteria;
+        asked.extend(of_the_client.into_iter().filter(now));
     }
-    asked.insert(0, no_wrong_values(&measures));
     let criteria = asked.into_iter().map(|criterion| Preview {
         id: criterion.id,
         title: criterion.title,

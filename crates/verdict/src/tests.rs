@@ -6,12 +6,14 @@ use observation::journal::{Entry, Source};
 use observation::{
     BreakerSettings, BreakerState, Canary, ClientInfo, Dose, End, EndStatus, Event, EventKind, Fault,
     FaultKind, FaultState, Gap, Hello, Histogram, Host, LoadKind, LoadSettings, Note, OnOpen, Phase,
-    PhaseKind, Record, RoutingSettings, Run, RunPhases, Server, ServerTick, Settings, SlowRule, Tick,
+    PhaseKind, PoolTick, Record, RoutingSettings, Run, RunPhases, Server, ServerTick, Settings, SlowRule,
+    Tick,
 };
 
 use super::*;
 
 mod behaviour;
+mod not_asked;
 mod previews;
 
 /// 1000 ops/s at each of three servers; seconds of stabilization, fault and recovery.
@@ -333,6 +335,7 @@ impl Scene {
                 attempts,
                 latency: latency.clone(),
                 service: latency,
+                pool: PoolTick { total: 8, idle: 8, ..PoolTick::default() },
                 ..ServerTick::default()
             }
         };
@@ -364,96 +367,96 @@ impl Scene {
 }
 
 /// The verdict, and the criterion that decided it.
-fn decided(scene: &Scene) -> (Result, String) {
+fn decided(scene: &Scene) -> (Ruling, String) {
     let verdict = scene.judge();
     let id = verdict.reasons.first().and_then(|reason| reason.split(':').next()).unwrap_or("").to_owned();
     (verdict.result, id)
 }
 
-fn expect(scene: Scene, result: Result, criterion: &str) {
+fn expect(scene: Scene, result: Ruling, criterion: &str) {
     let (got, id) = decided(&scene);
     assert_eq!((got, id.as_str()), (result, criterion), "{:#?}", scene.judge().reasons);
 }
 
 #[test]
 fn good_clients_pass() {
-    expect(hung(), Result::Pass, "");
-    expect(slow(), Result::Pass, "");
+    expect(hung(), Ruling::Pass, "");
+    expect(slow(), Ruling::Pass, "");
     // Without failover the faulted third is lost, and that is what these settings allow.
-    expect(Scene { on_open: OnOpen::FailFast, failing: 1.0, ..hung() }, Result::Pass, "");
+    expect(Scene { on_open: OnOpen::FailFast, failing: 1.0, ..hung() }, Ruling::Pass, "");
     // A slow rule below the latency opens the breaker; one above it does not.
     expect(
         Scene { slow_rule_ms: Some(100), trips_after_ms: Some(1_700), closes_after_ms: Some(900), ..slow() },
-        Result::Pass,
+        Ruling::Pass,
         "",
     );
-    expect(Scene { slow_rule_ms: Some(400), ..slow() }, Result::Pass, "");
+    expect(Scene { slow_rule_ms: Some(400), ..slow() }, Ruling::Pass, "");
     let down = Scene { kind: "down", params: vec![], trips_after_ms: Some(5), ..hung() };
-    expect(down, Result::Pass, "");
+    expect(down, Ruling::Pass, "");
 }
 
 #[test]
 fn bad_clients_fail_for_the_right_reason() {
-    expect(Scene { trips_after_ms: None, failing: 1.0, ..hung() }, Result::Fail, "trips-as-expected");
-    expect(Scene { trips_after_ms: Some(300), ..slow() }, Result::Fail, "trips-as-expected");
-    expect(Scene { slow_rule_ms: Some(100), ..slow() }, Result::Fail, "trips-as-expected");
+    expect(Scene { trips_after_ms: None, failing: 1.0, ..hung() }, Ruling::Fail, "trips-as-expected");
+    expect(Scene { trips_after_ms: Some(300), ..slow() }, Ruling::Fail, "trips-as-expected");
+    expect(Scene { slow_rule_ms: Some(100), ..slow() }, Ruling::Fail, "trips-as-expected");
     let eager = Scene { slow_rule_ms: Some(400), trips_after_ms: Some(300), ..slow() };
-    expect(eager, Result::Fail, "trips-as-expected");
-    expect(Scene { trip_elsewhere: true, ..hung() }, Result::Fail, "no-trip-on-healthy");
-    expect(Scene { healthy_failing: 0.02, ..hung() }, Result::Fail, "healthy-isolation");
-    expect(Scene { failing: 0.4, ..hung() }, Result::Fail, "goodput-retained");
-    expect(Scene { failing_after_ms: 19_000, failing: 0.05, ..hung() }, Result::Fail, "recovery");
+    expect(eager, Ruling::Fail, "trips-as-expected");
+    expect(Scene { trip_elsewhere: true, ..hung() }, Ruling::Fail, "no-trip-on-healthy");
+    expect(Scene { healthy_failing: 0.02, ..hung() }, Ruling::Fail, "healthy-isolation");
+    expect(Scene { failing: 0.4, ..hung() }, Ruling::Fail, "goodput-retained");
+    expect(Scene { failing_after_ms: 19_000, failing: 0.05, ..hung() }, Ruling::Fail, "recovery");
 }
 
 #[test]
 fn limits_have_two_sides() {
     // Timeout 250 ms + 5 ops at 1000/s + 500 ms.
-    expect(Scene { trips_after_ms: Some(754), ..hung() }, Result::Pass, "");
-    expect(Scene { trips_after_ms: Some(757), ..hung() }, Result::Fail, "time-to-trip");
+    expect(Scene { trips_after_ms: Some(754), ..hung() }, Ruling::Pass, "");
+    expect(Scene { trips_after_ms: Some(757), ..hung() }, Ruling::Fail, "time-to-trip");
     // Open time 1 s + 20 %, timeout 250 ms, 3 probes, 3 s.
-    expect(Scene { closes_after_ms: Some(4_445), ..hung() }, Result::Pass, "");
-    expect(Scene { closes_after_ms: Some(4_460), ..hung() }, Result::Fail, "recovery");
+    expect(Scene { closes_after_ms: Some(4_445), ..hung() }, Ruling::Pass, "");
+    expect(Scene { closes_after_ms: Some(4_460), ..hung() }, Ruling::Fail, "recovery");
 }
 
 #[test]
 fn one_wrong_value_is_stronger_than_everything() {
-    expect(Scene { wrong_values: 1, ..hung() }, Result::WrongData, "no-wrong-values");
-    expect(Scene { wrong_values: 1, canaries_touched: 0.0, ..hung() }, Result::WrongData, "no-wrong-values");
+    expect(Scene { wrong_values: 1, ..hung() }, Ruling::WrongData, "no-wrong-values");
+    expect(Scene { wrong_values: 1, canaries_touched: 0.0, ..hung() }, Ruling::WrongData, "no-wrong-values");
     assert_eq!(Scene { wrong_values: 1, ..hung() }.judge().result.exit_code(), 5);
 }
 
 #[test]
 fn a_fault_that_did_not_bite_and_a_path_past_the_proxy_are_invalid() {
-    expect(Scene { canaries_touched: 0.0, ..hung() }, Result::Invalid, "fault-bit");
-    expect(Scene { canaries_touched: 0.3, ..hung() }, Result::Invalid, "fault-bit");
-    expect(Scene { server: None, ..hung() }, Result::Invalid, "fault-bit");
-    expect(Scene { baseline_failing: 0.05, ..hung() }, Result::Invalid, "baseline");
+    expect(Scene { canaries_touched: 0.0, ..hung() }, Ruling::Invalid, "fault-bit");
+    expect(Scene { canaries_touched: 0.3, ..hung() }, Ruling::Invalid, "fault-bit");
+    expect(Scene { server: None, ..hung() }, Ruling::Invalid, "fault-bit");
+    expect(Scene { baseline_failing: 0.05, ..hung() }, Ruling::Invalid, "baseline");
     let none = Journal { entries: Vec::new(), truncated: false };
-    assert_eq!(judge(&none).result, Result::Invalid);
+    assert_eq!(judge(&none).result, Ruling::Invalid);
 }
 
 #[test]
 fn the_kernel_proves_its_own_loss_by_what_it_counted() {
-    expect(lossy(), Result::Pass, "");
+    expect(lossy(), Ruling::Pass, "");
     for counted in [None, Some([2_000, 0]), Some([0, 0]), Some([2_000, 20]), Some([2_000, 60])] {
-        expect(Scene { counted, ..lossy() }, Result::Invalid, "fault-bit");
+        expect(Scene { counted, ..lossy() }, Ruling::Invalid, "fault-bit");
     }
     // A loss that only the proxy delays has no such counters, and none are asked for.
-    expect(Scene { kind: "loss", counted: None, ..lossy() }, Result::Pass, "");
+    expect(Scene { kind: "loss", counted: None, ..lossy() }, Ruling::Pass, "");
 }
 
 #[test]
 fn a_toxic_by_its_own_name_is_proven_by_the_proxys_counter_and_not_by_the_canaries_in_it() {
-    expect(own(), Result::Pass, "");
+    expect(own(), Ruling::Pass, "");
     // A stock server counts nothing, whatever the client shows.
     for slow_ops in [false, true] {
-        expect(Scene { counted: None, slow_ops, ..own() }, Result::Invalid, "fault-bit");
-        expect(Scene { counted: Some([2_000, 0]), slow_ops, ..own() }, Result::Invalid, "fault-bit");
+        expect(Scene { counted: None, slow_ops, ..own() }, Ruling::Invalid, "fault-bit");
+        expect(Scene { counted: Some([2_000, 0]), slow_ops, ..own() }, Ruling::Invalid, "fault-bit");
     }
     // 10 canaries a second, each with a request and a reply.
-    expect(Scene { counted: Some([2_000, 20]), ..own() }, Result::Invalid, "fault-bit");
-    expect(Scene { counted: Some([2_000, 20]), slow_ops: true, ..own() }, Result::Pass, "");
-    for (proxy, result) in [("proxy-a", Result::Invalid), ("proxy-b", Result::Pass)] {
+    expect(Scene { counted: Some([2_000, 20]), ..own() }, Ruling::Invalid, "fault-bit");
+    expect(Scene { counted: Some([2_000, 20]), slow_ops: true, ..own() }, Ruling::Pass, "");
+    for (proxy, result) in [("proxy-a", Ruling::Invalid), ("proxy-b", Ruling::Pass)] {
         let mut journal = own().journal();
         let note = Note::foreign_toxic(0, "mine", proxy);
         journal.entries.push(Entry { at_us: 0, source: Source::Runner, record: Record::Note(note) });
@@ -480,7 +483,7 @@ fn with_second(scene: &Scene, other: impl Fn(&mut Fault)) -> Journal {
 #[test]
 fn a_second_fault_of_the_same_server_is_asked_for_too_and_then_nothing_is_computed() {
     let same = judge(&with_second(&hung(), |_| {}));
-    assert_eq!(same.result, Result::Pass);
+    assert_eq!(same.result, Ruling::Pass);
     assert_eq!(same.criteria.iter().filter(|criterion| criterion.id == "fault-bit").count(), 1);
     assert_eq!(same.expectation.unwrap().trips["a"], Trip::Must);
 
@@ -489,7 +492,7 @@ fn a_second_fault_of_the_same_server_is_asked_for_too_and_then_nothing_is_comput
         fault.kind = FaultKind::Toxic;
         fault.params = BTreeMap::new();
     }));
-    assert_eq!(other.result, Result::Invalid);
+    assert_eq!(other.result, Ruling::Invalid);
     assert_eq!(other.expectation.unwrap().trips["a"], Trip::May);
 }
 
@@ -521,16 +524,16 @@ fn under_real_loss_a_trip_is_asked_for_only_where_the_least_and_the_most_delay_a
 
 #[test]
 fn what_was_not_seen_to_its_end_is_never_a_pass() {
-    expect(Scene { end: None, ..hung() }, Result::Inconclusive, "completed");
-    expect(Scene { end: Some(EndStatus::Stopped), ..hung() }, Result::Inconclusive, "completed");
-    expect(Scene { end: Some(EndStatus::Failed), ..hung() }, Result::Inconclusive, "completed");
-    expect(Scene { gap: true, ..hung() }, Result::Inconclusive, "observed");
-    expect(Scene { suspended_ms: 1_000, ..hung() }, Result::Inconclusive, "observed");
-    assert_eq!(judge(&Scene { suspended_ms: 999, ..hung() }.journal()).result, Result::Pass);
-    expect(Scene { clean: false, ..hung() }, Result::Inconclusive, "clean");
+    expect(Scene { end: None, ..hung() }, Ruling::Inconclusive, "completed");
+    expect(Scene { end: Some(EndStatus::Stopped), ..hung() }, Ruling::Inconclusive, "completed");
+    expect(Scene { end: Some(EndStatus::Failed), ..hung() }, Ruling::Inconclusive, "completed");
+    expect(Scene { gap: true, ..hung() }, Ruling::Inconclusive, "observed");
+    expect(Scene { suspended_ms: 1_000, ..hung() }, Ruling::Inconclusive, "observed");
+    assert_eq!(judge(&Scene { suspended_ms: 999, ..hung() }.journal()).result, Ruling::Pass);
+    expect(Scene { clean: false, ..hung() }, Ruling::Inconclusive, "clean");
     let mut cut = hung().journal();
     cut.truncated = true;
-    assert_eq!(judge(&cut).result, Result::Inconclusive);
+    assert_eq!(judge(&cut).result, Ruling::Inconclusive);
 }
 
 #[test]
@@ -539,11 +542,11 @@ fn taking_records_away_never_makes_a_failure_a_pass() {
     for keep in [2, 3, 5, 7] {
         let entries = bad.entries.iter().enumerate().filter(|(n, _)| n % keep != 0).map(|(_, e)| e.clone());
         let thinned = Journal { entries: entries.collect(), truncated: false };
-        assert_ne!(judge(&thinned).result, Result::Pass, "every {keep}th");
+        assert_ne!(judge(&thinned).result, Ruling::Pass, "every {keep}th");
     }
     for length in (0..bad.entries.len()).step_by(37) {
         let cut = Journal { entries: bad.entries[..length].to_vec(), truncated: false };
-        assert_ne!(judge(&cut).result, Result::Pass, "the first {length}");
+        assert_ne!(judge(&cut).result, Ruling::Pass, "the first {length}");
     }
 }
 

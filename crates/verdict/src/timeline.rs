@@ -10,6 +10,8 @@ use observation::{
     Hello, Histogram, Note, Outcome, PhaseKind, Record, Run, ServerTick, Tick,
 };
 
+use crate::pair::FaultWidth;
+
 /// Everything of one run, by kind; moments are µs on the run's clock.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline<'a> {
@@ -376,13 +378,16 @@ impl<'a> Timeline<'a> {
     }
 
     /// How well the moments of "on" and "off" are known, ms: from the call to its answer, of the slowest.
-    pub(crate) fn widths_ms(&self) -> [f64; 2] {
+    pub(crate) fn width(&self) -> FaultWidth {
         let width = |from: FaultState, to: FaultState| {
             let of =
                 self.faults.iter().filter_map(|fault| Some(fault.at(to)?.saturating_sub(fault.at(from)?)));
             of.max().unwrap_or(0) as f64 / 1e3
         };
-        [width(FaultState::Sent, FaultState::Acknowledged), width(FaultState::Removing, FaultState::Lifted)]
+        FaultWidth {
+            on_ms: width(FaultState::Sent, FaultState::Acknowledged),
+            off_ms: width(FaultState::Removing, FaultState::Lifted),
+        }
     }
 
     /// One server's part of every tick that ends within `(from, to]`, with that end.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use observation::clock::SuspendWatch;
-use observation::{EndStatus, FaultState, NoteCode};
+use observation::{EndStatus, FaultState, LoadKind, NoteCode};
 
+use crate::Ruling;
 use crate::measure::Measures;
+use crate::question::{Answer, Answers, Finding, Question};
 use crate::statistics::baseline as rules;
 use crate::timeline::Timeline;
-use crate::witness;
-use crate::{Criterion, Result};
+use crate::witness::{self, FAULT_BIT};
 
 /// Ticks may cover so much more or less than the run.
 const COVERAGE: f64 = 0.03;
@@ -27,99 +28,100 @@ const LOST: f64 = 0.05;
 /// So many on end, 150 ms, are a server that was away.
 const IN_A_ROW: u64 = 3;
 
-pub(crate) fn criteria(timeline: &Timeline<'_>, measures: &Measures) -> Vec<Criterion> {
-    let mut criteria = vec![completed(timeline), clean(timeline), observed(timeline), baseline(measures)];
-    criteria.push(load(timeline, measures));
-    criteria.push(alone(timeline));
-    criteria.push(surroundings(timeline));
-    let well = criteria.iter().all(|criterion| criterion.result == Result::Pass);
+const COMPLETED: Question = Question { id: "completed", title: "All phases ran to their end" };
+const CLEAN: Question = Question { id: "clean", title: "Every fault was taken away" };
+const OBSERVED: Question = Question { id: "observed", title: "The client was seen all the time" };
+const BASELINE: Question =
+    Question { id: "baseline", title: "Client and generator were well before the fault" };
+const LOAD: Question = Question { id: "load", title: "The load was the one that is declared" };
+const ALONE: Question = Question { id: "alone", title: "No toxic of somebody else's was on these proxies" };
+const SURROUNDINGS: Question =
+    Question { id: "surroundings", title: "Nothing but the fault was wrong with the servers" };
+const NO_CANARY: &str = "there was no canary to ask";
+
+pub(crate) fn criteria(timeline: &Timeline<'_>, measures: &Measures) -> Answers {
+    let mut answers = Answers::from_iter([
+        completed(timeline),
+        clean(timeline),
+        observed(timeline),
+        baseline(measures),
+        load(timeline, measures),
+        alone(timeline),
+        surroundings(timeline),
+    ]);
+    let well = answers.all_pass();
     for fault in timeline.distinct_faults() {
         let meter = measures.dose.iter().find(|meter| meter.target == fault.target);
-        criteria.extend(witness::criteria(timeline, fault, meter, well));
+        witness::answers(timeline, fault, meter, well).into_iter().for_each(|answer| answers.add(answer));
     }
-    if timeline.faults.is_empty() && !timeline.is_control() {
-        criteria.push(criterion(
-            "fault-bit",
-            "The fault was there",
-            Result::Invalid,
-            "a fault",
-            "none was applied".to_owned(),
-        ));
+    if timeline.faults.is_empty() {
+        answers.add(match timeline.is_control() {
+            true => FAULT_BIT.not_asked("a control run has no fault"),
+            false => FAULT_BIT.asked(finding(Ruling::Invalid, "a fault", "none was applied".to_owned())),
+        });
     }
-    criteria
+    answers
 }
 
-fn criterion(
-    id: &'static str,
-    title: &'static str,
-    result: Result,
-    expected: &str,
-    measured: String,
-) -> Criterion {
+fn finding(result: Ruling, expected: &str, measured: String) -> Finding {
     let because = "without it the run says nothing about the client".to_owned();
-    Criterion { id, title, result, expected: expected.to_owned(), because, measured }
+    Finding { result, expected: expected.to_owned(), because, measured }
 }
 
-fn completed(timeline: &Timeline<'_>) -> Criterion {
+fn completed(timeline: &Timeline<'_>) -> Answer {
     let (result, measured) = match timeline.end {
-        None => (Result::Inconclusive, "the journal has no end: the runner was killed".to_owned()),
+        None => (Ruling::Inconclusive, "the journal has no end: the runner was killed".to_owned()),
         Some(end) if end.status != EndStatus::Completed => {
-            (Result::Inconclusive, end.reason.clone().unwrap_or_else(|| "ended early".to_owned()))
+            (Ruling::Inconclusive, end.reason.clone().unwrap_or_else(|| "ended early".to_owned()))
         }
-        Some(_) if timeline.truncated => (Result::Inconclusive, "the journal is cut".to_owned()),
-        Some(_) => (Result::Pass, "all three".to_owned()),
+        Some(_) if timeline.truncated => (Ruling::Inconclusive, "the journal is cut".to_owned()),
+        Some(_) => (Ruling::Pass, "all three".to_owned()),
     };
-    criterion("completed", "All phases ran to their end", result, "three whole phases", measured)
+    COMPLETED.asked(finding(result, "three whole phases", measured))
 }
 
-fn clean(timeline: &Timeline<'_>) -> Criterion {
+fn clean(timeline: &Timeline<'_>) -> Answer {
     let removed = timeline.faults.iter().all(|fault| fault.at(FaultState::Removed).is_some());
     let clean = timeline.end.is_some_and(|end| end.clean) && removed;
     let (result, measured) = match clean {
-        true => (Result::Pass, "read back: gone"),
-        false => (Result::Inconclusive, "a fault may still be there"),
+        true => (Ruling::Pass, "read back: gone"),
+        false => (Ruling::Inconclusive, "a fault may still be there"),
     };
-    criterion(
-        "clean",
-        "Every fault was taken away",
-        result,
-        "all faults read back as gone",
-        measured.to_owned(),
-    )
+    CLEAN.asked(finding(result, "all faults read back as gone", measured.to_owned()))
 }
 
-fn observed(timeline: &Timeline<'_>) -> Criterion {
+fn observed(timeline: &Timeline<'_>) -> Answer {
     let lost: u64 = timeline.gaps.iter().map(|gap| gap.to_us.saturating_sub(gap.from_us)).sum();
     let restarted = timeline.gaps.iter().any(|gap| gap.reason.is_restart());
     let (result, measured) = match &timeline.hello {
-        None => (Result::Inconclusive, "the client never said who it is".to_owned()),
-        Some(_) if restarted => (Result::Inconclusive, "the client under test was restarted".to_owned()),
+        None => (Ruling::Inconclusive, "the client never said who it is".to_owned()),
+        Some(_) if restarted => (Ruling::Inconclusive, "the client under test was restarted".to_owned()),
         Some(_) if timeline.suspended >= SuspendWatch::MIN => {
             let slept = timeline.suspended.as_secs_f64();
-            (Result::Inconclusive, format!("the client's machine was suspended for {slept:.1} s"))
+            (Ruling::Inconclusive, format!("the client's machine was suspended for {slept:.1} s"))
         }
         Some(_) if timeline.clocks_differ() => (
-            Result::Inconclusive,
+            Ruling::Inconclusive,
             "its clock is not of this run: hours apart, or of an earlier run".to_owned(),
         ),
         Some(_) if lost > 0 => {
             let why = timeline.gaps.first().map_or(String::new(), |gap| gap.reason.to_string());
-            (Result::Inconclusive, format!("{} ms are missing: {why}", lost / 1000))
+            (Ruling::Inconclusive, format!("{} ms are missing: {why}", lost / 1000))
         }
         Some(_) => match timeline.coverage() {
             Some(covered) if (covered - 1.0).abs() <= COVERAGE => {
-                (Result::Pass, format!("{} ticks", timeline.ticks.len()))
+                (Ruling::Pass, format!("{} ticks", timeline.ticks.len()))
             }
             Some(covered) => {
-                (Result::Inconclusive, format!("the ticks cover {:.1} % of the run", covered * 100.0))
+                (Ruling::Inconclusive, format!("the ticks cover {:.1} % of the run", covered * 100.0))
             }
-            None => (Result::Inconclusive, "the run has no end".to_owned()),
+            None => (Ruling::Inconclusive, "the run has no end".to_owned()),
         },
     };
-    criterion("observed", "The client was seen all the time", result, "no gap in the observations", measured)
+    OBSERVED.asked(finding(result, "no gap in the observations", measured))
 }
 
-fn baseline(measures: &Measures) -> Criterion {
+fn baseline(measures: &Measures) -> Answer {
     let noise = if measures.baseline_goodput > 0.0 {
         measures.baseline_sigma / measures.baseline_goodput
     } else {
@@ -133,10 +135,10 @@ fn baseline(measures: &Measures) -> Criterion {
         measures.baseline_missed_share * 100.0
     );
     let (result, measured) = match (&measures.baseline, &measures.unfit) {
-        (Some(baseline), _) => (Result::Pass, format!("{numbers}, {} s", baseline.seconds)),
-        (None, Some((true, why))) => (Result::Invalid, format!("{why} ({numbers})")),
-        (None, Some((false, why))) => (Result::Inconclusive, format!("{why} ({numbers})")),
-        (None, None) => (Result::Inconclusive, "there was none".to_owned()),
+        (Some(baseline), _) => (Ruling::Pass, format!("{numbers}, {} s", baseline.seconds)),
+        (None, Some((true, why))) => (Ruling::Invalid, format!("{why} ({numbers})")),
+        (None, Some((false, why))) => (Ruling::Inconclusive, format!("{why} ({numbers})")),
+        (None, None) => (Ruling::Inconclusive, "there was none".to_owned()),
     };
     let expected = format!(
         "at least {} s, a spread of at most {} %, halves within {} %, at most {} % errors and {} % late starts",
@@ -146,37 +148,42 @@ fn baseline(measures: &Measures) -> Criterion {
         rules::ERRORS_MAX * 100.0,
         rules::LATE_MAX * 100.0
     );
-    let title = "Client and generator were well before the fault";
-    criterion("baseline", title, result, &expected, measured)
+    BASELINE.asked(finding(result, &expected, measured))
 }
 
 /// Was the load what it says?
-fn load(timeline: &Timeline<'_>, measures: &Measures) -> Criterion {
-    let title = "The load was the one that is declared";
-    let declared = timeline.hello.and_then(|hello| hello.settings.load.rate_ops_per_s);
-    let Some(declared) = declared.filter(|rate| *rate > 0.0) else {
-        return criterion("load", title, Result::Pass, "a closed loop has no rate", "not asked".to_owned());
+fn load(timeline: &Timeline<'_>, measures: &Measures) -> Answer {
+    let declared = timeline.hello.map(|hello| &hello.settings.load);
+    let Some(declared) = declared.and_then(|load| load.rate_ops_per_s).filter(|rate| *rate > 0.0) else {
+        return LOAD.not_asked(match declared.map(|load| load.kind) {
+            Some(LoadKind::Closed) => "a closed loop has no rate",
+            Some(LoadKind::Open) => "the client declares no rate",
+            None => "the client told no settings",
+        });
     };
     let seconds = timeline.baseline_window().map_or(0.0, |(from, to)| (to - from) as f64 / 1e6);
     let chance = 3.0 / (declared * seconds).max(1.0).sqrt();
     let (least, most) = (declared * (1.0 - LESS - chance), declared * (1.0 + MORE + chance));
     let offered = measures.baseline_offered;
-    let result = if offered >= least && offered <= most { Result::Pass } else { Result::Invalid };
+    let result = if offered >= least && offered <= most { Ruling::Pass } else { Ruling::Invalid };
     let expected = format!("{declared:.0} ops/s: {least:.0} to {most:.0}");
-    criterion("load", title, result, &expected, format!("{:.0} ops/s", measures.baseline_offered))
+    LOAD.asked(finding(result, &expected, format!("{:.0} ops/s", measures.baseline_offered)))
 }
 
 /// Nobody else's toxics on the proxies of this run.
-fn alone(timeline: &Timeline<'_>) -> Criterion {
+fn alone(timeline: &Timeline<'_>) -> Answer {
+    if timeline.canaries.is_empty() {
+        return ALONE.not_asked(NO_CANARY);
+    }
     let ours = |target: &String| timeline.canaries.iter().any(|canary| canary.target == *target);
     let foreign = timeline.notes.iter().filter(|note| note.code == NoteCode::ForeignToxic);
     let foreign = foreign.filter(|note| note.target.as_ref().is_some_and(ours));
     let foreign: Vec<&str> = foreign.map(|note| note.text.as_str()).collect();
     let (result, measured) = match foreign[..] {
-        [] => (Result::Pass, "none".to_owned()),
-        _ => (Result::Invalid, foreign.join(", ")),
+        [] => (Ruling::Pass, "none".to_owned()),
+        _ => (Ruling::Invalid, foreign.join(", ")),
     };
-    criterion("alone", "No toxic of somebody else's was on these proxies", result, "none", measured)
+    ALONE.asked(finding(result, "none", measured))
 }
 
 /// What became of canaries, in the order in which they were sent.
@@ -203,11 +210,10 @@ impl Asked {
 }
 
 /// Servers without a fault, and moments without one, as the canaries saw them.
-fn surroundings(timeline: &Timeline<'_>) -> Criterion {
+fn surroundings(timeline: &Timeline<'_>) -> Answer {
     let say = |result, measured: String| {
-        let title = "Nothing but the fault was wrong with the servers";
         let expected = "canaries that are answered, before and after the fault and at servers without one";
-        criterion("surroundings", title, result, expected, measured)
+        SURROUNDINGS.asked(finding(result, expected, measured))
     };
     let faulted: Vec<&String> = timeline.faults.iter().map(|fault| &fault.target).collect();
     let window = timeline.fault_window();
@@ -222,13 +228,16 @@ fn surroundings(timeline: &Timeline<'_>) -> Criterion {
         };
         asked.entry((&canary.target, when)).or_default().count(canary.took_us.is_some());
     }
+    if asked.is_empty() {
+        return SURROUNDINGS.not_asked(NO_CANARY);
+    }
     let bad =
         asked.iter().filter(|(_, asked)| asked.is_bad()).map(|((target, when), Asked { lost, all, .. })| {
             format!("{target} {when}: {lost} of {all} canaries without an answer")
         });
     let bad: Vec<String> = bad.collect();
     match bad[..] {
-        [] => say(Result::Pass, "all as they should be".to_owned()),
-        _ => say(Result::Invalid, bad.join("; ")),
+        [] => say(Ruling::Pass, "all as they should be".to_owned()),
+        _ => say(Ruling::Invalid, bad.join("; ")),
     }
 }

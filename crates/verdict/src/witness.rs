@@ -2,10 +2,11 @@
 
 use observation::effect::{Counted, Meets, SLOW_US};
 
+use crate::Ruling;
 use crate::dose::DoseMeter;
+use crate::question::{Answer, Finding, Question};
 use crate::statistics::median;
 use crate::timeline::{FaultLife, Timeline, share};
-use crate::{Criterion, Result};
 
 /// Ops of the baseline at each faulted server at least.
 const TRAFFIC_MIN: u64 = 20;
@@ -19,24 +20,29 @@ const HURT_MIN: f64 = 5.0;
 /// The proxy's buckets come this late, µs.
 const BUCKETS_US: u64 = 200_000;
 
+pub(crate) const FAULT_BIT: Question = Question { id: "fault-bit", title: "The fault was there" };
+/// Asked where everything else says that the client's requests must have met the fault.
+const WITNESS_AGREES: Question =
+    Question { id: "witness-agrees", title: "The client tells what its requests met" };
+
 /// Was it there? And does the client tell what its own requests met?
-pub(crate) fn criteria(
+pub(crate) fn answers(
     timeline: &Timeline<'_>,
     fault: &FaultLife,
     meter: Option<&DoseMeter>,
     well: bool,
-) -> Vec<Criterion> {
-    let say = |result, measured: String| Criterion {
-        id: "fault-bit",
-        title: "The fault was there",
-        result,
-        expected: format!("{}: {}", fault.target, fault.given),
-        because:
-            "a canary past all client code, the client's own attempts and the proxy's counters must agree"
-                .to_owned(),
-        measured: format!("{}: {measured}", fault.target),
+) -> Vec<Answer> {
+    let say = |result, measured: String| {
+        FAULT_BIT.asked(Finding {
+            result,
+            expected: format!("{}: {}", fault.target, fault.given),
+            because:
+                "a canary past all client code, the client's own attempts and the proxy's counters must agree"
+                    .to_owned(),
+            measured: format!("{}: {measured}", fault.target),
+        })
     };
-    let invalid = |why: &str| vec![say(Result::Invalid, why.to_owned())];
+    let invalid = |why: &str| vec![say(Ruling::Invalid, why.to_owned())];
     let (Some((on, off)), Some(meter)) = (timeline.fault_window(), meter) else {
         return invalid("never acknowledged, or ended at once");
     };
@@ -56,22 +62,30 @@ pub(crate) fn criteria(
         Counted::ByKernel => kernel_dose(timeline, fault, on, off),
         Counted::ByNobody => (true, NO_COUNTERS.to_owned()),
     };
+    if nobody_can_tell(timeline, fault) && !hurt(timeline, server, on, off) {
+        let why = [canary.1, client.1, dose.1].join("; ");
+        return vec![FAULT_BIT.not_asked(format!("{}: nothing can show it: {why}", fault.target))];
+    }
     let steady = (meter.is_whole(), meter.describe());
     let others = canary.0 && dose.0 && steady.0;
     let measured = [canary.1, client.1.clone(), dose.1, steady.1].join("; ");
     if well && others && !client.0 && must_suffer(timeline, fault, (on, off)) {
-        let lie = Criterion {
-            id: "witness-agrees",
-            title: "The client tells what its requests met",
-            result: Result::Fail,
+        let lie = WITNESS_AGREES.asked(Finding {
+            result: Ruling::Fail,
             expected: format!("{server}: failed or slow ops"),
             because: "the proxy held more requests than the canaries sent, and every canary met the fault"
                 .to_owned(),
             measured: client.1,
-        };
-        return vec![say(Result::Pass, measured), lie];
+        });
+        return vec![say(Ruling::Pass, measured), lie];
     }
-    vec![say(if others && client.0 { Result::Pass } else { Result::Invalid }, measured)]
+    vec![say(if others && client.0 { Ruling::Pass } else { Ruling::Invalid }, measured)]
+}
+
+/// A canary need not meet it, and the proxy counts nothing: only the client's own harm could show that it was there.
+fn nobody_can_tell(timeline: &Timeline<'_>, fault: &FaultLife) -> bool {
+    let counts = timeline.doses.iter().any(|dose| dose.target == *counter(fault));
+    fault.effect.declared_share().is_none() && fault.effect.counted == Counted::ByProxy && !counts
 }
 
 /// Did the client's own requests go through this proxy into a fault that spares none?

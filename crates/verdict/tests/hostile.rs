@@ -193,7 +193,7 @@ fn a_journal_cut_at_any_byte_is_judged_or_refused_and_never_passes() {
     let whole = text(&journal());
     let ends = whole.len() - 1;
     let judged = (0..ends).filter_map(|end| judge(&whole.as_bytes()[..end])).inspect(|verdict| {
-        assert_ne!(verdict.result, verdict::Result::Pass);
+        assert_ne!(verdict.result, verdict::Ruling::Pass);
     });
     assert!(judged.count() > ends / 2);
 }
@@ -204,7 +204,7 @@ fn a_bad_line_in_the_middle_makes_no_pass_and_says_which() {
     let middle = lines.len() / 2;
     lines[middle] = json!("garbage");
     let verdict = judge(text(&lines).as_bytes()).unwrap();
-    assert_ne!(verdict.result, verdict::Result::Pass);
+    assert_ne!(verdict.result, verdict::Ruling::Pass);
     let observed = verdict.criteria.iter().find(|criterion| criterion.id == "observed").unwrap();
-    assert_eq!(observed.result, verdict::Result::Inconclusive, "{observed:?}");
+    assert_eq!(observed.result, verdict::Ruling::Inconclusive, "{observed:?}");
 }

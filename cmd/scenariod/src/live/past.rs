@@ -64,11 +64,11 @@ fn result(dir: &OwnedFd) -> (&'static str, &'static str) {
     let verdict = file(dir, "verdict.json").and_then(|file| read(file, VERDICT_BYTES));
     let verdict: Value = verdict.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
     let all = [
-        ("pass", verdict::Result::Pass),
-        ("inconclusive", verdict::Result::Inconclusive),
-        ("invalid", verdict::Result::Invalid),
-        ("fail", verdict::Result::Fail),
-        ("wrong_data", verdict::Result::WrongData),
+        ("pass", verdict::Ruling::Pass),
+        ("inconclusive", verdict::Ruling::Inconclusive),
+        ("invalid", verdict::Ruling::Invalid),
+        ("fail", verdict::Ruling::Fail),
+        ("wrong_data", verdict::Ruling::WrongData),
     ];
     let found = all.into_iter().find(|(name, _)| verdict["result"] == *name);
     match found {

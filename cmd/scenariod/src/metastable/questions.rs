@@ -4,7 +4,7 @@ use futures::StreamExt;
 use metastable::{Cell, Course, Expect, Ran};
 use report::{CellRun, CellRuns, Found, GridRow, Sweep, Try};
 use verdict::hysteresis::hysteresis;
-use verdict::metastable::{State, stability};
+use verdict::metastable::{CellState, stability};
 
 use super::runs::{Runs, patience_us};
 use crate::failure::Failure;
@@ -33,7 +33,7 @@ impl Runs<'_> {
     pub async fn cells(&self) -> Answer {
         let cells = &self.plan.cells;
         let results = self.all(cells).await;
-        let states = |wanted: &dyn Fn(&Cell) -> bool| -> Vec<State> {
+        let states = |wanted: &dyn Fn(&Cell) -> bool| -> Vec<CellState> {
             let cells = cells.iter().zip(&results).filter(|(cell, _)| wanted(cell));
             cells.flat_map(|(_, runs)| runs.iter().map(|run| run.cell.state)).collect()
         };
@@ -65,7 +65,7 @@ impl Runs<'_> {
         });
         Answer {
             found: Found::Grid { triggers, rows: rows.collect() },
-            as_expected: results.iter().flatten().any(|run| run.cell.state != State::Invalid),
+            as_expected: results.iter().flatten().any(|run| run.cell.state != CellState::Invalid),
             wrong_values: wrong_values(results.iter().flatten()),
         }
     }
@@ -79,12 +79,12 @@ impl Runs<'_> {
             let cell = full.with_trigger(share);
             let name = format!("{}-bisect-{}", full.name, n + 1);
             let run = self.valid(&cell, &name, self.args.seed).await;
-            let state = run.as_ref().map_or(State::Invalid, |run| run.cell.state);
+            let state = run.as_ref().map_or(CellState::Invalid, |run| run.cell.state);
             tries.extend(run.map(|run| Try { share, trigger: cell.trigger.to_string(), run }));
             match state {
-                State::Recovered => holds = share,
-                State::Stuck | State::Degraded => tips = Some(share),
-                State::Invalid => found = false,
+                CellState::Recovered => holds = share,
+                CellState::Stuck | CellState::Degraded => tips = Some(share),
+                CellState::Invalid => found = false,
             }
             // Not even the whole trigger, or nothing can be said.
             if tips.is_none() || !found {
@@ -127,14 +127,16 @@ impl Runs<'_> {
 }
 
 fn row(cell: &Cell, runs: Vec<CellRun>) -> CellRuns {
-    let (expected, fits): (_, fn(State) -> bool) = match cell.expect {
-        Expect::NotRecovered => ("stays down", |state| matches!(state, State::Stuck | State::Degraded)),
-        Expect::Recovered => ("comes back", |state| state == State::Recovered),
-        Expect::LowerLoad => ("comes back (control)", |state| state == State::Recovered),
+    let (expected, fits): (_, fn(CellState) -> bool) = match cell.expect {
+        Expect::NotRecovered => {
+            ("stays down", |state| matches!(state, CellState::Stuck | CellState::Degraded))
+        }
+        Expect::Recovered => ("comes back", |state| state == CellState::Recovered),
+        Expect::LowerLoad => ("comes back (control)", |state| state == CellState::Recovered),
         Expect::Anything => ("-", |_| true),
     };
-    let valid: Vec<State> =
-        runs.iter().map(|run| run.cell.state).filter(|state| *state != State::Invalid).collect();
+    let valid: Vec<CellState> =
+        runs.iter().map(|run| run.cell.state).filter(|state| *state != CellState::Invalid).collect();
     let as_expected =
         valid.len() * 2 > runs.len() && valid.iter().all(|state| fits(*state)) && wrong_values(&runs) == 0;
     CellRuns {

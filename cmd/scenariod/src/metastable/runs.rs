@@ -9,7 +9,7 @@ use metastable::{Cell, Course, How, Plan, Ran};
 use observation::journal::Journal;
 use report::{CellRun, PAGE, metastable_page};
 use tokio_util::sync::CancellationToken;
-use verdict::metastable::{Parts, State};
+use verdict::metastable::{CellState, Parts};
 
 use super::Args;
 use crate::failure::{Failure, infrastructure};
@@ -64,7 +64,7 @@ impl Runs<'_> {
                 n => format!("{name}-again{n}"),
             };
             let run = self.one(cell, &again, seed).await?;
-            let invalid = run.cell.state == State::Invalid && run.cell.wrong_values == 0;
+            let invalid = run.cell.state == CellState::Invalid && run.cell.wrong_values == 0;
             if !invalid || reruns.len() >= self.args.rerun_invalid as usize {
                 return Some(CellRun { reruns, ..run });
             }

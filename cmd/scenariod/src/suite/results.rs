@@ -17,7 +17,7 @@ use crate::run::print;
 pub(super) struct Ended {
     pub(super) unit: Unit,
     /// The judgement, or why there is none.
-    pub(super) result: Result<verdict::Result, Failure>,
+    pub(super) result: Result<verdict::Ruling, Failure>,
     pub(super) run: SuiteRun,
 }
 
@@ -73,10 +73,10 @@ impl Results {
     }
 
     /// The number of a further run, if this one said nothing and the flags allow one.
-    pub(super) fn rerun(&mut self, unit: Unit, result: verdict::Result, run: &SuiteRun) -> Option<u32> {
+    pub(super) fn rerun(&mut self, unit: Unit, result: verdict::Ruling, run: &SuiteRun) -> Option<u32> {
         let reruns = self.reruns.get_mut(unit.scenario)?;
         let again =
-            result == verdict::Result::Inconclusive && run.stopped.is_none() && *reruns < self.reruns_max;
+            result == verdict::Ruling::Inconclusive && run.stopped.is_none() && *reruns < self.reruns_max;
         again.then(|| {
             *reruns += 1;
             self.repeat + *reruns
@@ -119,13 +119,13 @@ impl Results {
         let (runs, several) = (self.ended.len(), self.are_several());
         let errors = self.ended.iter_mut().filter(|ended| ended.result.is_err()).count();
         let first = self.ended.iter_mut().find(|ended| ended.result.is_err());
-        let code = worst.unwrap_or(verdict::Result::Inconclusive).exit_code();
+        let code = worst.unwrap_or(verdict::Ruling::Inconclusive).exit_code();
         let Some(first) = first else { return Ok(code) };
         // What the client did wrong is stronger than what could not be run; both are said.
-        if worst >= Some(verdict::Result::Fail) {
+        if worst >= Some(verdict::Ruling::Fail) {
             return Ok(code);
         }
-        let failure = std::mem::replace(&mut first.result, Ok(verdict::Result::Invalid));
+        let failure = std::mem::replace(&mut first.result, Ok(verdict::Ruling::Invalid));
         let Err(failure) = failure else { return Ok(code) };
         if !several {
             return Err(failure);
@@ -161,13 +161,13 @@ struct Together<'a> {
 /// One run in a word.
 fn shown(ended: &Ended) -> &str {
     match ended.run.stopped {
-        Some(_) if ended.run.result != verdict::Result::WrongData.name() => "STOPPED",
+        Some(_) if ended.run.result != verdict::Ruling::WrongData.name() => "STOPPED",
         _ => &ended.run.result,
     }
 }
 
 impl Together<'_> {
-    fn results(&self, of: impl Fn(&Ended) -> bool) -> Vec<verdict::Result> {
+    fn results(&self, of: impl Fn(&Ended) -> bool) -> Vec<verdict::Ruling> {
         self.runs
             .iter()
             .filter(|ended| of(ended))
@@ -176,7 +176,7 @@ impl Together<'_> {
     }
 
     /// The majority's, runs that were run again left out; `None`: none was judged.
-    fn result(&self) -> Option<verdict::Result> {
+    fn result(&self) -> Option<verdict::Ruling> {
         let counted = self.results(|ended| !ended.run.rerun);
         (!counted.is_empty()).then(|| majority(&counted))
     }
@@ -214,7 +214,7 @@ pub(super) fn worse(one: Result<u8, Failure>, other: Result<u8, Failure>) -> Res
 mod tests {
     use clap::Parser;
     use report::suite::Suite;
-    use verdict::Result::{Fail, Inconclusive, Pass, WrongData};
+    use verdict::Ruling::{Fail, Inconclusive, Pass, WrongData};
 
     use super::*;
 
@@ -225,7 +225,7 @@ mod tests {
         Results::begin(&cli, &scenario::catalogue::select(&scenarios).unwrap(), 2).unwrap()
     }
 
-    fn ended(scenario: usize, attempt: u32, result: Result<verdict::Result, Failure>) -> Ended {
+    fn ended(scenario: usize, attempt: u32, result: Result<verdict::Ruling, Failure>) -> Ended {
         let name = result.as_ref().map_or("ERROR", |result| result.name()).to_owned();
         let run = SuiteRun {
             scenario: format!("s{scenario}"),

@@ -1,16 +1,16 @@
 //! A verdict's criteria as metrics.
 
 use scenario::metrics::RuleOutcome;
-use verdict::{Result, Verdict};
+use verdict::{Ruling, Verdict};
 
 /// Each criterion once, also where it was asked of several servers: it holds if it holds of all.
 pub fn outcomes(verdict: &Verdict) -> Vec<RuleOutcome> {
     let mut outcomes: Vec<RuleOutcome> = Vec::new();
     for criterion in &verdict.criteria {
         let passed = match criterion.result {
-            Result::Pass => Some(true),
-            Result::Fail | Result::WrongData => Some(false),
-            Result::Inconclusive | Result::Invalid => None,
+            Ruling::Pass => Some(true),
+            Ruling::Fail | Ruling::WrongData => Some(false),
+            Ruling::Inconclusive | Ruling::Invalid => None,
         };
         match outcomes.iter_mut().find(|outcome| outcome.rule == criterion.id) {
             // One that does not hold says more than one of which it cannot be said.

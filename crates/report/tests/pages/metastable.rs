@@ -75,7 +75,7 @@ fn sweep(name: &str) -> Experiment {
 fn a_cell_is_a_page_with_all_that_it_is_judged_by() {
     let journal = journal("<b>");
     let cell = verdict::metastable::cell(&journal);
-    assert_eq!((cell.state, cell.why.as_deref()), (verdict::metastable::State::Stuck, None));
+    assert_eq!((cell.state, cell.why.as_deref()), (verdict::metastable::CellState::Stuck, None));
     let page = metastable_page("fast: unprotected", &journal, &cell, 200_000);
     for id in ["goodput", "latency", "latencies", "hits", "queue", "database", "memory"] {
         assert!(page.contains(&format!("data-chart=\"{id}\"")), "{id}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::pair::DialPeaks;
 use crate::timeline::Timeline;
 
 /// Interval in which dials are counted together, µs.
@@ -17,7 +18,7 @@ pub struct ConnectionMeasures {
     /// Connections that were closed.
     pub closed: u64,
     /// Most dials of a server within 100 ms: before the fault, and after it was lifted.
-    pub dials_per_100ms: BTreeMap<String, [u64; 2]>,
+    pub dials_per_100ms: BTreeMap<String, DialPeaks>,
     /// Most connections of a server at the same time.
     pub pool_peak: BTreeMap<String, u32>,
     /// Dials that succeeded, less connections closed, less the growth of the pool: what is open and no longer known. Absent
@@ -49,10 +50,12 @@ impl ConnectionMeasures {
             recent.push(change.at_us);
             let peaks = measures.dials_per_100ms.entry(change.server.clone()).or_default();
             // While the fault is on nobody is healed yet.
-            let when = usize::from(change.at_us > lifted);
-            if change.at_us <= on || change.at_us > lifted {
-                peaks[when] = peaks[when].max(recent.len() as u64);
-            }
+            let peak = match change.at_us {
+                at_us if at_us > lifted => &mut peaks.after,
+                at_us if at_us <= on => &mut peaks.before,
+                _ => continue,
+            };
+            *peak = (*peak).max(recent.len() as u64);
         }
         let (Some((_, first)), Some((_, last))) = (timeline.ticks.first(), timeline.ticks.last()) else {
             return measures;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::pair::BeforeAfter;
 use crate::timeline::{Sum, Timeline, sent, share};
 
 /// Amplification is that of the worst such interval, µs.
@@ -19,7 +20,7 @@ pub struct RoutingMeasures {
     /// Fault on to the first op of a faulted server that another one served, ms.
     pub time_to_failover_ms: Option<f64>,
     /// Share of all attempts that were sent to each server: before the fault, and at the end.
-    pub shares: BTreeMap<String, [f64; 2]>,
+    pub shares: BTreeMap<String, BeforeAfter>,
 }
 
 impl RoutingMeasures {
@@ -44,7 +45,10 @@ impl RoutingMeasures {
             let all = |sum: &Sum| total(sum.attempts.values());
             for (server, attempts) in &before.attempts {
                 let after_here = after.attempts.get(server).map_or(0, sent);
-                let shares = [share(sent(attempts), all(&before)), share(after_here, all(&after))];
+                let shares = BeforeAfter {
+                    before: share(sent(attempts), all(&before)),
+                    after: share(after_here, all(&after)),
+                };
                 measures.shares.insert(server.clone(), shares);
             }
         }

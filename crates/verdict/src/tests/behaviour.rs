@@ -6,7 +6,7 @@ use observation::{
 };
 
 use super::{END, FAULT_OFF, FAULT_ON, Scene, hung, slow};
-use crate::{Result, judge};
+use crate::{Ruling, judge};
 
 /// Adds an event of server `a`.
 fn event(journal: &mut Journal, at_us: u64, event: EventKind) {
@@ -48,7 +48,7 @@ fn hits(n: u64) -> Counts {
 }
 
 /// The strongest finding's criterion.
-fn finding(journal: &Journal) -> (Result, String) {
+fn finding(journal: &Journal) -> (Ruling, String) {
     let verdict = judge(journal);
     let id = verdict.reasons.first().and_then(|reason| reason.split(':').next()).unwrap_or_default();
     (verdict.result, id.to_owned())
@@ -140,12 +140,12 @@ const CASES: &[Row] = &[
 fn each_criterion_fails_the_client_that_breaks_it() {
     for (id, scene, tamper) in CASES {
         let mut journal = scene().journal();
-        assert_eq!(finding(&journal), (Result::Pass, String::new()), "before: {id}");
+        assert_eq!(finding(&journal), (Ruling::Pass, String::new()), "before: {id}");
         tamper(&mut journal);
         let verdict = judge(&journal);
-        let mut failed = verdict.criteria.iter().filter(|criterion| criterion.result == Result::Fail);
+        let mut failed = verdict.criteria.iter().filter(|criterion| criterion.result == Ruling::Fail);
         let named = failed.any(|criterion| criterion.id == *id);
-        assert!(verdict.result == Result::Fail && named, "{id}: {:?}", verdict.reasons);
+        assert!(verdict.result == Ruling::Fail && named, "{id}: {:?}", verdict.reasons);
     }
 }
 
@@ -161,14 +161,14 @@ fn a_client_that_denies_what_the_proxy_held_is_caught_and_one_that_was_elsewhere
         }
     };
     count(&mut journal, 2_000, 900);
-    assert_eq!(finding(&journal), (Result::Pass, String::new()));
+    assert_eq!(finding(&journal), (Ruling::Pass, String::new()));
     ticks(&mut journal, FAULT_ON, END, |tick| {
         let server = a(tick);
         let quick = Histogram(vec![(500, 100)]);
         (server.latency, server.service) = (quick.clone(), quick);
         (server.ops, server.attempts) = (hits(100), hits(100));
     });
-    assert_eq!(finding(&journal), (Result::Fail, "witness-agrees".to_owned()));
+    assert_eq!(finding(&journal), (Ruling::Fail, "witness-agrees".to_owned()));
     // Stopped is not failed: perhaps the client was gone, and could say nothing.
     let mut stopped = journal.clone();
     for entry in &mut stopped.entries {
@@ -177,21 +177,21 @@ fn a_client_that_denies_what_the_proxy_held_is_caught_and_one_that_was_elsewhere
         }
     }
     let verdict = judge(&stopped);
-    assert_eq!((verdict.result, verdict.name(), verdict.status()), (Result::Invalid, "STOPPED", "stopped"));
+    assert_eq!((verdict.result, verdict.name(), verdict.status()), (Ruling::Invalid, "STOPPED", "stopped"));
     // No more than the canaries were held: its requests went another way.
     count(&mut journal, 22, 20);
-    assert_eq!(finding(&journal), (Result::Invalid, "fault-bit".to_owned()));
+    assert_eq!(finding(&journal), (Ruling::Invalid, "fault-bit".to_owned()));
 }
 
 #[test]
 fn an_environment_that_is_not_what_it_should_be_says_nothing_about_the_client() {
-    let check = |wanted: Result, id: &str, tamper: &dyn Fn(&mut Journal)| {
+    let check = |wanted: Ruling, id: &str, tamper: &dyn Fn(&mut Journal)| {
         let mut journal = hung().journal();
         tamper(&mut journal);
         assert_eq!(finding(&journal), (wanted, id.to_owned()));
     };
     let middle = FAULT_ON + 5_000_000;
-    check(Result::Invalid, "fault-bit", &|journal| {
+    check(Ruling::Invalid, "fault-bit", &|journal| {
         canaries(journal, |canary| {
             if canary.at_us > middle {
                 canary.took_us = Some(300);
@@ -199,7 +199,7 @@ fn an_environment_that_is_not_what_it_should_be_says_nothing_about_the_client() 
         });
     });
     // It outlived its phase.
-    check(Result::Invalid, "surroundings", &|journal| {
+    check(Ruling::Invalid, "surroundings", &|journal| {
         canaries(journal, |canary| {
             if canary.at_us > FAULT_OFF {
                 canary.took_us = None;
@@ -207,7 +207,7 @@ fn an_environment_that_is_not_what_it_should_be_says_nothing_about_the_client() 
         });
     });
     // A healthy server was down as well.
-    check(Result::Invalid, "surroundings", &|journal| {
+    check(Ruling::Invalid, "surroundings", &|journal| {
         for n in 0..20 {
             let at_us = FAULT_ON + 1_000_000 + n * 50_000;
             let target = "proxy-b".to_owned();
@@ -216,21 +216,21 @@ fn an_environment_that_is_not_what_it_should_be_says_nothing_about_the_client() 
         }
     });
     // Somebody else's toxic on the proxy; one on another proxy is nobody's business.
-    for (proxy, wanted, id) in [("proxy-a", Result::Invalid, "alone"), ("proxy-z", Result::Pass, "")] {
+    for (proxy, wanted, id) in [("proxy-a", Ruling::Invalid, "alone"), ("proxy-z", Ruling::Pass, "")] {
         check(wanted, id, &|journal| {
             let record = Record::Note(Note::foreign_toxic(1, "theirs", proxy));
             journal.entries.push(Entry { at_us: 1, source: Source::Runner, record });
         });
     }
-    check(Result::Invalid, "load", &|journal| ticks(journal, 0, END, |tick| tick.offered = 270));
+    check(Ruling::Invalid, "load", &|journal| ticks(journal, 0, END, |tick| tick.offered = 270));
     // The source repeats itself, or falls silent.
     let is_tick = |entry: &&Entry| matches!(entry.record, Record::Tick(_));
-    check(Result::Inconclusive, "observed", &|journal| {
+    check(Ruling::Inconclusive, "observed", &|journal| {
         let early = journal.entries.iter().filter(is_tick).filter(|entry| entry.at_us <= FAULT_ON);
         let again: Vec<Entry> = early.cloned().collect();
         journal.entries.extend(again);
     });
-    check(Result::Inconclusive, "observed", &|journal| {
+    check(Ruling::Inconclusive, "observed", &|journal| {
         journal.entries.retain(|entry| !is_tick(&entry) || entry.at_us < END - 3_000_000);
     });
 }
@@ -248,12 +248,12 @@ fn a_control_run_passes_when_nothing_happens_and_fails_by_a_trip() {
         tamper(&mut journal);
         finding(&journal)
     };
-    assert_eq!(control(|_| {}), (Result::Pass, String::new()));
+    assert_eq!(control(|_| {}), (Ruling::Pass, String::new()));
     let tripped = control(|journal| {
         breaker(journal, FAULT_ON + 3_000_000, BreakerState::Closed, BreakerState::Open);
         breaker(journal, FAULT_ON + 4_000_000, BreakerState::HalfOpen, BreakerState::Closed);
     });
-    assert_eq!(tripped, (Result::Fail, "no-trip-on-healthy".to_owned()));
+    assert_eq!(tripped, (Ruling::Fail, "no-trip-on-healthy".to_owned()));
 }
 
 #[test]
@@ -265,16 +265,16 @@ fn a_busy_machine_is_no_failure_of_the_client_where_it_explains_one() {
     };
     let verdict = |result, id: &str| (result, id.to_owned());
     let never_back = || Scene { failing_after_ms: 19_000, failing: 0.05, ..hung() };
-    assert_eq!(late(never_back(), FAULT_OFF, END, 20), verdict(Result::Inconclusive, "recovery"));
+    assert_eq!(late(never_back(), FAULT_OFF, END, 20), verdict(Ruling::Inconclusive, "recovery"));
     // 5 % of 300 starts a tick.
-    assert_eq!(late(never_back(), FAULT_OFF, END, 15), verdict(Result::Fail, "recovery"));
+    assert_eq!(late(never_back(), FAULT_OFF, END, 15), verdict(Ruling::Fail, "recovery"));
     // A second of it explains no twenty, and another phase nothing.
     let second = FAULT_OFF + 1_000_000;
-    assert_eq!(late(never_back(), FAULT_OFF, second, 20), verdict(Result::Fail, "recovery"));
-    assert_eq!(late(never_back(), FAULT_ON, FAULT_OFF - 1_000_000, 20), verdict(Result::Fail, "recovery"));
+    assert_eq!(late(never_back(), FAULT_OFF, second, 20), verdict(Ruling::Fail, "recovery"));
+    assert_eq!(late(never_back(), FAULT_ON, FAULT_OFF - 1_000_000, 20), verdict(Ruling::Fail, "recovery"));
     let elsewhere = || Scene { healthy_failing: 0.02, ..hung() };
-    assert_eq!(late(elsewhere(), FAULT_ON, FAULT_OFF, 20).0, Result::Inconclusive);
-    assert_eq!(late(elsewhere(), FAULT_ON, FAULT_ON + 1_000_000, 20).0, Result::Fail);
+    assert_eq!(late(elsewhere(), FAULT_ON, FAULT_OFF, 20).0, Ruling::Inconclusive);
+    assert_eq!(late(elsewhere(), FAULT_ON, FAULT_ON + 1_000_000, 20).0, Ruling::Fail);
     // A trip at that moment, and one at another.
     let at = FAULT_ON + 5_000_000;
     let tripped = |late_at: u64| {
@@ -283,23 +283,23 @@ fn a_busy_machine_is_no_failure_of_the_client_where_it_explains_one() {
         let verdict = judge(&journal);
         verdict.criteria.iter().find(|criterion| criterion.id == "trips-as-expected").map(|c| c.result)
     };
-    assert_eq!(tripped(at), Some(Result::Inconclusive));
-    assert_eq!(tripped(at + 2_000_000), Some(Result::Fail));
+    assert_eq!(tripped(at), Some(Ruling::Inconclusive));
+    assert_eq!(tripped(at + 2_000_000), Some(Ruling::Fail));
     let slow_trip = || Scene { trips_after_ms: Some(757), ..hung() };
-    assert_eq!(late(slow_trip(), FAULT_ON, FAULT_ON + 200_000, 20).0, Result::Inconclusive);
-    assert_eq!(late(slow_trip(), at, at + 100_000, 20), verdict(Result::Fail, "time-to-trip"));
+    assert_eq!(late(slow_trip(), FAULT_ON, FAULT_ON + 200_000, 20).0, Ruling::Inconclusive);
+    assert_eq!(late(slow_trip(), at, at + 100_000, 20), verdict(Ruling::Fail, "time-to-trip"));
     // Ops that hung for 2.5 s and ended in a burst, which is a stall: it was not the stall that held them.
     let (_, scene, tamper) = CASES.iter().find(|(id, ..)| *id == "op-deadline").expect("a case of it");
     let mut journal = scene().journal();
     tamper(&mut journal);
     ticks(&mut journal, FAULT_ON, FAULT_ON + 1_000_000, |tick| tick.late = 20);
-    assert_eq!(finding(&journal), verdict(Result::Fail, "op-deadline"));
+    assert_eq!(finding(&journal), verdict(Ruling::Fail, "op-deadline"));
     // Nor does it spoil a pass, or excuse wrong data and what no slowness explains.
-    assert_eq!(late(hung(), FAULT_ON, END, 20).0, Result::Pass);
-    assert_eq!(late(Scene { wrong_values: 1, ..hung() }, FAULT_ON, END, 20).0, Result::WrongData);
+    assert_eq!(late(hung(), FAULT_ON, END, 20).0, Ruling::Pass);
+    assert_eq!(late(Scene { wrong_values: 1, ..hung() }, FAULT_ON, END, 20).0, Ruling::WrongData);
     let (_, scene, tamper) = CASES.iter().find(|(id, ..)| *id == "probes").expect("a case of it");
     let mut journal = scene().journal();
     tamper(&mut journal);
     ticks(&mut journal, FAULT_ON, END, |tick| tick.late = 20);
-    assert_eq!(finding(&journal), verdict(Result::Fail, "probes"));
+    assert_eq!(finding(&journal), verdict(Ruling::Fail, "probes"));
 }

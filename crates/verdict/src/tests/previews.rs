@@ -65,7 +65,7 @@ fn with_the_last_line_it_says_what_the_judge_says() {
             let judged = judged.unwrap_or_else(|| panic!("{}: {}", criterion.id, criterion.measured));
             assert_eq!(
                 criterion.standing == Standing::Holds,
-                judged.result == Result::Pass,
+                judged.result == Ruling::Pass,
                 "{}",
                 criterion.id
             );

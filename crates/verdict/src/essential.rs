@@ -1,0 +1,39 @@
+//! What a verdict must rest on. Where it is missing the run is INCONCLUSIVE, however well everything else went.
+
+use crate::Ruling;
+use crate::question::{Answers, Finding, Question};
+
+/// Of each group at least one must have been asked. Those of a group are other views of the same thing.
+const ESSENTIAL: [(&str, &[&str]); 3] = [
+    ("whether the fault was there", &[FAULT_BIT]),
+    (
+        "what the client did under the fault",
+        &["trips-as-expected", "goodput-retained", "error-share", "op-deadline"],
+    ),
+    ("whether the client came back", &["recovery"]),
+];
+
+/// Not essential to a control run, which has no fault.
+const FAULT_BIT: &str = "fault-bit";
+
+const QUESTION: Question = Question { id: "essential", title: "What a verdict must rest on was asked" };
+
+/// Was it asked whether the fault was there? Of a control run it need not be.
+pub(crate) fn asked_for_the_fault(answers: &Answers, is_control: bool) -> bool {
+    is_control || answers.was_asked(FAULT_BIT)
+}
+
+/// Adds a criterion that says what is missing first, if anything is.
+pub(crate) fn demand(answers: &mut Answers, is_control: bool) {
+    let is_asked =
+        |ids: &[&str]| (is_control && ids.contains(&FAULT_BIT)) || ids.iter().any(|id| answers.was_asked(id));
+    let Some((what, ids)) = ESSENTIAL.into_iter().find(|(_, ids)| !is_asked(ids)) else { return };
+    let why = answers.not_asked.iter().filter(|not_asked| ids.contains(&not_asked.id));
+    let why: Vec<String> = why.map(|not_asked| format!("{}: {}", not_asked.id, not_asked.reason)).collect();
+    answers.add(QUESTION.asked(Finding {
+        result: Ruling::Inconclusive,
+        expected: format!("{what}: at least one of {}", ids.join(", ")),
+        because: "without it all the rest proves nothing".to_owned(),
+        measured: format!("not asked ({})", why.join("; ")),
+    }));
+}
