@@ -10,41 +10,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use toxiproxy::wire::Toxic;
 
+use crate::rows::Meddler;
 use crate::stream::Lie;
 use crate::world::World;
-
-/// What is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meddler {
-    /// Nothing.
-    Nobody,
-    /// The stream lies from its first line on.
-    Lies(Lie),
-    /// The stream lies from so long after the begin of a phase.
-    LiesFrom(PhaseKind, Duration, Lie),
-    /// Three times in this phase no tick comes for more than a second.
-    LeavesGaps(PhaseKind),
-    /// The toxic acts on another server than the one that the runner knows.
-    MovesToxic,
-    /// The toxic is deleted so long after it was added.
-    EndsToxic(Duration),
-    /// What the runner takes away, somebody adds again.
-    ProlongsToxic,
-    /// Another tool's toxic acts on another server from the beginning.
-    AddsToxic,
-    /// All proxies go, and come back as they were at their start.
-    RestartsProxies,
-    /// The load ends, and its stream with it.
-    EndsLoad,
-    /// The load begins anew.
-    RestartsLoad,
-    /// The load and its runner get a fifth of the processor time that they want.
-    Starves,
-    /// Nothing moves for a while.
-    Pauses(Duration),
-    /// A server ends and begins anew, empty.
-    RestartsServer,
-}
 
 /// Between two looks at something.
 const LOOK: Duration = Duration::from_millis(2);
@@ -56,6 +24,8 @@ const INTO: Duration = Duration::from_secs(2);
 const STARVED: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(10));
 /// Without ticks.
 const GAP: Duration = Duration::from_millis(1_200);
+/// How long a server is away that is restarted.
+const DOWN: Duration = Duration::from_millis(300);
 /// What the others' toxics are called.
 const STRANGER: &str = "stranger";
 
@@ -77,29 +47,10 @@ async fn act(world: &World, status: &mut watch::Receiver<Status>) -> Result<()> 
         }
         Meddler::LeavesGaps(phase) => {
             begins(status, phase).await?;
-            for _ in 0..3 {
-                sleep(INTO).await;
-                world.source.lies(Lie::Gaps);
-                sleep(GAP).await;
-                world.source.lies(Lie::Truth);
-            }
+            leave_gaps(world).await;
         }
-        Meddler::MovesToxic => {
-            let (from, to) = (world.proxy(0)?, world.proxy(1)?);
-            appears(world, from).await?;
-            for toxic in all(world, from).await? {
-                world.toxiproxy.remove_toxic(from, &toxic.name).await?;
-                world.toxiproxy.add_toxic(to, &toxic).await?;
-            }
-        }
-        Meddler::EndsToxic(after) => {
-            let proxy = world.proxy(0)?;
-            appears(world, proxy).await?;
-            sleep(after).await;
-            for toxic in all(world, proxy).await? {
-                world.toxiproxy.remove_toxic(proxy, &toxic.name).await?;
-            }
-        }
+        Meddler::MovesToxic => move_toxics(world).await?,
+        Meddler::EndsToxic(after) => end_toxics(world, after).await?,
         Meddler::ProlongsToxic => {
             let toxic = appears(world, world.proxy(0)?).await?;
             begins(status, Recovery).await?;
@@ -107,55 +58,95 @@ async fn act(world: &World, status: &mut watch::Receiver<Status>) -> Result<()> 
             world.toxiproxy.add_toxic(world.proxy(0)?, &again).await?;
         }
         Meddler::RestartsProxies => {
-            begins(status, Testing).await?;
-            sleep(INTO).await;
-            for proxy in world.proxies() {
-                world.toxiproxy.delete_proxy(&proxy.name).await?;
-                world.toxiproxy.create_proxy(&proxy).await?;
-            }
+            lasts(status, Testing).await?;
+            restart_proxies(world).await?;
         }
         Meddler::EndsLoad => {
-            begins(status, Testing).await?;
-            sleep(INTO).await;
+            lasts(status, Testing).await?;
             world.stop_load().await;
         }
         Meddler::RestartsLoad => {
-            begins(status, Testing).await?;
-            sleep(INTO).await;
+            lasts(status, Testing).await?;
             world.stop_load().await;
             world.start_load().await?;
         }
-        Meddler::Starves => {
-            for _ in 0..world.workers {
-                tokio::spawn(async {
-                    loop {
-                        hold_worker(STARVED.0);
-                        sleep(STARVED.1).await;
-                    }
-                });
-            }
-        }
+        Meddler::Starves => starve(world),
         Meddler::Pauses(length) => {
-            begins(status, Testing).await?;
-            sleep(INTO).await;
-            for _ in 0..world.workers {
-                tokio::spawn(async move { hold_worker(length) });
-            }
-            // The runner is on this thread.
-            hold_worker(length);
+            lasts(status, Testing).await?;
+            pause(world, length);
         }
         Meddler::RestartsServer => {
-            begins(status, Stabilization).await?;
-            sleep(INTO).await;
-            let Servers::Fake(servers) = world.lab.servers() else { bail!("only the fake can be restarted") };
-            let server = servers.first().context("no server")?;
-            server.stop_listening().await;
-            server.disconnect().await;
-            server.flush();
-            sleep(Duration::from_millis(300)).await;
-            server.resume().await?;
+            lasts(status, Stabilization).await?;
+            restart_server(world).await?;
         }
     }
+    Ok(())
+}
+
+async fn leave_gaps(world: &World) {
+    for _ in 0..3 {
+        sleep(INTO).await;
+        world.source.lies(Lie::Gaps);
+        sleep(GAP).await;
+        world.source.lies(Lie::Truth);
+    }
+}
+
+async fn move_toxics(world: &World) -> Result<()> {
+    let (from, to) = (world.proxy(0)?, world.proxy(1)?);
+    appears(world, from).await?;
+    for toxic in all(world, from).await? {
+        world.toxiproxy.remove_toxic(from, &toxic.name).await?;
+        world.toxiproxy.add_toxic(to, &toxic).await?;
+    }
+    Ok(())
+}
+
+async fn end_toxics(world: &World, after: Duration) -> Result<()> {
+    let proxy = world.proxy(0)?;
+    appears(world, proxy).await?;
+    sleep(after).await;
+    for toxic in all(world, proxy).await? {
+        world.toxiproxy.remove_toxic(proxy, &toxic.name).await?;
+    }
+    Ok(())
+}
+
+async fn restart_proxies(world: &World) -> Result<()> {
+    for proxy in world.proxies() {
+        world.toxiproxy.delete_proxy(&proxy.name).await?;
+        world.toxiproxy.create_proxy(&proxy).await?;
+    }
+    Ok(())
+}
+
+fn starve(world: &World) {
+    for _ in 0..world.workers {
+        tokio::spawn(async {
+            loop {
+                hold_worker(STARVED.0);
+                sleep(STARVED.1).await;
+            }
+        });
+    }
+}
+
+fn pause(world: &World, length: Duration) {
+    for _ in 0..world.workers {
+        tokio::spawn(async move { hold_worker(length) });
+    }
+    // The runner is on this thread.
+    hold_worker(length);
+}
+
+async fn restart_server(world: &World) -> Result<()> {
+    let Servers::Fake(servers) = world.lab.servers() else { bail!("only the fake can be restarted") };
+    let server = servers.first().context("no server")?;
+    server.stop_listening().await;
+    server.disconnect().await;
+    server.flush();
+    sleep(DOWN).await;
+    server.resume().await?;
     Ok(())
 }
 
@@ -176,6 +167,13 @@ pub async fn beforehand(world: &World) -> Result<()> {
         attributes,
     };
     world.toxiproxy.add_toxic(world.proxy(1)?, &toxic).await?;
+    Ok(())
+}
+
+/// Waits until the phase has lasted for [`INTO`].
+async fn lasts(status: &mut watch::Receiver<Status>, phase: PhaseKind) -> Result<()> {
+    begins(status, phase).await?;
+    sleep(INTO).await;
     Ok(())
 }
 

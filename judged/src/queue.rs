@@ -8,10 +8,7 @@ use tokio::time::Instant;
 
 use crate::cli::Cli;
 use crate::rows::Row;
-use crate::world::{self, Judged};
-
-/// Workers of one row's runtime.
-pub const WORKERS: usize = 2;
+use crate::world::{self, Judged, WORKERS};
 
 /// Runs them all and gives them back in their order; tells of each when it ends.
 pub fn run<'a>(rows: &[&'a Row], cli: &Cli, told: impl Fn(&Judged<'a>) + Sync) -> Vec<Judged<'a>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lab::{Lab, LabConfig, MemcachedKind, Ports};
 use memcache_client::ServerAddr;
-use memcache_client::bugs::Seeded;
+use memcache_client::bugs::Bugs;
 use observation::journal::Journal;
 use prometheus::Registry;
 use scenario::backends::toxiproxy::Toxiproxy;
@@ -23,11 +23,12 @@ use workload::{Arrivals, Load, LoadConfig};
 
 use crate::cli::Cli;
 use crate::limited;
-use crate::meddle::{self, Meddler};
-use crate::queue;
-use crate::rows::{Row, Setup, Wanted};
+use crate::meddle;
+use crate::rows::{Meddler, Row, Setup, Wanted};
 use crate::stream::Source;
 
+/// Workers of one row's runtime.
+pub const WORKERS: usize = 2;
 /// Patience for the stream's hello.
 const WAIT: Duration = Duration::from_secs(10);
 /// A client that has not been seen for this long ends its run.
@@ -101,7 +102,7 @@ impl World {
     async fn start(row: &Row, cli: &Cli, seed: u64) -> Result<Self> {
         let mut setup = (row.setup)();
         if row.is_twin {
-            setup.client.seeded = Seeded::default();
+            setup.client.bugs = Bugs::default();
         }
         let memcached = if setup.fake { MemcachedKind::Fake } else { cli.memcached };
         let config = LabConfig { servers: setup.servers, memcached, ports: Ports::Ephemeral, seed };
@@ -115,7 +116,7 @@ impl World {
             toxiproxy,
             source,
             meddler: row.meddler,
-            workers: queue::WORKERS,
+            workers: WORKERS,
             load: Mutex::new(None),
             setup,
             seed,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use memcache_client::breaker::State;
+use memcache_client::breaker::BreakerState;
 use memcache_client::{CloseReason, Observer, Outcome, Transition};
 
 use crate::counters::Counters;
@@ -24,7 +24,7 @@ pub struct Ledger {
     failures: Vec<String>,
     versions: BTreeMap<String, u64>,
     pub(crate) counters: Counters,
-    breakers: BTreeMap<(usize, usize), (u64, State)>,
+    breakers: BTreeMap<(usize, usize), (u64, BreakerState)>,
     max_ejected: usize,
     /// From when on no breaker may open.
     peace: Option<Duration>,
@@ -116,7 +116,7 @@ impl Ledger {
         let ejected = self
             .breakers
             .iter()
-            .filter(|((_, server), (_, state))| *state != State::Closed && is_visited(*server));
+            .filter(|((_, server), (_, state))| *state != BreakerState::Closed && is_visited(*server));
         let text = ejected.fold(String::new(), |mut text, ((client, server), (_, state))| {
             let _ = write!(text, " c{client} s{server} {}", state.name());
             text
@@ -128,22 +128,24 @@ impl Ledger {
         let Transition { sequence, from, to, reason } = transition;
         self.transitions += 1;
         self.note(&format!("c{client} s{server} breaker {} -> {}: {reason}", from.name(), to.name()));
-        let known = self.breakers.insert((client, server), (*sequence, *to)).unwrap_or((0, State::Closed));
+        let known =
+            self.breakers.insert((client, server), (*sequence, *to)).unwrap_or((0, BreakerState::Closed));
         let way = matches!(
             (from, to),
-            (State::Closed, State::Open)
-                | (State::Open, State::HalfOpen)
-                | (State::HalfOpen, State::Open | State::Closed)
+            (BreakerState::Closed, BreakerState::Open)
+                | (BreakerState::Open, BreakerState::HalfOpen)
+                | (BreakerState::HalfOpen, BreakerState::Open | BreakerState::Closed)
         );
         self.check(way && known == (sequence - 1, *from), || {
             format!("c{client} s{server} went from {from:?} to {to:?} ({sequence}), and was {known:?}")
         });
-        let ejected =
-            |(at, (_, state)): &(&(usize, usize), &(u64, State))| at.0 == client && *state != State::Closed;
+        let ejected = |(at, (_, state)): &(&(usize, usize), &(u64, BreakerState))| {
+            at.0 == client && *state != BreakerState::Closed
+        };
         let ejected = self.breakers.iter().filter(ejected).count();
         let max = self.max_ejected;
         self.check(ejected <= max, || format!("c{client} has ejected {ejected} servers; {max} is the most"));
-        let late = self.peace.is_some() && *to == State::Open;
+        let late = self.peace.is_some() && *to == BreakerState::Open;
         self.check(!late, || format!("c{client} s{server} opened in peace: {reason}"));
     }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use memcache_client::breaker::State;
+use memcache_client::breaker::BreakerState;
 use memcache_client::{Client, Config, Dial, Error, Key, ServerAddr};
 use memcached_fake::lies::Lie;
 use tokio::task::JoinSet;
@@ -239,8 +239,8 @@ impl Process {
             ledger.check(pool.total <= pool.limit && pool.idle <= pool.limit, || {
                 format!("{who} has more connections than it may: {pool:?}")
             });
-            let state = stats.breaker.map_or(State::Closed, |breaker| breaker.state);
-            ledger.check(state == State::Closed || !self.plan.is_visited(server), || {
+            let state = stats.breaker.map_or(BreakerState::Closed, |breaker| breaker.state);
+            ledger.check(state == BreakerState::Closed || !self.plan.is_visited(server), || {
                 format!("{who} is {} in the end", state.name())
             });
         }

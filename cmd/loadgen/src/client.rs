@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use humantime::Duration;
 use memcache_client::{
-    BreakerConfig, Config, Dial, Driver, Hedge, Login, Mode, OnOpen, PoolConfig, Probes, Routing, SlowRule,
+    BreakerConfig, Codec, Config, Dial, Hedge, Login, Mode, OnOpen, PoolConfig, Probes, Routing, SlowRule,
     Tls,
 };
 
@@ -18,7 +18,7 @@ const HEDGE_BUDGET: f64 = 0.02;
 pub struct ClientArgs {
     /// How the client speaks: meta (ours) or memcache-async (the crate of that name)
     #[arg(long, value_name = "NAME", default_value = "meta", help_heading = "Client")]
-    pub driver: Driver,
+    pub driver: Codec,
     /// Deadline of one attempt
     #[arg(long, value_name = "DURATION", default_value = "250ms", help_heading = "Client")]
     pub op_timeout: Duration,
@@ -111,7 +111,7 @@ impl ClientArgs {
             routing: Routing { on_open: self.on_open, gutter: self.gutter.clone(), ..Routing::default() },
             retries: self.retries,
             hedge: self.hedge.map(|after| Hedge { after: after.into(), budget: HEDGE_BUDGET }),
-            driver: self.driver,
+            codec: self.driver,
             mode,
             dial: Dial { tls: self.tls()?, login: self.login()?, connector: None },
             seed,

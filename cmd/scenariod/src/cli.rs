@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use humantime::Duration;
 use lab::{MemcachedKind, Ports};
-use memcache_client::{Driver, OnOpen};
+use memcache_client::{Codec, OnOpen};
 use scenario::StopRule;
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
@@ -110,7 +110,7 @@ pub struct Cli {
     pub rate: Option<Rate>,
     /// Lab: how the client speaks: meta (ours) or memcache-async (the crate of that name)
     #[arg(long, value_name = "NAME", default_value = "meta", help_heading = "Lab")]
-    pub driver: Driver,
+    pub driver: Codec,
     /// Lab: when a server's breaker is open: failover or fail-fast
     #[arg(long, value_name = "WHAT", default_value = "failover", help_heading = "Lab")]
     pub on_open: OnOpen,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use humantime::Duration;
-use memcache_client::{Driver, OnOpen, ServerAddr};
+use memcache_client::{Codec, OnOpen, ServerAddr};
 use observation::clock::RunClock;
 use observation::{Hello, LoadKind};
 use scenario::Scenario;
@@ -54,7 +54,7 @@ pub struct Args {
     pub rate: Rate,
     /// Lab: how the client speaks: meta (ours) or memcache-async (the crate of that name)
     #[arg(long, value_name = "NAME", default_value = "meta", conflicts_with = "observe")]
-    pub driver: Driver,
+    pub driver: Codec,
     /// Lab: when a server's breaker is open: failover or fail-fast
     #[arg(long, value_name = "WHAT", default_value = "failover", conflicts_with = "observe")]
     pub on_open: OnOpen,

@@ -149,7 +149,7 @@ pub fn load(cli: &Cli, seed: u64, rate: Option<f64>) -> LoadPlan {
         total_timeout: defaults.total_timeout.max(*cli.op_timeout),
         breaker: Some(BreakerConfig { open, ..BreakerConfig::default() }),
         routing: Routing { on_open: cli.on_open, ..Routing::default() },
-        driver: cli.driver,
+        codec: cli.driver,
         seed,
         ..defaults
     };

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::op::{Attempts, Op, Reply};
 use crate::outcome::Outcome;
-use crate::server::{Replies, Request};
+use crate::request::{Replies, Request};
 
 /// The end of a batch.
 #[derive(Debug, Clone)]

@@ -29,8 +29,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
+use crate::bugs::{Bug, Bugs};
 use crate::config::{BreakerConfig, RatioRule, SlowRule};
-use crate::observer::Transition;
 use crate::sync::{Mutex, MutexGuard};
 pub use fleet::Fleet;
 use window::FailureRatio;
@@ -40,7 +40,7 @@ const RAMP_BEGIN: f64 = 0.1;
 
 /// State of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum State {
+pub enum BreakerState {
     /// Traffic flows.
     #[default]
     Closed,
@@ -50,16 +50,16 @@ pub enum State {
     Open,
 }
 
-impl State {
+impl BreakerState {
     /// Every state.
-    pub const ALL: [State; 3] = [State::Closed, State::HalfOpen, State::Open];
+    pub const ALL: [BreakerState; 3] = [BreakerState::Closed, BreakerState::HalfOpen, BreakerState::Open];
 
     /// `closed`, `half_open` or `open`.
     pub fn name(self) -> &'static str {
         match self {
-            State::Closed => "closed",
-            State::HalfOpen => "half_open",
-            State::Open => "open",
+            BreakerState::Closed => "closed",
+            BreakerState::HalfOpen => "half_open",
+            BreakerState::Open => "open",
         }
     }
 
@@ -67,6 +67,19 @@ impl State {
     pub fn gauge(self) -> i64 {
         self as i64
     }
+}
+
+/// One change of a breaker's state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// Grows by one with each transition of this breaker.
+    pub sequence: u64,
+    /// Before.
+    pub from: BreakerState,
+    /// After.
+    pub to: BreakerState,
+    /// Why.
+    pub reason: TripReason,
 }
 
 /// Why a breaker changed its state.
@@ -138,7 +151,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BreakerStats {
     /// State now.
-    pub state: State,
+    pub state: BreakerState,
     /// Calls admitted.
     pub requests: u64,
     /// Calls refused.
@@ -156,12 +169,11 @@ pub struct Breaker {
     config: BreakerConfig,
     fleet: Arc<Fleet>,
     core: Mutex<Core>,
-    #[cfg(feature = "seeded-bugs")]
-    seeded: crate::bugs::Seeded,
+    bugs: Bugs,
 }
 
 struct Core {
-    state: State,
+    state: BreakerState,
     /// End of the open state.
     open_until: Instant,
     /// Length of the open state, for the reason text.
@@ -221,7 +233,7 @@ impl Breaker {
     /// A closed breaker; `rng` draws the jitter of the open time.
     pub fn new(config: BreakerConfig, fleet: Arc<Fleet>, rng: ChaCha8Rng) -> Self {
         let core = Core {
-            state: State::Closed,
+            state: BreakerState::Closed,
             open_until: Instant::now(),
             open_for: config.open,
             generation: 0,
@@ -239,19 +251,12 @@ impl Breaker {
             rng,
             stats: BreakerStats::default(),
         };
-        Self {
-            config,
-            fleet,
-            core: Mutex::new(core),
-            #[cfg(feature = "seeded-bugs")]
-            seeded: Default::default(),
-        }
+        Self { config, fleet, core: Mutex::new(core), bugs: Bugs::default() }
     }
 
-    /// With a bug.
-    #[cfg(feature = "seeded-bugs")]
-    pub(crate) fn seeded(mut self, seeded: crate::bugs::Seeded) -> Self {
-        self.seeded = seeded;
+    /// The same, wrong on purpose.
+    pub(crate) fn with_bugs(mut self, bugs: Bugs) -> Self {
+        self.bugs = bugs;
         self
     }
 
@@ -264,22 +269,20 @@ impl Breaker {
     pub fn try_acquire(&self, now: Instant) -> (Option<Permit<'_>>, Option<Transition>) {
         let mut core = self.lock();
         let mut transition = None;
-        if core.state == State::Open && now >= core.open_until {
+        if core.state == BreakerState::Open && now >= core.open_until {
             let reason = TripReason::OpenTimePassed(core.open_for);
-            transition = Some(core.enter(State::HalfOpen, reason));
+            transition = Some(core.enter(BreakerState::HalfOpen, reason));
         }
-        #[cfg(feature = "seeded-bugs")]
-        if core.state == State::HalfOpen && self.seeded.is(crate::bugs::Bug::Flaps) {
+        if core.state == BreakerState::HalfOpen && self.bugs.is(Bug::Flaps) {
             self.fleet.restore();
             core.revive(&self.config);
-            transition = Some(core.enter(State::Closed, TripReason::ProbesSucceeded(0)));
+            transition = Some(core.enter(BreakerState::Closed, TripReason::ProbesSucceeded(0)));
         }
         let admitted = match core.state {
-            #[cfg(feature = "seeded-bugs")]
-            State::HalfOpen if self.seeded.is(crate::bugs::Bug::Stampede) => true,
-            State::Closed => core.ramp.is_none() || core.climbs(now, self.config.ramp),
-            State::Open => false,
-            State::HalfOpen => {
+            BreakerState::Closed => core.ramp.is_none() || core.climbs(now, self.config.ramp),
+            BreakerState::Open => false,
+            BreakerState::HalfOpen if self.bugs.is(Bug::Stampede) => true,
+            BreakerState::HalfOpen => {
                 let wanted = self.config.successes_to_close.saturating_sub(core.probe_successes);
                 core.probes_in_flight < self.config.half_open_probes.min(wanted)
             }
@@ -289,7 +292,7 @@ impl Breaker {
             return (None, transition);
         }
         core.stats.requests += 1;
-        let probe = core.state == State::HalfOpen;
+        let probe = core.state == BreakerState::HalfOpen;
         core.probes_in_flight += u32::from(probe);
         (Some(Permit { breaker: self, generation: core.generation, probe, told: false }), transition)
     }
@@ -297,7 +300,7 @@ impl Breaker {
     /// Refuses a call while the breaker is not closed, without becoming a probe: probes come from elsewhere.
     pub fn is_closed_or_refuse(&self) -> bool {
         let mut core = self.lock();
-        let closed = core.state == State::Closed;
+        let closed = core.state == BreakerState::Closed;
         core.stats.rejections += u64::from(!closed);
         closed
     }
@@ -305,7 +308,7 @@ impl Breaker {
     /// When an open breaker may be probed; `None` while it is not open.
     pub fn open_until(&self) -> Option<Instant> {
         let core = self.lock();
-        (core.state == State::Open).then_some(core.open_until)
+        (core.state == BreakerState::Open).then_some(core.open_until)
     }
 
     /// State and counters. Changes nothing.
@@ -350,7 +353,7 @@ impl Breaker {
         }
         core.ramp = (!self.config.ramp.is_zero()).then_some((now, 0.0));
         self.fleet.restore();
-        Some(core.enter(State::Closed, TripReason::ProbesSucceeded(core.probe_successes)))
+        Some(core.enter(BreakerState::Closed, TripReason::ProbesSucceeded(core.probe_successes)))
     }
 
     fn on_failure(&self, core: &mut Core, probe: bool, verdict: Verdict, now: Instant) -> Option<Transition> {
@@ -376,7 +379,7 @@ impl Breaker {
         core.open_for = core.opens.next().mul_f64(factor);
         core.open_until = now + core.open_for;
         core.ramp = None;
-        core.enter(State::Open, reason)
+        core.enter(BreakerState::Open, reason)
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
@@ -388,7 +391,7 @@ impl Drop for Breaker {
     fn drop(&mut self) {
         // A server that leaves the list leaves the fleet's counts too.
         let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if core.state != State::Closed {
+        if core.state != BreakerState::Closed {
             self.fleet.restore();
         }
         if core.flagged_slow {
@@ -402,7 +405,7 @@ fn as_ratio(rule: SlowRule) -> RatioRule {
 }
 
 impl Core {
-    fn enter(&mut self, to: State, reason: TripReason) -> Transition {
+    fn enter(&mut self, to: BreakerState, reason: TripReason) -> Transition {
         let from = self.state;
         self.state = to;
         self.generation += 1;

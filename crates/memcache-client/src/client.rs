@@ -13,19 +13,19 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use crate::breaker::{Breaker, Fleet};
-#[cfg(feature = "seeded-bugs")]
 use crate::bugs::Bug;
-use crate::config::{Config, ConfigError, Hedge, OnOpen, Probes};
+use crate::config::{Config, ConfigError, Hedge, OnOpen, Probes, ServerAddr};
 use crate::error::Error;
 use crate::key::Key;
 use crate::lookaside::Flights;
 use crate::observer::Observer;
 use crate::op::{Attempt, Attempts, Completion, Op, Reply};
 use crate::outcome::Outcome;
+use crate::request::{Answer, Request};
 use crate::retry::RetryBudget;
-use crate::server::{Answer, Request, Server, ServerAddr, ServerStats};
+use crate::server::{Server, ServerStats};
 use crate::sync::{spawn, timeout};
-use crate::topology::{self, Topology};
+use crate::topology::Topology;
 
 /// Ops that run when the client is closed, or their server is taken off the list, may take this long.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
@@ -76,10 +76,8 @@ impl Client {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
-        topology::check(&servers, &config.routing.gutter)?;
-        #[cfg(feature = "seeded-bugs")]
-        let config = config.seeded.clone().in_effect(config);
-        let config = Arc::new(config);
+        config.validate_servers(&servers)?;
+        let config = Arc::new(config.bugs.clone().in_effect(config));
         let fleet = Fleet::new(servers.len(), config.routing.max_ejected);
         let built = servers.into_iter().enumerate();
         let built: Vec<_> =
@@ -107,7 +105,7 @@ impl Client {
     /// statistics belong to names: a name keeps its index, and no other name gets it.
     pub fn set_servers(&self, servers: Vec<ServerAddr>) -> Result<(), ConfigError> {
         let inner = &*self.inner;
-        topology::check(&servers, &inner.config.routing.gutter)?;
+        inner.config.validate_servers(&servers)?;
         let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = inner.topology.load_full();
         let mut all = before.servers.clone();
@@ -259,8 +257,7 @@ impl Inner {
         let (mut candidates, mut elsewhere) = (None, None);
         loop {
             let server = &topology.servers[index];
-            #[cfg(feature = "seeded-bugs")]
-            if place == 0 && topology.tries() > 1 && self.config.seeded.stays_away(index) {
+            if place == 0 && self.config.bugs.stays_away(index) && topology.tries() > 1 {
                 place = 1;
                 index = candidates.get_or_insert_with(|| topology.candidates(op.key().as_bytes()))[place];
                 continue;
@@ -270,9 +267,8 @@ impl Inner {
                 (Some(hedge), Op::Get(_)) => {
                     self.hedged(hedge, server, request, (now, deadline), attempts).await
                 }
-                #[cfg(feature = "seeded-bugs")]
-                _ if place > 0 && self.config.seeded.is(Bug::FailsOverToDead) => {
-                    server.attempt_with(None, Request::One(request), now, deadline).await
+                _ if place > 0 && self.config.bugs.is(Bug::FailsOverToDead) => {
+                    Box::pin(server.attempt_with(None, Request::One(request), now, deadline)).await
                 }
                 _ => server.attempt(Request::One(request), now, deadline).await,
             };
@@ -344,8 +340,7 @@ impl Inner {
     ) -> Option<usize> {
         let failover = self.config.routing.on_open == OnOpen::Failover && op.may_fail_over();
         let next = (failover && place + 1 < topology.tries()).then_some(place + 1);
-        #[cfg(feature = "seeded-bugs")]
-        if self.config.seeded.is(Bug::RetriesWithoutLimit) && !matches!(error, Error::PoolExhausted(_)) {
+        if self.config.bugs.is(Bug::RetriesWithoutLimit) && !matches!(error, Error::PoolExhausted(_)) {
             return Some(place);
         }
         match error {
@@ -383,10 +378,7 @@ fn build(
         if config.routing.gutter.contains(&addr.name) {
             breaker.probes = Probes::OutOfBand;
         }
-        let breaker = Breaker::new(breaker, Arc::clone(fleet), rng);
-        #[cfg(feature = "seeded-bugs")]
-        let breaker = breaker.seeded(config.seeded.clone());
-        breaker
+        Breaker::new(breaker, Arc::clone(fleet), rng).with_bugs(config.bugs.clone())
     });
     Arc::new(Server::new(index, addr, Arc::clone(config), breaker, Arc::clone(observer)))
 }

@@ -3,8 +3,17 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::bugs::Bugs;
 use crate::connect::Dial;
-use crate::server::ServerAddr;
+
+/// A server's name and address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerAddr {
+    /// Decides where keys live; shown in metrics and records.
+    pub name: String,
+    /// `host:port`, resolved at every dial, or `unix:/path`.
+    pub addr: String,
+}
 
 /// Settings of a client. [`Default`] is what a careful operator would choose; see each field.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +38,7 @@ pub struct Config {
     /// A second copy of a slow read; `None`: never.
     pub hedge: Option<Hedge>,
     /// How the client speaks.
-    pub driver: Driver,
+    pub codec: Codec,
     /// One op at a time on each of many connections, or many ops in flight on a few.
     pub mode: Mode,
     /// Login, TLS, other ways to connect.
@@ -38,9 +47,8 @@ pub struct Config {
     pub value_max: usize,
     /// Seed of the jitter.
     pub seed: u64,
-    /// What is wrong with this client.
-    #[cfg(feature = "seeded-bugs")]
-    pub seeded: crate::bugs::Seeded,
+    /// What is wrong with this client on purpose. Without the feature `seeded-bugs` nothing can be.
+    pub bugs: Bugs,
 }
 
 impl Default for Config {
@@ -55,13 +63,12 @@ impl Default for Config {
             retries: 1,
             retry_budget: 0.1,
             hedge: None,
-            driver: Driver::Meta,
+            codec: Codec::Meta,
             mode: Mode::Pooled,
             dial: Dial::default(),
             value_max: 1024 * 1024,
             seed: 0,
-            #[cfg(feature = "seeded-bugs")]
-            seeded: crate::bugs::Seeded::default(),
+            bugs: Bugs::default(),
         }
     }
 }
@@ -243,27 +250,27 @@ pub enum OnOpen {
     FailFast,
 }
 
-/// Wire drivers.
+/// How ops become bytes and bytes replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Driver {
+pub enum Codec {
     /// Meta commands; every reply is tied to its request.
     Meta,
     /// Classic text by the crate `memcache-async`: set and delete are sent without asking for a reply.
     MemcacheAsync,
 }
 
-impl Driver {
+impl Codec {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Driver::Meta => "meta",
-            Driver::MemcacheAsync => "memcache-async",
+            Codec::Meta => "meta",
+            Codec::MemcacheAsync => "memcache-async",
         }
     }
 
     /// Has it a touch?
     pub fn has_touch(self) -> bool {
-        self == Driver::Meta
+        self == Codec::Meta
     }
 }
 
@@ -275,13 +282,13 @@ pub struct UnknownName {
     allowed: &'static str,
 }
 
-impl FromStr for Driver {
+impl FromStr for Codec {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
         match text {
-            "meta" => Ok(Driver::Meta),
-            "memcache-async" => Ok(Driver::MemcacheAsync),
+            "meta" => Ok(Codec::Meta),
+            "memcache-async" => Ok(Codec::MemcacheAsync),
             _ => Err(UnknownName { got: text.to_owned(), allowed: "meta, memcache-async" }),
         }
     }
@@ -348,14 +355,29 @@ impl Config {
         if let Mode::Pipelined { connections, depth } = self.mode {
             check((1..=1024).contains(&connections), "mode.connections", "1 to 1024")?;
             check((1..=65_536).contains(&depth), "mode.depth", "1 to 65536")?;
-            check(self.driver == Driver::Meta, "mode", "pooled with the driver memcache-async")?;
+            check(self.codec == Codec::Meta, "mode", "pooled with the codec memcache-async")?;
         }
         self.validate_breaker()
     }
 
     /// Checks a list of servers: names differ, and there is a home for keys besides the stand-ins.
     pub fn validate_servers(&self, servers: &[ServerAddr]) -> Result<(), ConfigError> {
-        crate::topology::check(servers, &self.routing.gutter)
+        if servers.is_empty() {
+            return Err(ConfigError::NoServers);
+        }
+        for (index, server) in servers.iter().enumerate() {
+            if servers[..index].iter().any(|other| other.name == server.name) {
+                return Err(ConfigError::DuplicateServer(server.name.clone()));
+            }
+        }
+        let gutter = &self.routing.gutter;
+        if let Some(unknown) = gutter.iter().find(|name| servers.iter().all(|server| server.name != **name)) {
+            return Err(ConfigError::UnknownGutter(unknown.clone()));
+        }
+        if servers.iter().all(|server| gutter.contains(&server.name)) {
+            return Err(ConfigError::OnlyGutter);
+        }
+        Ok(())
     }
 
     fn validate_breaker(&self) -> Result<(), ConfigError> {

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::Config;
 use crate::error::Error;
 use crate::stream::{Connector, Stream};
 use crate::sync::timeout;
@@ -108,18 +108,17 @@ impl PartialEq for Dial {
 /// Prefix of addresses that are paths.
 const UNIX: &str = "unix:";
 
-/// Opens a connection to `addr` within the connect timeout: `host:port` (the name is resolved anew, so that a moved
+/// Opens a connection to `addr` within `limit`: `host:port` (the name is resolved anew, so that a moved
 /// server is found) or `unix:/path`. A login takes part in the limit.
-pub(crate) async fn connect(config: &Config, addr: &str) -> Result<Stream, Error> {
-    let dial = async {
-        let mut stream = open(&config.dial, addr).await.map_err(|error| Error::Connect(Arc::new(error)))?;
-        if let Some(login) = &config.dial.login {
+pub(crate) async fn connect(dial: &Dial, limit: Duration, addr: &str) -> Result<Stream, Error> {
+    let dialling = async {
+        let mut stream = open(dial, addr).await.map_err(|error| Error::Connect(Arc::new(error)))?;
+        if let Some(login) = &dial.login {
             log_in(&mut stream, login).await?;
         }
         Ok(stream)
     };
-    let limit = config.connect_timeout;
-    timeout(limit, dial).await.unwrap_or(Err(Error::ConnectTimeout(limit)))
+    timeout(limit, dialling).await.unwrap_or(Err(Error::ConnectTimeout(limit)))
 }
 
 async fn open(dial: &Dial, addr: &str) -> io::Result<Stream> {

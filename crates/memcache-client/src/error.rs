@@ -45,11 +45,11 @@ pub enum Error {
         /// The configured limit.
         limit: usize,
     },
-    /// The chosen driver has no such op.
-    #[error("the driver {driver} has no {op}")]
+    /// The chosen codec has no such op.
+    #[error("the codec {codec} has no {op}")]
     Unsupported {
-        /// Which driver.
-        driver: &'static str,
+        /// Which codec.
+        codec: &'static str,
         /// Which op.
         op: &'static str,
     },

@@ -58,13 +58,12 @@
 
 mod batch;
 pub mod breaker;
-#[cfg(feature = "seeded-bugs")]
 pub mod bugs;
 mod client;
 mod config;
 mod connect;
-mod driver;
 mod error;
+mod exchange;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -74,21 +73,27 @@ pub mod metrics;
 mod observer;
 mod op;
 mod outcome;
+mod pipeline;
 mod pool;
+mod probe;
+mod request;
 mod retry;
 mod router;
 mod server;
+mod site;
 mod stream;
 mod sync;
 mod timer;
 mod topology;
+mod wire;
 
 pub use batch::{BatchCompletion, KeyCompletion, MultiCompletion, OpCompletion};
+pub use breaker::Transition;
 pub use bytes::Bytes;
 pub use client::{Client, ClientStats};
 pub use config::{
-    BreakerConfig, Config, ConfigError, Driver, Hedge, Mode, OnOpen, PoolConfig, Probes, RatioRule, Routing,
-    SlowRule, UnknownName,
+    BreakerConfig, Codec, Config, ConfigError, Hedge, Mode, OnOpen, PoolConfig, Probes, RatioRule, Routing,
+    ServerAddr, SlowRule, UnknownName,
 };
 #[cfg(feature = "tls")]
 pub use connect::Tls;
@@ -96,10 +101,10 @@ pub use connect::{Dial, Login};
 pub use error::{Error, PoolFull, ProtocolError};
 pub use key::{KEY_MAX, Key, KeyError};
 pub use lookaside::Fetch;
-pub use observer::{CloseReason, Observer, Silent, Transition};
+pub use observer::{CloseReason, Observer, Silent};
 pub use op::{Attempt, Attempts, Completion, LeaseReply, Op, Reply};
 pub use outcome::Outcome;
 pub use pool::PoolStats;
 pub use router::{Candidates, Router};
-pub use server::{ServerAddr, ServerStats};
+pub use server::ServerStats;
 pub use stream::{Connector, Dialling, Io};

@@ -6,7 +6,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::breaker::State;
+use crate::breaker::BreakerState;
 use crate::client::{Client, ClientStats};
 use crate::observer::CloseReason;
 use crate::server::ServerStats;
@@ -61,7 +61,7 @@ const FAMILIES: &[Family] = &[
         counter: true,
         read: |stats| {
             let counts = breaker(stats).transitions;
-            let pairs = State::ALL.into_iter().flat_map(|from| State::ALL.map(|to| (from, to)));
+            let pairs = BreakerState::ALL.into_iter().flat_map(|from| BreakerState::ALL.map(|to| (from, to)));
             let possible = pairs.filter(|(from, to)| from != to);
             possible
                 .map(|(from, to)| (vec![from.name(), to.name()], counts[from as usize][to as usize]))

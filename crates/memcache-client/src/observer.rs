@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::breaker::{State, TripReason};
+use crate::breaker::Transition;
 use crate::outcome::Outcome;
 
 /// Hears of everything that has a moment of its own. Called outside of locks, on the task of the op: it must be quick
@@ -35,19 +35,6 @@ pub trait Observer: Send + Sync {
 pub struct Silent;
 
 impl Observer for Silent {}
-
-/// One change of a breaker's state.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Transition {
-    /// Grows by one with each transition of this breaker.
-    pub sequence: u64,
-    /// Before.
-    pub from: State,
-    /// After.
-    pub to: State,
-    /// Why.
-    pub reason: TripReason,
-}
 
 /// Why a connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

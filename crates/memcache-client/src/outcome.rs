@@ -7,7 +7,7 @@ pub enum Outcome {
     Hit,
     /// A read did not find its key; a success.
     Miss,
-    /// A write was acknowledged (driver `memcache-async`: was sent).
+    /// A write was acknowledged (codec `memcache-async`: was sent).
     Stored,
     /// A conditional write was refused by its condition.
     NotStored,

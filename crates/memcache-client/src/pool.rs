@@ -6,8 +6,6 @@ mod dials;
 pub(crate) mod gate;
 #[cfg(test)]
 mod model;
-#[cfg(feature = "seeded-bugs")]
-mod seeded;
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,11 +16,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::PoolConfig;
-use crate::driver::Connection;
 use crate::error::Error;
 use crate::observer::CloseReason;
 use crate::sync::{Mutex, MutexGuard, SemaphorePermit, sleep_until};
 use crate::timer::Timer;
+use crate::wire::Connection;
 use dials::{DialLimit, Wait};
 use gate::Gate;
 
@@ -276,8 +274,25 @@ impl Slot<'_> {
         None
     }
 
+    /// The connection will be used again although its reply has not come: a bug that a client may be given.
+    pub(crate) fn soil(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.soil();
+        }
+    }
+
+    /// The connection without its slot: the pool counts it no more.
+    pub(crate) fn into_connection(mut self) -> Option<Connection> {
+        self.connection.take()
+    }
+
     /// Closes the connection for a reason that is known, and others with it that are under suspicion.
     pub(crate) fn close(mut self, reason: CloseReason, closed: &mut Closed) {
+        self.close_connection(reason, closed);
+    }
+
+    /// The same, but the slot is kept.
+    pub(crate) fn close_connection(&mut self, reason: CloseReason, closed: &mut Closed) {
         if self.connection.take().is_some() {
             closed.push(self.pool.discarded(reason));
             if reason == CloseReason::Reset {

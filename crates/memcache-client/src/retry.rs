@@ -13,11 +13,11 @@ const TOKENS_PER_SECOND: f64 = 1.0;
 #[derive(Debug)]
 pub(crate) struct RetryBudget {
     per_op: f64,
-    state: Mutex<State>,
+    balance: Mutex<Balance>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Balance {
     tokens: f64,
     refilled: Instant,
     ops: u64,
@@ -27,23 +27,24 @@ impl RetryBudget {
     pub(crate) fn new(per_op: f64) -> Self {
         Self {
             per_op,
-            state: Mutex::new(State { tokens: TOKENS_PER_SECOND, refilled: Instant::now(), ops: 0 }),
+            balance: Mutex::new(Balance { tokens: TOKENS_PER_SECOND, refilled: Instant::now(), ops: 0 }),
         }
     }
 
     /// Takes one token if there is one; `ops` is the number of ops so far.
     pub(crate) fn withdraw(&self, ops: u64) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut balance = self.balance.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let seconds = (now - state.refilled).as_secs_f64();
-        let new_ops = ops.saturating_sub(state.ops) as f64;
-        state.tokens = (state.tokens + seconds * TOKENS_PER_SECOND + new_ops * self.per_op).min(TOKENS_MAX);
-        state.refilled = now;
-        state.ops = state.ops.max(ops);
-        if state.tokens < 1.0 {
+        let seconds = (now - balance.refilled).as_secs_f64();
+        let new_ops = ops.saturating_sub(balance.ops) as f64;
+        balance.tokens =
+            (balance.tokens + seconds * TOKENS_PER_SECOND + new_ops * self.per_op).min(TOKENS_MAX);
+        balance.refilled = now;
+        balance.ops = balance.ops.max(ops);
+        if balance.tokens < 1.0 {
             return false;
         }
-        state.tokens -= 1.0;
+        balance.tokens -= 1.0;
         true
     }
 }

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::config::ConfigError;
 use crate::router::{Candidates, Router};
-use crate::server::{Server, ServerAddr};
+use crate::server::Server;
 
 pub(crate) struct Topology {
     /// Everybody that was ever a server, by index; an index is never given to another name.
@@ -70,23 +69,4 @@ impl Topology {
     pub(crate) fn home(&self, key: &[u8]) -> usize {
         self.homes.indices[self.homes.router.home(key)]
     }
-}
-
-/// Is this a list that a client can have?
-pub(crate) fn check(servers: &[ServerAddr], gutter: &[String]) -> Result<(), ConfigError> {
-    if servers.is_empty() {
-        return Err(ConfigError::NoServers);
-    }
-    for (index, server) in servers.iter().enumerate() {
-        if servers[..index].iter().any(|other| other.name == server.name) {
-            return Err(ConfigError::DuplicateServer(server.name.clone()));
-        }
-    }
-    if let Some(unknown) = gutter.iter().find(|name| servers.iter().all(|server| server.name != **name)) {
-        return Err(ConfigError::UnknownGutter(unknown.clone()));
-    }
-    if servers.iter().all(|server| gutter.contains(&server.name)) {
-        return Err(ConfigError::OnlyGutter);
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use failsafe::backoff::{constant, exponential};
 use failsafe::failure_policy::consecutive_failures;
 use failsafe::{FailurePolicy, StateMachine};
-use memcache_client::breaker::{Breaker, Fleet, Permit, State, TripReason, Verdict};
+use memcache_client::breaker::{Breaker, BreakerState, Fleet, Permit, TripReason, Verdict};
 use memcache_client::{BreakerConfig, RatioRule, SlowRule};
 use model::{Asked, Model};
 use proptest::collection::vec;
@@ -139,7 +139,7 @@ async fn compare(
             prop_assert_eq!(breaker.stats(), model.stats(server));
             prop_assert_eq!(breaker.open_until(), model.open_until(server));
         }
-        let ejected = breakers.iter().filter(|breaker| breaker.stats().state != State::Closed).count();
+        let ejected = breakers.iter().filter(|breaker| breaker.stats().state != BreakerState::Closed).count();
         prop_assert!(ejected <= max_ejected.unwrap_or(members - 1));
     }
     Ok(())

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures::future::join;
 use gates::{Gate, Gates, HOLDER, value_of};
-use memcache_client::breaker::State;
+use memcache_client::breaker::BreakerState;
 use memcache_client::{
     BreakerConfig, Bytes, Client, Config, Error, Key, Login, Mode, Op, PoolConfig, Reply, Routing,
     ServerAddr, Silent,
@@ -204,7 +204,7 @@ async fn try_one(mode: Mode, kind: Kind, setting: u32, polls: usize, ending: End
     assert_eq!(began.elapsed(), Duration::ZERO);
     let stats = client.stats()[0];
     let breaker = stats.breaker.unwrap();
-    assert_eq!((breaker.state, breaker.rejections), (State::HalfOpen, rejections));
+    assert_eq!((breaker.state, breaker.rejections), (BreakerState::HalfOpen, rejections));
     assert_eq!((stats.pool.active, stats.pool.waiting, stats.in_flight), (0, 0, 0));
     assert!(gates.open() <= 1);
     !ended

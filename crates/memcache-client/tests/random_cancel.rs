@@ -17,6 +17,7 @@ use memcached_fake::FakeMemcached;
 use memcached_fake::lies::{Act, Lie};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
 
 const KEYS: usize = 64;
 const OP_TIMEOUT: Duration = Duration::from_millis(6);
@@ -128,9 +129,14 @@ async fn run(mode: Mode, max: usize, tasks: u64, ops: u64) -> u64 {
     let (dropped, values) = (seen.dropped.load(Ordering::Relaxed), seen.values.load(Ordering::Relaxed));
     assert!(dropped * 100 > ops && values * 4 > ops, "{seen:?}");
     fake.lies().clear();
-    tokio::time::sleep(2 * LATE).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let busy =
+        || Some(client.stats()[0]).map(|stats| (stats.pool.active, stats.pool.waiting, stats.in_flight));
+    while busy() != Some((0, 0, 0)) {
+        assert!(Instant::now() < deadline, "active, waiting, in flight: {:?}", busy());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let stats = client.stats()[0];
-    assert_eq!((stats.pool.active, stats.pool.waiting, stats.in_flight), (0, 0, 0));
     assert!(stats.pool.total <= max);
     for key in 0..KEYS {
         let asked = Key::new(format!("key{key}")).unwrap();

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duplex::{Memory, value_of};
-use memcache_client::breaker::{Breaker, Fleet, State, Verdict};
+use memcache_client::breaker::{Breaker, BreakerState, Fleet, Verdict};
 use memcache_client::{
     BreakerConfig, Client, Config, Dial, Error, Key, Mode, PoolConfig, RatioRule, ServerAddr, Silent,
     Transition,
@@ -98,7 +98,7 @@ fn probes(limit: u32) {
         .collect();
     asking.into_iter().for_each(|thread| thread.join().unwrap());
     // Every slot is free again.
-    if breakers[0].stats().state == State::HalfOpen {
+    if breakers[0].stats().state == BreakerState::HalfOpen {
         let permits: Vec<_> = (0..8).filter_map(|_| breakers[0].try_acquire(begin + OPEN).0).collect();
         assert!(!permits.is_empty() && permits.len() <= limit as usize);
     }
@@ -123,7 +123,7 @@ impl Told {
     fn check(&self, breaker: &Breaker) {
         let mut told = self.0.lock().unwrap();
         told.sort_unstable_by_key(|transition| transition.sequence);
-        let mut state = State::Closed;
+        let mut state = BreakerState::Closed;
         for (n, transition) in told.iter().enumerate() {
             assert_eq!((transition.sequence, transition.from), (n as u64 + 1, state));
             state = transition.to;
@@ -175,10 +175,10 @@ fn chaos() {
                     let transition = permit.end(verdict, now);
                     let to = transition.as_ref().map(|transition| transition.to);
                     // A late result causes nothing: who causes something was admitted by the state that it ends.
-                    let admitted_by = if probe { State::HalfOpen } else { State::Closed };
+                    let admitted_by = if probe { BreakerState::HalfOpen } else { BreakerState::Closed };
                     assert!(transition.as_ref().is_none_or(|transition| transition.from == admitted_by));
-                    let more = i64::from(may_close && to != Some(State::Closed))
-                        + i64::from(!probe && to == Some(State::Open));
+                    let more = i64::from(may_close && to != Some(BreakerState::Closed))
+                        + i64::from(!probe && to == Some(BreakerState::Open));
                     assert!(ejected.fetch_add(more, Ordering::SeqCst) + more <= 2);
                     told[n].hear(transition);
                 }
@@ -191,7 +191,7 @@ fn chaos() {
     }
     // The fleet's count is that of the breakers: as many more can be ejected as there is room for, and no more.
     let end = begin + Duration::from_millis(passed.load(Ordering::SeqCst));
-    let closed = || breakers.iter().filter(|breaker| breaker.stats().state == State::Closed);
+    let closed = || breakers.iter().filter(|breaker| breaker.stats().state == BreakerState::Closed);
     for breaker in closed().collect::<Vec<_>>() {
         let room = closed().count() > 1;
         assert_eq!(trip(breaker, end).is_some(), room);
@@ -214,7 +214,7 @@ fn late_results() {
             thread::spawn(move || {
                 let Some(permit) = breakers[0].try_acquire(begin).0 else { return false };
                 thread::yield_now();
-                permit.end(verdict, begin).is_some_and(|transition| transition.to == State::Open)
+                permit.end(verdict, begin).is_some_and(|transition| transition.to == BreakerState::Open)
             })
         })
         .into_iter()
@@ -223,7 +223,7 @@ fn late_results() {
     let opened: usize = threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum();
     // Exactly one of the two refusals tripped it; the other one, and a late success, changed nothing.
     assert_eq!(opened + usize::from(own.is_some()), 1);
-    assert_eq!(breakers[0].stats().state, State::Open);
+    assert_eq!(breakers[0].stats().state, BreakerState::Open);
     assert_eq!(breakers[0].open_until(), Some(begin + OPEN));
 }
 

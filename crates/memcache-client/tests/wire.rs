@@ -1,4 +1,4 @@
-//! The client on real sockets: both drivers against a real and a fake memcached, and against servers that lie in ways
+//! The client on real sockets: both codecs against a real and a fake memcached, and against servers that lie in ways
 //! that the fake cannot. The failures that have a name in the catalogue are in `guarantees/`.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use memcache_client::breaker::BreakerState;
 use memcache_client::{
-    BreakerConfig, Bytes, Client, Config, Driver, Error, Key, Mode, OnOpen, Op, Outcome, PoolConfig,
+    BreakerConfig, Bytes, Client, Codec, Config, Error, Key, Mode, OnOpen, Op, Outcome, PoolConfig,
     ProtocolError, Reply, Routing, ServerAddr, Silent,
 };
 use memcached_fake::{FakeMemcached, real::RealMemcached};
@@ -72,8 +73,8 @@ async fn batch(client: &Client) {
     assert!(client.execute_many(&[]).await.ops.is_empty());
 }
 
-/// Every op of a driver, with every outcome that it can have.
-async fn conformance(client: &Client, driver: Driver) {
+/// Every op of a codec, with every outcome that it can have.
+async fn conformance(client: &Client, codec: Codec) {
     let (k, counter) = (key("conf"), key("conf-counter"));
     client.delete(&k).await.unwrap();
     client.delete(&counter).await.unwrap();
@@ -84,7 +85,7 @@ async fn conformance(client: &Client, driver: Driver) {
         assert_eq!(client.get(&k).await.unwrap().unwrap(), value, "{length}");
     }
     assert!(!client.add(&k, "x".into(), None).await.unwrap());
-    if driver == Driver::Meta {
+    if codec == Codec::Meta {
         assert!(client.touch(&k, Some(Duration::from_secs(50))).await.unwrap());
         assert!(client.delete(&k).await.unwrap());
         assert!(!client.delete(&k).await.unwrap());
@@ -137,7 +138,7 @@ async fn a_batch_of_any_size_goes_through() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_retry_waits_for_its_turn_no_longer_than_its_op_has_left() {
     let ms = Duration::from_millis;
     let addr = liar(|_| Duration::from_secs(60), |_| Vec::new()).await;
@@ -201,13 +202,13 @@ async fn a_retry_asks_the_same_server_when_there_is_no_other() {
 }
 
 #[tokio::test]
-async fn both_drivers_do_every_op_on_both_servers() {
-    for driver in [Driver::Meta, Driver::MemcacheAsync] {
-        let config = Config { driver, op_timeout: Duration::from_secs(1), ..config() };
+async fn both_codecs_do_every_op_on_both_servers() {
+    for codec in [Codec::Meta, Codec::MemcacheAsync] {
+        let config = Config { codec, op_timeout: Duration::from_secs(1), ..config() };
         let fake = fake().await;
-        conformance(&client(&[fake.addr()], config.clone()), driver).await;
+        conformance(&client(&[fake.addr()], config.clone()), codec).await;
         if let Some(real) = RealMemcached::for_test().await {
-            conformance(&client(&[real.addr()], config), driver).await;
+            conformance(&client(&[real.addr()], config), codec).await;
         }
     }
 }
@@ -333,7 +334,7 @@ async fn replies_that_must_not_be_are_protocol_errors_and_end_the_connection() {
 }
 
 #[tokio::test]
-async fn the_second_driver_believes_no_length_either() {
+async fn the_second_codec_believes_no_length_either() {
     let endless = [&b"VALUE asked 0 1\r\nx"[..], &[b'y'; 100_000]].concat();
     let lies = [
         ("huge length", b"VALUE asked 0 18446744073709551615\r\n".to_vec()),
@@ -343,8 +344,8 @@ async fn the_second_driver_believes_no_length_either() {
     ];
     for (name, lie) in lies {
         let addr = liar(|_| Duration::ZERO, move |_| lie.clone()).await;
-        let driver = Driver::MemcacheAsync;
-        let client = client(&[addr], Config { driver, value_max: 1000, ..config() });
+        let codec = Codec::MemcacheAsync;
+        let client = client(&[addr], Config { codec, value_max: 1000, ..config() });
         let done = client.execute(Op::Get(key("asked"))).await;
         assert_eq!(done.outcome(), Outcome::Protocol, "{name}: {:?}", done.result);
         assert_eq!(client.stats()[0].pool.total, 0, "{name}");
@@ -380,11 +381,7 @@ async fn refused_connects_trip_at_once_and_all_servers_down_is_a_quick_answer() 
     let done = client.execute(Op::Get(key("k"))).await;
     assert!(done.result.is_err() && began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
     assert_eq!(done.attempts.len(), 3);
-    let open = client
-        .stats()
-        .iter()
-        .filter(|s| s.breaker.unwrap().state == memcache_client::breaker::State::Open)
-        .count();
+    let open = client.stats().iter().filter(|s| s.breaker.unwrap().state == BreakerState::Open).count();
     // The last one is kept.
     assert_eq!(open, 2);
 }

@@ -1,6 +1,6 @@
 //! The client's types as observation records. The client knows nothing of records, and records nothing of it.
 
-use memcache_client::breaker::State;
+use memcache_client::breaker;
 use memcache_client::{Config, Mode, OnOpen, Outcome, ServerAddr, ServerStats};
 use observation::{
     Arrivals, BreakerSettings, BreakerState, ClientInfo, DataSettings, Hello, LoadKind, LoadSettings,
@@ -34,11 +34,11 @@ pub(crate) fn outcome(outcome: Outcome) -> observation::Outcome {
     }
 }
 
-pub(crate) fn state(state: State) -> BreakerState {
+pub(crate) fn state(state: breaker::BreakerState) -> BreakerState {
     match state {
-        State::Closed => BreakerState::Closed,
-        State::HalfOpen => BreakerState::HalfOpen,
-        State::Open => BreakerState::Open,
+        breaker::BreakerState::Closed => BreakerState::Closed,
+        breaker::BreakerState::HalfOpen => BreakerState::HalfOpen,
+        breaker::BreakerState::Open => BreakerState::Open,
     }
 }
 
@@ -77,7 +77,7 @@ pub fn hello(load: &LoadConfig, client: &Config, servers: &[ServerAddr]) -> Hell
         at_us: 0,
         wall_ms: started,
         settings: Settings {
-            driver: client.driver.name().into(),
+            driver: client.codec.name().into(),
             op_timeout_ms: millis(client.op_timeout),
             total_timeout_ms: Some(millis(client.total_timeout)),
             connect_timeout_ms: millis(client.connect_timeout),

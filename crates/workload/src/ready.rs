@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use memcache_client::{Client, Config, Driver, Error, Key, Mode, Routing, ServerAddr, Silent};
+use memcache_client::{Client, Codec, Config, Error, Key, Mode, Routing, ServerAddr, Silent};
 use tokio::time::{Instant, sleep};
 
 /// Limit of one question.
@@ -66,7 +66,7 @@ async fn ask(server: &ServerAddr, config: &Config) -> Result<(), String> {
         breaker: None,
         retries: 0,
         hedge: None,
-        driver: Driver::Meta,
+        codec: Codec::Meta,
         mode: Mode::Pooled,
         routing: Routing::default(),
         ..config.clone()

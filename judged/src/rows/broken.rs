@@ -1,9 +1,8 @@
 //! Experiments that say nothing about the client, which is the good one: neither PASS nor FAIL may come of them.
 
-use observation::PhaseKind::{self, Recovery, Stabilization, Testing};
+use observation::PhaseKind::{Recovery, Stabilization, Testing};
 
 use super::*;
-use crate::stream::Lie;
 
 fn row(id: &'static str, about: &'static str, by: &'static [&'static str], meddler: Meddler) -> Row {
     Row {

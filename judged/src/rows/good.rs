@@ -1,6 +1,6 @@
 //! Clients that are right, in ways that a hasty judge takes for wrong. They must pass.
 
-use memcache_client::Driver;
+use memcache_client::Codec;
 
 use super::*;
 
@@ -40,7 +40,7 @@ pub(super) fn rows() -> Vec<Row> {
             })
         }),
         row("G10", "another codec", LOSS, || {
-            Setup::default().with_client(|client| client.driver = Driver::MemcacheAsync)
+            Setup::default().with_client(|client| client.codec = Codec::MemcacheAsync)
         }),
     ]
 }

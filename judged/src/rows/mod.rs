@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use memcache_client::{BreakerConfig, Config};
+use observation::PhaseKind;
 
-use crate::meddle::Meddler;
+use crate::stream::Lie;
 
 /// One row.
 pub struct Row {
@@ -69,6 +70,39 @@ pub enum Wanted {
     Pass,
     /// INVALID or INCONCLUSIVE.
     Refused(&'static [&'static str]),
+}
+
+/// How an experiment is broken while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meddler {
+    /// Nothing.
+    Nobody,
+    /// The stream lies from its first line on.
+    Lies(Lie),
+    /// The stream lies from so long after the begin of a phase.
+    LiesFrom(PhaseKind, Duration, Lie),
+    /// Three times in this phase no tick comes for more than a second.
+    LeavesGaps(PhaseKind),
+    /// The toxic acts on another server than the one that the runner knows.
+    MovesToxic,
+    /// The toxic is deleted so long after it was added.
+    EndsToxic(Duration),
+    /// What the runner takes away, somebody adds again.
+    ProlongsToxic,
+    /// Another tool's toxic acts on another server from the beginning.
+    AddsToxic,
+    /// All proxies go, and come back as they were at their start.
+    RestartsProxies,
+    /// The load ends, and its stream with it.
+    EndsLoad,
+    /// The load begins anew.
+    RestartsLoad,
+    /// The load and its runner get a fifth of the processor time that they want.
+    Starves,
+    /// Nothing moves for a while.
+    Pauses(Duration),
+    /// A server ends and begins anew, empty.
+    RestartsServer,
 }
 
 /// A client under test with its load.

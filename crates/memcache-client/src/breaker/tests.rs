@@ -14,7 +14,12 @@ fn breaker_with(config: BreakerConfig) -> Breaker {
 
 /// No call gives this: for calls whose transition does not matter.
 fn never() -> Transition {
-    Transition { sequence: u64::MAX, from: State::Open, to: State::Open, reason: TripReason::ConnectRefused }
+    Transition {
+        sequence: u64::MAX,
+        from: BreakerState::Open,
+        to: BreakerState::Open,
+        reason: TripReason::ConnectRefused,
+    }
 }
 
 fn breaker() -> Breaker {
@@ -30,7 +35,7 @@ fn tripped() -> Breaker {
     let breaker = breaker();
     (0..4).for_each(|_| assert_eq!(call(&breaker, Verdict::Timeout), None));
     let transition = call(&breaker, Verdict::Timeout).unwrap();
-    assert_eq!((transition.from, transition.to), (State::Closed, State::Open));
+    assert_eq!((transition.from, transition.to), (BreakerState::Closed, BreakerState::Open));
     assert_eq!(transition.reason, TripReason::ConsecutiveTimeouts(5));
     breaker
 }
@@ -42,7 +47,7 @@ async fn four_timeouts_do_not_trip_and_a_success_between_starts_the_count_anew()
         (0..4).for_each(|_| assert_eq!(call(&breaker, Verdict::Timeout), None));
         (0..9).for_each(|_| assert_eq!(call(&breaker, Verdict::Success), None));
     }
-    assert_eq!(breaker.stats().state, State::Closed);
+    assert_eq!(breaker.stats().state, BreakerState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,10 +75,10 @@ async fn open_refuses_until_its_time_has_passed_and_asking_for_stats_changes_not
     tokio::time::advance(Duration::from_millis(4_999)).await;
     assert!(breaker.try_acquire(Instant::now()).0.is_none());
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(breaker.stats().state, State::Open);
+    assert_eq!(breaker.stats().state, BreakerState::Open);
     let (permit, transition) = breaker.try_acquire(Instant::now());
     assert!(permit.unwrap().is_probe());
-    assert_eq!(transition.unwrap().to, State::HalfOpen);
+    assert_eq!(transition.unwrap().to, BreakerState::HalfOpen);
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,7 +96,7 @@ async fn three_successes_close_and_one_failure_opens_again() {
     assert_eq!(call(&breaker, Verdict::Success), None);
     assert_eq!(call(&breaker, Verdict::Success), None);
     let closed = call(&breaker, Verdict::Success).unwrap();
-    assert_eq!((closed.to, closed.reason), (State::Closed, TripReason::ProbesSucceeded(3)));
+    assert_eq!((closed.to, closed.reason), (BreakerState::Closed, TripReason::ProbesSucceeded(3)));
 
     let breaker = tripped();
     tokio::time::advance(Duration::from_secs(5)).await;
@@ -108,7 +113,7 @@ async fn a_dropped_probe_gives_its_slot_back_and_decides_nothing() {
         let probe = breaker.try_acquire(Instant::now()).0.unwrap();
         assert!(breaker.try_acquire(Instant::now()).0.is_none());
         drop(probe);
-        assert_eq!(breaker.stats().state, State::HalfOpen);
+        assert_eq!(breaker.stats().state, BreakerState::HalfOpen);
     }
 }
 
@@ -122,7 +127,7 @@ async fn a_late_result_from_before_the_outage_changes_nothing() {
     let probe = breaker.try_acquire(Instant::now()).0.unwrap();
     assert_eq!(early.end(Verdict::Success, Instant::now()), None);
     assert_eq!(earlier.end(Verdict::Timeout, Instant::now()), None);
-    assert_eq!(breaker.stats().state, State::HalfOpen);
+    assert_eq!(breaker.stats().state, BreakerState::HalfOpen);
     // The probe's slot is still taken: the late results did not free it.
     assert!(breaker.try_acquire(Instant::now()).0.is_none());
     assert_eq!(probe.end(Verdict::Success, Instant::now()), None);
@@ -146,11 +151,11 @@ async fn the_last_server_is_never_ejected() {
         let transition = call(breaker, Verdict::Refused);
         assert_eq!(transition.is_some(), !std::ptr::eq(breaker, &breakers[2]));
     }
-    assert_eq!(breakers[2].stats().state, State::Closed);
+    assert_eq!(breakers[2].stats().state, BreakerState::Closed);
     // One comes back; now the third may go.
     tokio::time::advance(Duration::from_secs(5)).await;
     (0..3).for_each(|_| assert_ne!(call(&breakers[0], Verdict::Success), Some(never())));
-    assert_eq!(breakers[0].stats().state, State::Closed);
+    assert_eq!(breakers[0].stats().state, BreakerState::Closed);
     assert!(call(&breakers[2], Verdict::Refused).is_some());
 }
 

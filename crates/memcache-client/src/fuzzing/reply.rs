@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::Cursor;
-use crate::driver::check_header;
-use crate::driver::codec::{self, Raw, Rules, Step};
 use crate::error::Error;
 use crate::key::Key;
 use crate::op::{LeaseReply, Op, Reply};
+use crate::wire::check_header;
+use crate::wire::meta::codec::{self, Raw, Rules, Step};
 
 /// A stream that is not longer is fed byte by byte, too.
 const BYTEWISE_MAX: usize = 256;
@@ -90,7 +90,7 @@ pub fn reply(data: &[u8]) {
     }
 }
 
-/// The crate of the second driver allocates what this rule of its own finds in the first line.
+/// The crate of the second codec allocates what this rule of its own finds in the first line.
 fn second_driver(stream: &[u8], value_max: usize) {
     let Some(end) = stream.iter().position(|byte| *byte == b'\n') else { return };
     let Ok(line) = std::str::from_utf8(&stream[..=end]) else { return };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::Cursor;
-use crate::driver::codec;
 use crate::key::{KEY_MAX, Key, KeyError};
 use crate::op::Op;
+use crate::wire::meta::codec;
 
 /// Longest line that memcached reads as a command.
 const LINE_MAX: usize = 2048;

@@ -14,10 +14,10 @@ use proptest::test_runner::TestRunner;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::*;
-use crate::config::Driver;
-use crate::driver::Traffic;
+use crate::config::Codec;
 use crate::error::PoolFull;
 use crate::stream::Stream;
+use crate::wire::Traffic;
 
 const WAIT_MAX: Duration = Duration::from_millis(25);
 const IDLE_MAX: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ impl Quiet {
     fn open(count: &Arc<AtomicUsize>) -> Connection {
         count.fetch_add(1, Ordering::Relaxed);
         let stream = Stream::Other(Box::new(Quiet(Arc::clone(count))));
-        Connection::new(Driver::Meta, stream, 1_000, Arc::new(Traffic::default())).unwrap()
+        Connection::new(Codec::Meta, stream, 1_000, Arc::new(Traffic::default())).unwrap()
     }
 }
 
@@ -135,129 +135,174 @@ impl Model {
     }
 }
 
-async fn compare(max: usize, max_waiting: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let config = PoolConfig { max, max_waiting, idle_max: IDLE_MAX, ..PoolConfig::default() };
-    let pool = Pool::new(config, WAIT_MAX);
-    let open = Arc::new(AtomicUsize::new(0));
-    let (mut waiting, mut slots): (Vec<(u64, Asking<'_>)>, Vec<Slot<'_>>) = (Vec::new(), Vec::new());
-    let mut model =
-        Model { free: max, closed: false, waiters: VecDeque::new(), refused: 0, idle: Vec::new() };
-    let (mut asked, mut closed) = (0, Closed::new());
-    for step in steps {
+/// The pool beside its model.
+struct Compared<'a> {
+    pool: &'a Pool,
+    max: usize,
+    max_waiting: usize,
+    model: Model,
+    /// Connections that are open.
+    open: Arc<AtomicUsize>,
+    asked: u64,
+    waiting: Vec<(u64, Asking<'a>)>,
+    slots: Vec<Slot<'a>>,
+    closed: Closed,
+}
+
+impl<'a> Compared<'a> {
+    fn new(pool: &'a Pool, max: usize, max_waiting: usize) -> Self {
+        let (waiters, idle) = (VecDeque::new(), Vec::new());
+        Self {
+            pool,
+            max,
+            max_waiting,
+            model: Model { free: max, closed: false, waiters, refused: 0, idle },
+            open: Arc::new(AtomicUsize::new(0)),
+            asked: 0,
+            waiting: Vec::new(),
+            slots: Vec::new(),
+            closed: Closed::new(),
+        }
+    }
+
+    async fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         let now = Instant::now();
         match step {
-            Step::Ask => {
-                asked += 1;
-                let mut asking: Asking<'_> = Box::pin(pool.acquire());
-                match look(asking.as_mut()) {
-                    Some(Ok(slot)) => {
-                        prop_assert!(model.free > 0 && !model.closed);
-                        model.free -= 1;
-                        slots.push(slot);
-                    }
-                    Some(Err(Error::Closed)) => prop_assert!(model.closed),
-                    Some(Err(Error::PoolExhausted(PoolFull::Waiters(n)))) => {
-                        prop_assert_eq!((n, model.free), (max_waiting, 0));
-                        model.refused += 1;
-                    }
-                    Some(Err(other)) => prop_assert!(false, "{}", other),
-                    None => {
-                        prop_assert!(model.free == 0 && !model.closed);
-                        let waiter = Waiter { number: asked, until: now + WAIT_MAX, granted: false };
-                        model.waiters.push_back(waiter);
-                        waiting.push((asked, asking));
-                    }
-                }
-            }
-            Step::Look(n) if !waiting.is_empty() => {
-                let n = n % waiting.len();
-                let number = waiting[n].0;
-                let waiter = *model.waiters.iter().find(|waiter| waiter.number == number).unwrap();
-                let Some(ended) = look(waiting[n].1.as_mut()) else {
-                    prop_assert!(!waiter.granted && !model.closed && now < waiter.until);
-                    continue;
-                };
-                drop(waiting.swap_remove(n));
-                model.leaves(number);
-                match ended {
-                    Ok(slot) => {
-                        prop_assert!(waiter.granted);
-                        slots.push(slot);
-                    }
-                    Err(Error::Closed) => prop_assert!(model.closed && !waiter.granted),
-                    Err(Error::PoolExhausted(PoolFull::Waited(WAIT_MAX))) => {
-                        prop_assert!(!waiter.granted && now >= waiter.until);
-                        model.refused += 1;
-                    }
-                    Err(other) => prop_assert!(false, "{}", other),
-                }
-            }
-            Step::GiveUp(n) if !waiting.is_empty() => {
-                let (number, asking) = waiting.swap_remove(n % waiting.len());
+            Step::Ask => self.ask(now)?,
+            Step::Look(n) if !self.waiting.is_empty() => self.look(n % self.waiting.len(), now)?,
+            Step::GiveUp(n) if !self.waiting.is_empty() => {
+                let (number, asking) = self.waiting.swap_remove(n % self.waiting.len());
                 drop(asking);
-                if model.leaves(number).granted {
-                    model.free();
+                if self.model.leaves(number).granted {
+                    self.model.free();
                 }
             }
-            Step::Connect(n) if !slots.is_empty() => {
-                let n = n % slots.len();
-                let slot = &mut slots[n];
+            Step::Connect(n) if !self.slots.is_empty() => self.connect(n % self.slots.len(), now)?,
+            Step::Finish(n) if !self.slots.is_empty() => {
+                let slot = self.slots.swap_remove(n % self.slots.len());
                 if slot.connection.is_some() {
-                    continue;
-                }
-                // The youngest first; those that were idle for too long are closed on the way.
-                let fresh = model.idle.last().is_some_and(|since| now - *since <= IDLE_MAX);
-                model.idle.truncate(if fresh { model.idle.len() - 1 } else { 0 });
-                let found = look(Box::pin(slot.find(now, &mut closed)).as_mut());
-                match found.unwrap().unwrap() {
-                    Found::Idle => prop_assert!(fresh),
-                    Found::Dial => {
-                        prop_assert!(!fresh);
-                        slot.put_new(Quiet::open(&open), 0.5);
-                    }
-                }
-            }
-            Step::Finish(n) if !slots.is_empty() => {
-                let slot = slots.swap_remove(n % slots.len());
-                if slot.connection.is_some() {
-                    model.idle.push(now);
+                    self.model.idle.push(now);
                 }
                 prop_assert_eq!(slot.finish(now), None);
-                model.free();
+                self.model.free();
             }
-            Step::Fail(n, reason) if !slots.is_empty() => {
-                slots.swap_remove(n % slots.len()).close(reason, &mut closed);
-                model.free();
+            Step::Fail(n, reason) if !self.slots.is_empty() => {
+                self.slots.swap_remove(n % self.slots.len()).close(reason, &mut self.closed);
+                self.model.free();
             }
-            Step::Drop(n) if !slots.is_empty() => {
-                drop(slots.swap_remove(n % slots.len()));
-                model.free();
+            Step::Drop(n) if !self.slots.is_empty() => {
+                drop(self.slots.swap_remove(n % self.slots.len()));
+                self.model.free();
             }
             Step::Pass(ms) => tokio::time::advance(Duration::from_millis(ms)).await,
             // Patience would make it wait behind the others; here it is the end that counts.
-            Step::Close if !model.closed && waiting.is_empty() && slots.is_empty() => {
-                prop_assert!(look(std::pin::pin!(pool.close(WAIT_MAX))).is_some());
-                model.closed = true;
-                model.idle.clear();
+            Step::Close if !self.model.closed && self.waiting.is_empty() && self.slots.is_empty() => {
+                prop_assert!(look(std::pin::pin!(self.pool.close(WAIT_MAX))).is_some());
+                self.model.closed = true;
+                self.model.idle.clear();
             }
             _ => {}
         }
-        let stats = pool.stats();
+        Ok(())
+    }
+
+    fn ask(&mut self, now: Instant) -> Result<(), TestCaseError> {
+        self.asked += 1;
+        let model = &mut self.model;
+        let mut asking: Asking<'_> = Box::pin(self.pool.acquire());
+        match look(asking.as_mut()) {
+            Some(Ok(slot)) => {
+                prop_assert!(model.free > 0 && !model.closed);
+                model.free -= 1;
+                self.slots.push(slot);
+            }
+            Some(Err(Error::Closed)) => prop_assert!(model.closed),
+            Some(Err(Error::PoolExhausted(PoolFull::Waiters(n)))) => {
+                prop_assert_eq!((n, model.free), (self.max_waiting, 0));
+                model.refused += 1;
+            }
+            Some(Err(other)) => prop_assert!(false, "{}", other),
+            None => {
+                prop_assert!(model.free == 0 && !model.closed);
+                model.waiters.push_back(Waiter { number: self.asked, until: now + WAIT_MAX, granted: false });
+                self.waiting.push((self.asked, asking));
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, n: usize, now: Instant) -> Result<(), TestCaseError> {
+        let number = self.waiting[n].0;
+        let model = &mut self.model;
+        let waiter = *model.waiters.iter().find(|waiter| waiter.number == number).unwrap();
+        let Some(ended) = look(self.waiting[n].1.as_mut()) else {
+            prop_assert!(!waiter.granted && !model.closed && now < waiter.until);
+            return Ok(());
+        };
+        drop(self.waiting.swap_remove(n));
+        model.leaves(number);
+        match ended {
+            Ok(slot) => {
+                prop_assert!(waiter.granted);
+                self.slots.push(slot);
+            }
+            Err(Error::Closed) => prop_assert!(model.closed && !waiter.granted),
+            Err(Error::PoolExhausted(PoolFull::Waited(WAIT_MAX))) => {
+                prop_assert!(!waiter.granted && now >= waiter.until);
+                model.refused += 1;
+            }
+            Err(other) => prop_assert!(false, "{}", other),
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, n: usize, now: Instant) -> Result<(), TestCaseError> {
+        let (slot, idle) = (&mut self.slots[n], &mut self.model.idle);
+        if slot.connection.is_some() {
+            return Ok(());
+        }
+        // The youngest first; those that were idle for too long are closed on the way.
+        let fresh = idle.last().is_some_and(|since| now - *since <= IDLE_MAX);
+        idle.truncate(if fresh { idle.len() - 1 } else { 0 });
+        let found = look(Box::pin(slot.find(now, &mut self.closed)).as_mut());
+        match found.unwrap().unwrap() {
+            Found::Idle => prop_assert!(fresh),
+            Found::Dial => {
+                prop_assert!(!fresh);
+                slot.put_new(Quiet::open(&self.open), 0.5);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the pool count what the model counts?
+    fn agree(&self) -> Result<(), TestCaseError> {
+        let (stats, model) = (self.pool.stats(), &self.model);
         let granted = model.waiters.iter().filter(|waiter| waiter.granted).count();
-        prop_assert_eq!(stats.active, slots.len() + granted);
-        prop_assert_eq!(stats.active, max - model.free);
+        prop_assert_eq!(stats.active, self.slots.len() + granted);
+        prop_assert_eq!(stats.active, self.max - model.free);
         prop_assert_eq!(stats.waiting, model.waiters.len());
-        prop_assert!(stats.waiting <= max_waiting);
+        prop_assert!(stats.waiting <= self.max_waiting);
         prop_assert_eq!(stats.idle, model.idle.len());
         prop_assert_eq!(stats.acquire_errors, model.refused);
-        let held = slots.iter().filter(|slot| slot.connection.is_some()).count();
-        prop_assert_eq!(open.load(Ordering::Relaxed), held + model.idle.len());
-        prop_assert!(held + model.idle.len() <= max);
-        prop_assert_eq!(
-            stats.created as usize - stats.discards.iter().sum::<u64>() as usize,
-            held + stats.idle
-        );
+        let held = self.slots.iter().filter(|slot| slot.connection.is_some()).count();
+        prop_assert_eq!(self.open.load(Ordering::Relaxed), held + model.idle.len());
+        prop_assert!(held + model.idle.len() <= self.max);
+        let living = stats.created as usize - stats.discards.iter().sum::<u64>() as usize;
+        prop_assert_eq!(living, held + stats.idle);
+        Ok(())
     }
+}
+
+async fn compare(max: usize, max_waiting: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let config = PoolConfig { max, max_waiting, idle_max: IDLE_MAX, ..PoolConfig::default() };
+    let pool = Pool::new(config, WAIT_MAX);
+    let mut compared = Compared::new(&pool, max, max_waiting);
+    for step in steps {
+        compared.step(step).await?;
+        compared.agree()?;
+    }
+    let Compared { open, waiting, slots, .. } = compared;
     drop((waiting, slots));
     prop_assert_eq!((pool.gate.free(), pool.stats().active, pool.stats().waiting), (max, 0, 0));
     prop_assert_eq!(open.load(Ordering::Relaxed), pool.stats().idle);

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use memcache_client::breaker::{State, TripReason};
+use memcache_client::breaker::{BreakerState, TripReason};
 use memcache_client::{BreakerConfig, Config, Error, OnOpen, Op, Outcome, Routing};
 use memcached_fake::lies::{Act, Lie};
 use tokio::time::Instant;
 
-use crate::rig::{Rig, error_of, figure, mixed, open_loop, value_of, wait_for};
+use crate::rig::{Rig, error_of, figure, mixed, open_loop, ops_later, pass, value_of, wait_for};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -26,7 +26,7 @@ async fn stop(rig: &Rig, server: usize) {
     rig.fakes[server].disconnect().await;
 }
 
-fn state(rig: &Rig, server: usize) -> State {
+fn state(rig: &Rig, server: usize) -> BreakerState {
     rig.client.stats()[server].breaker.unwrap().state
 }
 
@@ -58,16 +58,16 @@ async fn c2_flapping_gives_at_most_one_open_a_flap_and_ends_closed() {
     let flaps = async {
         for _ in 0..15 {
             stop(&rig, 0).await;
-            tokio::time::sleep(ms(100)).await;
+            ops_later(&rig.client, 100).await;
             rig.fakes[0].resume().await.unwrap();
-            tokio::time::sleep(ms(150)).await;
+            ops_later(&rig.client, 150).await;
         }
     };
     let load = open_loop(&rig.client, 1_000, Duration::from_secs(5), |n| mixed(&keys, n));
     tokio::join!(load, flaps);
     let opens = rig.heard.trips(0).len();
     assert!(opens <= 15, "{opens}");
-    assert_eq!(state(&rig, 0), State::Closed);
+    assert_eq!(state(&rig, 0), BreakerState::Closed);
     figure("C2", format!("{opens} opens in 15 flaps (<= 15), closed at the end"));
 }
 
@@ -78,10 +78,10 @@ async fn c3_a_half_open_server_sees_one_request_of_a_thousand_waiting() {
     rig.client.get(&keys[0]).await.unwrap();
     rig.fakes[0].lies().add(Act::Hang);
     join_all(keys.iter().map(|key| rig.client.get(key))).await;
-    assert_eq!(state(&rig, 0), State::Open);
+    assert_eq!(state(&rig, 0), BreakerState::Open);
     let mut worst = 0;
     for _ in 0..3 {
-        tokio::time::sleep(ms(320)).await;
+        pass(ms(320)).await;
         let before = rig.fakes[0].counters().requests();
         join_all((0..1_000).map(|n| rig.client.get(&keys[n % 50]))).await;
         worst = worst.max(rig.fakes[0].counters().requests() - before);
@@ -96,9 +96,9 @@ async fn c4_a_cancelled_probe_gives_its_slot_back() {
     let keys = rig.keys_on(0, 20);
     rig.fakes[0].lies().add(Act::Hang);
     join_all(keys.iter().map(|key| rig.client.get(key))).await;
-    tokio::time::sleep(ms(310)).await;
+    pass(ms(310)).await;
     let probe = tokio::time::timeout(ms(20), rig.client.get(&keys[0])).await;
-    assert!(probe.is_err() && state(&rig, 0) == State::HalfOpen);
+    assert!(probe.is_err() && state(&rig, 0) == BreakerState::HalfOpen);
     rig.fakes[0].lies().clear();
     let up = Instant::now();
     open_loop(&rig.client, 200, ms(700), |n| mixed(&keys, n)).await;
@@ -177,7 +177,7 @@ async fn c8_with_all_servers_down_ops_fail_fast_and_come_back() {
     let down = open_loop(&rig.client, 500, Duration::from_secs(2), |n| mixed(&keys, n)).await;
     let p99 = down.quantile(0.99);
     assert_eq!(down.ok(), 0, "{:?}", down.ends);
-    let ejected = (0..3).filter(|server| state(&rig, *server) != State::Closed).count();
+    let ejected = (0..3).filter(|server| state(&rig, *server) != BreakerState::Closed).count();
     for fake in &rig.fakes {
         fake.resume().await.unwrap();
     }
@@ -269,8 +269,8 @@ async fn every_transition_has_its_reason() {
     let error = error_of(rig.client.execute(Op::Get(keys[0].clone())).await);
     assert!(matches!(error, Error::Connect(_)));
     rig.fakes[0].resume().await.unwrap();
-    wait_for("the open time", || rig.client.stats()[0].breaker.unwrap().state == State::Open).await;
-    tokio::time::sleep(ms(110)).await;
+    wait_for("the open time", || rig.client.stats()[0].breaker.unwrap().state == BreakerState::Open).await;
+    pass(ms(110)).await;
     for key in &keys[..4] {
         rig.client.get(key).await.unwrap();
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use memcache_client::breaker::{State, TripReason};
+use memcache_client::breaker::{BreakerState, TripReason};
 use memcache_client::{BreakerConfig, Config, Hedge, Probes, SlowRule};
 use memcached_fake::lies::{Act, Lie};
 use tokio::time::Instant;
@@ -173,7 +173,7 @@ async fn b8_when_all_servers_are_slow_alike_none_is_ejected() {
     }
     let done = open_loop(&rig.client, 200, Duration::from_secs(3), |n| mixed(&keys, n)).await;
     let stats = rig.client.stats();
-    assert!(stats.iter().all(|server| server.breaker.unwrap().state == State::Closed));
+    assert!(stats.iter().all(|server| server.breaker.unwrap().state == BreakerState::Closed));
     assert!((0..3).all(|server| rig.heard.trips(server).is_empty()));
     let goodput = done.ok() as f64 / done.total() as f64;
     assert!(goodput >= 0.95, "{goodput}");

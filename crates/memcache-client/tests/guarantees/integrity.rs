@@ -10,7 +10,7 @@ use memcached_fake::lies::{Act, Lie, Moment};
 use memcached_fake::real::RealMemcached;
 use tokio::time::Instant;
 
-use crate::rig::{Rig, client_of, error_of, figure, is_own, key, value_of};
+use crate::rig::{Rig, client_of, error_of, figure, is_own, key, pass, value_of, wait_for};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -105,7 +105,9 @@ async fn e5_bytes_that_nobody_asked_for_close_the_connection_before_its_next_op(
                 if let Ok(value) = rig.client.get(key).await {
                     assert!(is_own(key, &value.unwrap()), "{act:?}");
                 }
-                tokio::time::sleep(ms(u64::from(n % 8 == 0) * 4)).await;
+                if n % 8 == 0 {
+                    pass(ms(4)).await;
+                }
             }
             assert!(rig.fakes[0].counters().accepted() > before, "{act:?}: no connection was replaced");
         }
@@ -212,7 +214,7 @@ async fn e8_a_write_that_is_applied_late_is_unknown_and_a_lease_keeps_it_out() {
     let old = Op::Set { key: k.clone(), value: value_of(&k, 1), ttl: None };
     assert_eq!(error_of(rig.client.execute(old).await).outcome(), Outcome::Timeout);
     rig.client.set(&k, value_of(&k, 2), None).await.unwrap();
-    tokio::time::sleep(ms(300)).await;
+    pass(ms(300)).await;
     let without = u32::from(rig.client.get(&k).await.unwrap().unwrap() != value_of(&k, 2));
     // With: the token is that of a state which is gone.
     let Some(real) = RealMemcached::for_test().await else { return };
@@ -253,12 +255,14 @@ async fn m5_a_hundred_readers_of_one_expired_key_load_it_once() {
     let (one, _) = client_of([real.addr()], config(Mode::Pipelined { connections: 2, depth: 256 }));
     let (two, _) = client_of([real.addr()], config(Mode::Pooled));
     let k = key("popular");
+    let both_have_asked = || one.totals().ops > 0 && two.totals().ops > 0;
     let ask = |client: memcache_client::Client| {
-        let (k, loads) = (k.clone(), &loads);
+        let (k, loads, both_have_asked) = (k.clone(), &loads, &both_have_asked);
         async move {
             let load = async || {
                 loads.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(ms(100)).await;
+                // As long as it takes until both have asked.
+                wait_for("the other's question", both_have_asked).await;
                 Ok::<_, std::convert::Infallible>(value_of(&k, 5))
             };
             client.get_or_load(&k, &Fetch::default(), load).await.unwrap()
@@ -339,7 +343,7 @@ async fn rc16_a_connection_with_unasked_bytes_is_not_used() {
     let lies = rig.fakes[0].lies();
     lies.add(Lie::new(Act::Early { at: Moment::AfterReply(ms(5)), bytes: "HD\r\n".into() }).once());
     rig.client.get(&keys[0]).await.unwrap();
-    tokio::time::sleep(ms(30)).await;
+    pass(ms(30)).await;
     for key in &keys {
         assert!(is_own(key, &rig.client.get(key).await.unwrap().unwrap()));
     }

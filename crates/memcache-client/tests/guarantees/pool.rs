@@ -12,7 +12,7 @@ use memcache_client::{
 use memcached_fake::lies::{Act, Lie};
 use tokio::time::Instant;
 
-use crate::rig::{Rig, closed_loop, fakes, figure, key, mixed, open_loop, wait_for};
+use crate::rig::{Rig, closed_loop, fakes, figure, key, mixed, open_loop, ops_later, pass, wait_for};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -70,7 +70,7 @@ async fn d3_connections_that_the_server_closed_while_idle_cost_nothing() {
         errors += done.errors();
         rig.fakes[0].disconnect().await;
         wait_for("the closes to arrive", || rig.fakes[0].counters().open() == 0).await;
-        tokio::time::sleep(ms(5)).await;
+        pass(ms(5)).await;
     }
     assert_eq!(errors, 0);
     let stale = rig.heard.closes(CloseReason::Reset);
@@ -87,7 +87,7 @@ async fn d4_silently_forgotten_connections_cost_one_failure_for_all_of_them() {
     assert_eq!(rig.client.stats()[0].pool.idle, 8);
     // Whoever sends on one of the old connections is never answered.
     rig.fakes[0].lies().set([Lie::new(Act::Hang).times(8)]);
-    tokio::time::sleep(Duration::from_millis(5_100)).await;
+    pass(Duration::from_millis(5_100)).await;
     let mut failures = 0;
     for key in &keys[..20] {
         failures += u32::from(rig.client.get(key).await.is_err());
@@ -105,7 +105,7 @@ async fn d5_after_a_restart_dials_are_spread() {
     rig.fakes[0].lies().add(Act::Delay(ms(5)));
     let load = open_loop(&rig.client, 3_000, Duration::from_secs(4), |n| mixed(&keys, n));
     let restart = async {
-        tokio::time::sleep(ms(1_500)).await;
+        ops_later(&rig.client, 4_500).await;
         let at = Instant::now();
         rig.fakes[0].disconnect().await;
         at

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use memcache_client::breaker::State;
+use memcache_client::breaker::BreakerState;
 use memcache_client::{BreakerConfig, Config, Key, Op, Outcome, PoolConfig};
 use memcached_fake::real::{Ready, RealMemcached};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::rig::{client_of, figure, key, keys_on, mixed, open_loop, value_of, wait_for};
+use crate::rig::{client_of, figure, key, keys_on, mixed, open_loop, ops_later, value_of, wait_for};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -69,7 +69,7 @@ async fn h1a_a_server_with_too_many_connections_keeps_those_that_it_has() {
     let goodput = done.ok() as f64 / done.total() as f64;
     assert!(goodput >= 0.98, "{:?}", done.ends);
     assert!(dials <= 20, "{dials} dials in 2 s");
-    assert_eq!((state, done.wrong), (State::Closed, 0));
+    assert_eq!((state, done.wrong), (BreakerState::Closed, 0));
     drop(others);
     let probe_addr = real.addr();
     let mut rejected = 0;
@@ -183,7 +183,7 @@ async fn h6_a_graceful_shutdown_costs_no_more_than_what_is_in_flight() {
     open_loop(&client, 500, ms(300), |n| mixed(&keys, n)).await;
     let load = open_loop(&client, 500, Duration::from_secs(1), |n| mixed(&keys, n));
     let stop = async {
-        tokio::time::sleep(ms(300)).await;
+        ops_later(&client, 150).await;
         real.signal("TERM").unwrap();
     };
     let (done, ()) = tokio::join!(load, stop);
@@ -247,7 +247,7 @@ async fn rc18_after_twenty_restarts_no_error_is_older_than_an_open_time_and_a_se
             last_error = settled.elapsed();
         }
     }
-    wait_for("the breaker", || client.stats()[0].breaker.unwrap().state == State::Closed).await;
+    wait_for("the breaker", || client.stats()[0].breaker.unwrap().state == BreakerState::Closed).await;
     assert_eq!(wrong, 0);
     assert!(last_error <= ms(100 + 1_000), "{last_error:?}");
     figure(

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use memcache_client::breaker::State;
+use memcache_client::breaker::BreakerState;
 use memcache_client::{BreakerConfig, Config, Error, Key, Mode, OnOpen, PoolConfig, Routing};
 use memcached_fake::lies::Act;
 use memcached_fake::real::{Ready, RealMemcached};
@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::rig::{Rig, client_of, fakes, figure, key, keys_on, mixed, open_loop};
+use crate::rig::{Rig, client_of, fakes, figure, key, keys_on, mixed, open_loop, ops_later, pass};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -31,9 +31,9 @@ async fn b7_a_server_that_shares_its_processor_has_a_tail_and_is_not_ejected() {
     let duty = async {
         for _ in 0..20 {
             real.signal("STOP").unwrap();
-            tokio::time::sleep(ms(50)).await;
+            ops_later(&client, 22).await;
             real.signal("CONT").unwrap();
-            tokio::time::sleep(ms(50)).await;
+            ops_later(&client, 22).await;
         }
     };
     let (done, ()) = tokio::join!(open_loop(&client, 500, Duration::from_secs(2), |n| mixed(&keys, n)), duty);
@@ -90,8 +90,8 @@ async fn rc5_of_ten_thousand_callers_one_reaches_a_half_open_server() {
     join_all(keys.iter().map(|key| rig.client.get(key))).await;
     let mut worst = 0;
     for _ in 0..5 {
-        tokio::time::sleep(ms(210)).await;
-        assert_ne!(rig.client.stats()[0].breaker.unwrap().state, State::Closed);
+        pass(ms(210)).await;
+        assert_ne!(rig.client.stats()[0].breaker.unwrap().state, BreakerState::Closed);
         let before = rig.fakes[0].counters().requests();
         join_all((0..10_000).map(|n| rig.client.get(&keys[n % 50]))).await;
         worst = worst.max(rig.fakes[0].counters().requests() - before);
@@ -120,7 +120,7 @@ async fn dials_after_a_restart() -> BTreeMap<u128, usize> {
     // All 16 connections of each.
     join_all(clients.iter().map(|(client, _)| join_all(keys[..16].iter().map(|key| client.get(key))))).await;
     let restart = async {
-        tokio::time::sleep(ms(1_500)).await;
+        ops_later(&clients[0].0, 60).await;
         let at = Instant::now();
         fake.disconnect().await;
         at

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use memcache_client::breaker::State;
+use memcache_client::breaker::BreakerState;
 use memcache_client::{
     Bytes, Client, CloseReason, Completion, Config, Error, Key, Observer, Op, Outcome, Reply, ServerAddr,
     Transition,
@@ -32,6 +32,23 @@ pub async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Moves the clock by `time` without waiting, and lets everybody in this runtime do what is due then.
+pub async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until `client` has begun `count` ops more. Under a steady load this is a time, of which the load has had its
+/// share even on a slow machine.
+pub async fn ops_later(client: &Client, count: u64) {
+    let wanted = client.totals().ops + count;
+    wait_for("ops to begin", || client.totals().ops >= wanted).await;
 }
 
 /// Everything that the client told, with its time.
@@ -66,7 +83,7 @@ impl Heard {
     pub fn trips(&self, server: usize) -> Vec<Instant> {
         self.transitions_of(server)
             .into_iter()
-            .filter(|(_, t)| t.from == State::Closed)
+            .filter(|(_, t)| t.from == BreakerState::Closed)
             .map(|(at, _)| at)
             .collect()
     }
@@ -75,7 +92,7 @@ impl Heard {
     pub fn closings(&self, server: usize) -> Vec<Instant> {
         self.transitions_of(server)
             .into_iter()
-            .filter(|(_, t)| t.to == State::Closed)
+            .filter(|(_, t)| t.to == BreakerState::Closed)
             .map(|(at, _)| at)
             .collect()
     }

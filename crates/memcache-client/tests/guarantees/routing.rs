@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use memcache_client::breaker::State;
+use memcache_client::breaker::BreakerState;
 use memcache_client::{BreakerConfig, Config, Error, Key, OnOpen, Op, Router, Routing, SlowRule};
 use memcached_fake::lies::Act;
 use tokio::time::Instant;
 
 use crate::rig::{
-    Rig, client_of, error_of, fakes, figure, key, mixed, open_loop, server, value_of, wait_for,
+    Rig, client_of, error_of, fakes, figure, key, mixed, open_loop, ops_later, server, value_of, wait_for,
 };
 
 fn ms(n: u64) -> Duration {
@@ -28,7 +28,7 @@ async fn stop(rig: &Rig, server: usize) {
 
 async fn closed(rig: &Rig, server: usize, keys: &[Key]) {
     let state = || rig.client.stats()[server].breaker.unwrap().state;
-    while state() != State::Closed {
+    while state() != BreakerState::Closed {
         open_loop(&rig.client, 200, ms(50), |n| mixed(keys, n)).await;
     }
 }
@@ -199,12 +199,17 @@ async fn f7_a_rolling_restart_ejects_one_server_at_a_time() {
     let mut most = 0;
     for n in 0..3 {
         let restart = async {
-            tokio::time::sleep(ms(200)).await;
+            ops_later(&rig.client, 200).await;
             stop(&rig, n).await;
             rig.fakes[n].flush();
-            tokio::time::sleep(ms(300)).await;
-            most = most
-                .max(rig.client.stats().iter().filter(|s| s.breaker.unwrap().state != State::Closed).count());
+            ops_later(&rig.client, 300).await;
+            most = most.max(
+                rig.client
+                    .stats()
+                    .iter()
+                    .filter(|s| s.breaker.unwrap().state != BreakerState::Closed)
+                    .count(),
+            );
             rig.fakes[n].resume().await.unwrap();
         };
         let load = open_loop(&rig.client, 1_000, Duration::from_secs(2), |n| mixed(&keys, n));
@@ -229,7 +234,7 @@ async fn f8_the_list_of_servers_changes_at_once_and_leaks_nothing() {
     let keys: Vec<_> = (0..600).map(|n| key(&format!("live{n}"))).collect();
     let load = open_loop(&rig.client, 1_000, Duration::from_secs(2), |n| mixed(&keys, n));
     let edit = async {
-        tokio::time::sleep(ms(500)).await;
+        ops_later(&rig.client, 500).await;
         let mut servers = rig.client.servers();
         servers.remove(0);
         servers.push(server(3, extra[0].addr()));
@@ -264,13 +269,13 @@ async fn f9_the_last_server_is_kept_however_slow_it_is() {
     rig.fakes[2].lies().add(Act::Delay(ms(100)));
     open_loop(&rig.client, 200, ms(500), |n| mixed(&keys, n)).await;
     let done = open_loop(&rig.client, 200, Duration::from_secs(2), |n| mixed(&keys, n)).await;
-    let ejected: BTreeMap<usize, State> = rig
+    let ejected: BTreeMap<usize, BreakerState> = rig
         .client
         .stats()
         .iter()
         .map(|s| s.breaker.unwrap().state)
         .enumerate()
-        .filter(|(_, s)| *s != State::Closed)
+        .filter(|(_, s)| *s != BreakerState::Closed)
         .collect();
     assert!(ejected.len() <= 2 && !ejected.contains_key(&2), "{ejected:?}");
     assert!(done.ok() as f64 >= 0.9 * done.total() as f64, "{:?}", done.ends);

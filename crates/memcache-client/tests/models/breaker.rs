@@ -1,11 +1,11 @@
 //! What breakers on one fleet shall do, written down as plainly as it can be: whole histories instead of counters.
 
 use memcache_client::BreakerConfig;
-use memcache_client::breaker::{BreakerStats, State, TripReason, Verdict};
+use memcache_client::breaker::{BreakerState, BreakerStats, TripReason, Verdict};
 use tokio::time::Instant;
 
 /// From, to, why.
-pub type Change = (State, State, TripReason);
+pub type Change = (BreakerState, BreakerState, TripReason);
 
 /// A permit that is out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Model {
 
 #[derive(Default)]
 struct One {
-    state: State,
+    state: BreakerState,
     until: Option<Instant>,
     open_for: std::time::Duration,
     /// Grows with each change of the state.
@@ -59,13 +59,13 @@ impl Model {
         let mut change = None;
         if one.until.is_some_and(|until| now >= until) {
             one.until = None;
-            change = Some(one.enter(State::HalfOpen, TripReason::OpenTimePassed(one.open_for)));
+            change = Some(one.enter(BreakerState::HalfOpen, TripReason::OpenTimePassed(one.open_for)));
         }
         let wanted = self.config.successes_to_close - one.successes;
         let admitted = match one.state {
-            State::Closed => true,
-            State::Open => false,
-            State::HalfOpen => one.probes.len() < self.config.half_open_probes.min(wanted) as usize,
+            BreakerState::Closed => true,
+            BreakerState::Open => false,
+            BreakerState::HalfOpen => one.probes.len() < self.config.half_open_probes.min(wanted) as usize,
         };
         if !admitted {
             one.stats.rejections += 1;
@@ -73,7 +73,7 @@ impl Model {
         }
         one.stats.requests += 1;
         self.permits += 1;
-        let probe = one.state == State::HalfOpen;
+        let probe = one.state == BreakerState::HalfOpen;
         let asked = Asked { server, probe, number: self.permits, era: one.era };
         if probe {
             one.probes.push(asked.number);
@@ -101,7 +101,7 @@ impl Model {
                 one.failures.clear();
                 one.timeouts.clear();
                 one.slow.clear();
-                let change = one.enter(State::Closed, reason);
+                let change = one.enter(BreakerState::Closed, reason);
                 // The last probe is the first call of the new life.
                 one.see_speed(&self.config, false);
                 Some(change)
@@ -163,13 +163,13 @@ impl Model {
     }
 
     fn trip(&mut self, server: usize, reason: TripReason, now: Instant) -> Option<Change> {
-        let ejected = self.one.iter().filter(|one| one.state != State::Closed).count();
+        let ejected = self.one.iter().filter(|one| one.state != BreakerState::Closed).count();
         (ejected < self.max_ejected).then(|| self.one[server].open(&self.config, reason, now))
     }
 
     pub fn is_closed_or_refuse(&mut self, server: usize) -> bool {
         let one = &mut self.one[server];
-        let closed = one.state == State::Closed;
+        let closed = one.state == BreakerState::Closed;
         one.stats.rejections += u64::from(!closed);
         closed
     }
@@ -184,7 +184,7 @@ impl Model {
 }
 
 impl One {
-    fn enter(&mut self, to: State, reason: TripReason) -> Change {
+    fn enter(&mut self, to: BreakerState, reason: TripReason) -> Change {
         let from = std::mem::replace(&mut self.state, to);
         self.era += 1;
         self.probes.clear();
@@ -198,7 +198,7 @@ impl One {
         self.open_for = config.open_max.map_or(config.open, |max| doubled.min(max));
         self.opens += 1;
         self.until = Some(now + self.open_for);
-        self.enter(State::Open, reason)
+        self.enter(BreakerState::Open, reason)
     }
 
     fn see_speed(&mut self, config: &BreakerConfig, slow: bool) {

@@ -42,7 +42,7 @@ impl Gate {
 pub const HOLDER: &str = "holder";
 
 #[derive(Debug, Default)]
-struct State {
+struct GatesState {
     held: u32,
     frozen: bool,
     refusing: bool,
@@ -54,7 +54,7 @@ struct State {
 
 /// A handle on the server and its gates.
 #[derive(Clone, Default)]
-pub struct Gates(Arc<Mutex<State>>);
+pub struct Gates(Arc<Mutex<GatesState>>);
 
 impl fmt::Debug for Gates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +63,7 @@ impl fmt::Debug for Gates {
 }
 
 impl Gates {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GatesState> {
         self.0.lock().unwrap()
     }
 
@@ -85,7 +85,7 @@ impl Gates {
         self.change(|state| state.silent = silent);
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut GatesState)) {
         let mut state = self.state();
         change(&mut state);
         let wakers = std::mem::take(&mut state.wakers);
@@ -118,7 +118,7 @@ impl Gates {
     }
 }
 
-impl State {
+impl GatesState {
     fn stops(&self, gate: Gate) -> bool {
         self.frozen || self.held & (1 << gate as u32) != 0 || gate == Gate::Silence && self.silent
     }
@@ -133,7 +133,7 @@ impl Connector for Gates {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             gates.state().open += 1;
-            let stream = Wire { gates, input: Vec::new(), output: VecDeque::new() };
+            let stream = GatedStream { gates, input: Vec::new(), output: VecDeque::new() };
             Ok(Box::new(stream) as Box<dyn Io>)
         })
     }
@@ -141,7 +141,7 @@ impl Connector for Gates {
 
 /// One connection, both ends of it.
 #[derive(Debug)]
-struct Wire {
+struct GatedStream {
     gates: Gates,
     /// Bytes of requests that are not whole.
     input: Vec<u8>,
@@ -149,7 +149,7 @@ struct Wire {
     output: VecDeque<(Gate, Vec<u8>)>,
 }
 
-impl Drop for Wire {
+impl Drop for GatedStream {
     fn drop(&mut self) {
         self.gates.state().open -= 1;
     }
@@ -160,7 +160,7 @@ pub fn value_of(key: &[u8]) -> Vec<u8> {
     [b"the value of ", key].concat()
 }
 
-impl Wire {
+impl GatedStream {
     /// Answers what is whole.
     fn answer(&mut self) {
         while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
@@ -205,7 +205,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for GatedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -229,7 +229,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for GatedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let begins = this.input.is_empty();

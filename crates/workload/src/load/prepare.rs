@@ -34,16 +34,16 @@ impl Prepared {
         let client_config =
             memcache_client::Config { seed: config.shard.seed(client_config.seed), ..client_config };
         let mut mix = config.mix()?;
-        let has_touch = client_config.driver.has_touch();
+        let has_touch = client_config.codec.has_touch();
         if !has_touch {
             mix = mix.without(OpKind::Touch).ok_or_else(|| LoadError::OnlyTouch {
                 mix: config.ops(),
-                driver: client_config.driver.name(),
+                driver: client_config.codec.name(),
             })?;
         }
         let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
-        // The second driver's writes are sent without asking for an answer.
-        let acknowledged = client_config.driver != memcache_client::Driver::MemcacheAsync;
+        // The second codec's writes are sent without asking for an answer.
+        let acknowledged = client_config.codec != memcache_client::Codec::MemcacheAsync;
         let clock = RunClock::start();
         let hello = convert::hello(config, &client_config, &servers);
         let instance = hello.instance.clone();

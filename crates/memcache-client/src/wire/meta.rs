@@ -1,5 +1,7 @@
 //! One connection, one op at a time, over meta commands.
 
+pub(crate) mod codec;
+
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -10,13 +12,15 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::codec::{self, Step};
-use super::{Traffic, Wire};
+use super::Wire;
+use super::traffic::Traffic;
+use crate::bugs::Dirt;
 use crate::error::{Error, lost};
 use crate::key::Key;
 use crate::op::{Op, Reply};
-use crate::server::Replies;
+use crate::request::Replies;
 use crate::stream::Stream;
+use codec::{Rules, Step};
 
 /// Bytes asked for in one read: few at first, so that many connections are small, and more once a read was filled.
 const READ_MIN: usize = 512;
@@ -34,25 +38,19 @@ pub(crate) struct MetaConnection {
     opaque: u32,
     value_max: usize,
     traffic: Arc<Traffic>,
-    /// It is used whatever is unread, and takes whatever comes.
-    #[cfg(feature = "seeded-bugs")]
-    pub(super) dirty: bool,
+    dirt: Dirt,
 }
 
 impl MetaConnection {
     pub(crate) fn new(stream: Stream, value_max: usize, traffic: Arc<Traffic>) -> Self {
         let (input, output) = (BytesMut::new(), BytesMut::new());
-        Self {
-            stream,
-            input,
-            output,
-            read: READ_MIN,
-            opaque: 0,
-            value_max,
-            traffic,
-            #[cfg(feature = "seeded-bugs")]
-            dirty: false,
-        }
+        let dirt = Dirt::default();
+        Self { stream, input, output, read: READ_MIN, opaque: 0, value_max, traffic, dirt }
+    }
+
+    /// It will be used whatever is unread, and take whatever comes.
+    pub(super) fn soil(&mut self) {
+        self.dirt = Dirt::some();
     }
 
     /// Asks how the server sends a miss, if nobody knows. The answer comes before that of the op behind it.
@@ -123,11 +121,7 @@ impl MetaConnection {
         let mut searched = 0;
         let rules = self.traffic.rules(self.value_max);
         loop {
-            #[cfg(feature = "seeded-bugs")]
-            let echoed = crate::bugs::echoed(&self.input).filter(|_| self.dirty);
-            #[cfg(feature = "seeded-bugs")]
-            let (key, opaque) = echoed.as_ref().map_or((key, opaque), |(key, opaque)| (key, *opaque));
-            match codec::parse(&mut self.input, &mut searched, key, opaque, rules)? {
+            match self.parse(&mut searched, key, opaque, rules)? {
                 Step::Whole(raw) => {
                     self.traffic.learn(&raw);
                     return Ok(raw);
@@ -136,6 +130,12 @@ impl MetaConnection {
                 Step::Need(missing) => self.fill(missing).await?,
             }
         }
+    }
+
+    fn parse(&mut self, searched: &mut usize, key: &Key, opaque: u32, rules: Rules) -> Result<Step, Error> {
+        let echoed = self.dirt.echoed(&self.input);
+        let (key, opaque) = echoed.as_ref().map_or((key, opaque), |(key, opaque)| (key, *opaque));
+        codec::parse(&mut self.input, searched, key, opaque, rules)
     }
 
     fn shrink(&mut self) {
@@ -180,10 +180,6 @@ impl Wire for MetaConnection {
     }
 
     fn is_quiet(&mut self) -> bool {
-        #[cfg(feature = "seeded-bugs")]
-        if self.dirty {
-            return true;
-        }
-        self.input.is_empty() && self.stream.is_quiet()
+        self.dirt.is_there() || self.input.is_empty() && self.stream.is_quiet()
     }
 }

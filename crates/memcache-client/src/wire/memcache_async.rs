@@ -1,8 +1,8 @@
-//! The second driver: classic text by the crate `memcache-async`, for comparison under the same faults.
+//! The second codec: classic text by the crate `memcache-async`, for comparison under the same faults.
 //!
 //! What is different, by that crate's making: `set` and `delete` are sent with `noreply`, so [`Reply::Stored`] and
 //! [`Reply::Deleted`] only mean *sent*, and a hung or refusing server is not noticed by writes; the echoed key of a read
-//! is not compared; there is no touch. What this driver adds: keys are checked, lengths are bounded, and a connection
+//! is not compared; there is no touch. What this codec adds: keys are checked, lengths are bounded, and a connection
 //! is used again only after a read whose reply was taken whole.
 
 use std::borrow::Cow;
@@ -14,13 +14,14 @@ use bytes::Bytes;
 use memcache_async::ascii::Protocol;
 use tokio::net::TcpStream;
 
-use super::codec::exptime;
+use super::Wire;
 use super::guarded::{Gate, GuardedStream};
-use super::{Traffic, Wire};
+use super::meta::codec::exptime;
+use super::traffic::Traffic;
 use crate::error::{Error, ProtocolError, lost};
 use crate::key::Key;
 use crate::op::{Op, Reply};
-use crate::server::Replies;
+use crate::request::Replies;
 
 pub(crate) struct MemcacheAsyncConnection {
     protocol: Protocol<GuardedStream>,
@@ -109,7 +110,7 @@ impl Wire for MemcacheAsyncConnection {
             }
             Op::Touch(..) | Op::Lease { .. } | Op::Cas { .. } | Op::Invalidate { .. } => {
                 self.quiet = true;
-                return Err(Error::Unsupported { driver: "memcache-async", op: op.name() });
+                return Err(Error::Unsupported { codec: "memcache-async", op: op.name() });
             }
         };
         self.quiet = true;

@@ -18,18 +18,18 @@ use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
-use super::codec::{self, Raw, Step};
-use crate::connect;
 use crate::error::{Error, ProtocolError, lost};
 use crate::key::Key;
 use crate::observer::CloseReason;
 use crate::op::{Op, Reply};
 use crate::pool::PoolStats;
 use crate::pool::gate::Gate;
-use crate::server::{Replies, Site};
+use crate::request::Replies;
+use crate::site::Site;
 use crate::stream::Stream;
 use crate::sync::{AbortHandle, Mutex, MutexGuard, SemaphorePermit, spawn, timeout_at};
 use crate::timer::Timer;
+use crate::wire::meta::codec::{self, Raw, Step};
 
 /// Bytes asked for in one read.
 const READ_CHUNK: usize = 16 * 1024;
@@ -48,7 +48,7 @@ pub(crate) struct Pipelines {
 
 /// One connection, or the place where one will be.
 struct Line {
-    state: Mutex<State>,
+    state: Mutex<LineState>,
     /// Wakes the connection's task.
     task: AtomicWaker,
     created: AtomicU64,
@@ -57,7 +57,7 @@ struct Line {
 }
 
 #[derive(Default)]
-struct State {
+struct LineState {
     out: BytesMut,
     /// Requests whose replies have not come, in order.
     queue: VecDeque<Asked>,
@@ -300,7 +300,7 @@ impl Drop for Ticket<'_> {
 }
 
 impl Line {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LineState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -345,7 +345,7 @@ impl Line {
     }
 }
 
-impl State {
+impl LineState {
     fn answer(&mut self, place: Option<usize>, result: Result<Raw, Error>, wakers: &mut Vec<Waker>) {
         let Some(place) = place else { return };
         match self.places.get_mut(place) {
@@ -414,17 +414,14 @@ impl Line {
 
 /// The life of one connection.
 async fn serve(site: Arc<Site>, line: Arc<Line>) {
-    let began = Instant::now();
     let mut reaper = Reaper::new(&line);
-    let mut dialling = std::pin::pin!(connect::connect(&site.config, &site.addr.addr));
+    let mut dialling = std::pin::pin!(site.dial());
     let dialled = poll_fn(|cx| {
         line.task.register(cx.waker());
         reaper.poll(cx);
         dialling.as_mut().poll(cx)
     });
-    let dialled = dialled.await;
-    site.observer.dial(site.index, dialled.as_ref().err().map(ToString::to_string), began.elapsed());
-    let stream = match dialled {
+    let stream = match dialled.await {
         Ok(stream) => stream,
         Err(error) => {
             line.dial_errors.fetch_add(1, Ordering::Relaxed);

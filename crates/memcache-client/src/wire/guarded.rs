@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Traffic;
+use super::traffic::Traffic;
 
 /// Longest header line.
 const LINE_MAX: usize = 8 * 1024;
