@@ -213,13 +213,12 @@ async fn open(
         return target.map(Some).map_err(Failure::Usage);
     }
     let servers = args.at.servers().map_err(Failure::Usage)?;
-    let client = args.client.config(seed).map_err(Failure::Usage)?;
-    client.validate_servers(&servers).map_err(|error| Failure::Usage(error.into()))?;
+    let client = args.client.target(servers, seed).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
-    if !plain::ready(&servers, &client, args.at.wait.into(), stop).await? {
+    if !plain::ready(&client, args.at.wait.into(), stop).await? {
         return Ok(None);
     }
-    let prepared = plain::prepare(load_config, client, servers, &registry)?;
+    let prepared = plain::prepare(load_config, client, &registry)?;
     let (sender, ticks) = mpsc::channel(TICKS_MAX);
     let shown = move |record: &observation::Record| {
         if let observation::Record::Tick(tick) = record

@@ -10,11 +10,10 @@ use std::collections::VecDeque;
 use observation::{IntegrityKind, Outcome};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::look_aside::Requests;
 use crate::mix::OpKind;
 use crate::op_log::OpLogReport;
 use crate::oracles::OracleCounts;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, Requests};
 use histogram::LatencyHistograms;
 
 /// Ticks in the window of the rates: the last second.

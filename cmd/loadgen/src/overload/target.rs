@@ -136,7 +136,7 @@ impl Target {
                 tokio::time::sleep_until(*next).await;
                 // A machine that stood still owes no ticks.
                 *next = (*next + TICK).max(Instant::now());
-                Ok(load.take())
+                Ok(load.end_tick())
             }
         }
     }
