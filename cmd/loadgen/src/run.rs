@@ -66,8 +66,9 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
 
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
     // The port first: nothing else may have begun when it is taken.
-    let server =
-        http::Server::bind(&cli.metrics_port, Limits::default()).await.map_err(|e| infrastructure(e.into()))?;
+    let server = http::Server::bind(&cli.metrics_port, Limits::default())
+        .await
+        .map_err(|e| infrastructure(e.into()))?;
     let control = match cli.control {
         Some(addr) => Some(ControlServer::bind(addr).await.map_err(infrastructure)?),
         None => None,

@@ -114,8 +114,7 @@ fn lab_hello(flags: &Cli, servers: usize) -> Result<Hello, Failure> {
     let plan = settings::load(flags, 0, flags.rate.map(|rate| rate.ops_per_s()));
     let arrivals = plan.rate.map_or(Arrivals::Closed, Arrivals::Poisson);
     let server = |n: usize| Server { name: format!("memcached{n}"), addr: String::new() };
-    let client = Ours::new(plan.client, (1..=servers).map(server).collect());
-    let client = client.map_err(|error| usage(error.into()))?;
+    let client = Ours::new(plan.client, (1..=servers).map(server).collect()).map_err(usage)?;
     Ok(workload::hello(&LoadConfig { arrivals, ..plan.load }, &client))
 }
 

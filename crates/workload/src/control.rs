@@ -70,13 +70,7 @@ impl LoadControl {
     pub(crate) fn new(arrivals: Arrivals, profile: Option<Profile>, mix: Arc<Mix>, ops: Vec<OpKind>) -> Self {
         let (rates, changes) = watch::channel(None);
         let target = TargetRate { arrivals, profile, started: Instant::now(), changes };
-        Self {
-            mix: Arc::new(watch::Sender::new(mix)),
-            rates: Arc::new(rates),
-            target,
-            ops,
-            has_mix: true,
-        }
+        Self { mix: Arc::new(watch::Sender::new(mix)), rates: Arc::new(rates), target, ops, has_mix: true }
     }
 
     /// Every change of the mix.

@@ -12,8 +12,8 @@ use crate::target::Ours;
 
 /// Longest wait.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// From one look to the next.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// From one look to the next; there is something new every 100 ms.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A server that tells no lies yet.
 pub(crate) async fn fake_server() -> FakeMemcached {
@@ -37,7 +37,8 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
 /// The sum of a counter or gauge over all its series, or over those with this label value. Brought up to date by each tick.
 pub(crate) fn exported(registry: &Registry, name: &str, label: Option<&str>) -> f64 {
     let families = registry.gather();
-    let series = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+    let series =
+        families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
     let wanted = series.filter(|series| {
         label.is_none_or(|label| series.get_label().iter().any(|pair| pair.value() == label))
     });

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use look_aside::End;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use smallvec::SmallVec;
@@ -12,8 +11,9 @@ use tokio::time::Instant;
 use crate::keys::KeyDistribution;
 use crate::look_aside::ThroughCache;
 use crate::mix::{Mix, OpKind};
-use crate::op::{Finished, Planned, PlannedOp};
+use crate::op::{Planned, PlannedOp};
 use crate::recorder::micros;
+use crate::recording::Ended;
 use crate::shared::Shared;
 use crate::target::{AnyTarget, Op};
 use crate::values;
@@ -40,17 +40,6 @@ pub(crate) enum Next {
     Op(Planned),
     /// A request for the key of this number.
     Request(ThroughCache, usize),
-}
-
-/// What has ended.
-pub(crate) enum Ended {
-    Op(Finished),
-    /// A request; its ops have been recorded as they ended.
-    Request {
-        end: End,
-        /// From the intended start.
-        latency_us: u64,
-    },
 }
 
 impl Planner {

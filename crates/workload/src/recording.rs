@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use look_aside::End;
 use observation::Outcome;
 
 use crate::events::BadRead;
@@ -9,8 +10,7 @@ use crate::flight::Ring;
 use crate::mix::OpKind;
 use crate::op::{Finished, KeyResult};
 use crate::oracles::{Fate, OracleCounts};
-use crate::planner;
-use crate::recorder::{Ended, Recorder, micros};
+use crate::recorder::{self, Recorder, micros};
 use crate::shared::Shared;
 use crate::trace::OpTrace;
 
@@ -24,16 +24,27 @@ pub(crate) struct Recording {
     pub(crate) ring: Ring,
 }
 
+/// What a driver started and has ended.
+pub(crate) enum Ended {
+    Op(Finished),
+    /// A request; its ops have been recorded as they ended.
+    Request {
+        end: End,
+        /// From the intended start.
+        latency_us: u64,
+    },
+}
+
 impl Recording {
     pub(crate) fn new(shared: Arc<Shared>, recorder: Arc<Mutex<Recorder>>) -> Self {
         Self { shared, recorder, ring: Ring::default() }
     }
 
     /// What a driver started has ended.
-    pub(crate) fn record(&mut self, ended: &planner::Ended) {
+    pub(crate) fn record(&mut self, ended: &Ended) {
         match ended {
-            planner::Ended::Op(finished) => self.record_op(finished),
-            planner::Ended::Request { end, latency_us } => lock(&self.recorder).requests.ended(*end, *latency_us),
+            Ended::Op(finished) => self.record_op(finished),
+            Ended::Request { end, latency_us } => lock(&self.recorder).requests.ended(*end, *latency_us),
         }
     }
 
@@ -61,7 +72,7 @@ impl Recording {
                 log.push(trace);
             }
             let (kind, home, outcome) = (finished.kind, result.home, trace.outcome);
-            recorder.ended(Ended { kind, home, outcome, latency_us, service_us });
+            recorder.ended(recorder::Ended { kind, home, outcome, latency_us, service_us });
         }
     }
 

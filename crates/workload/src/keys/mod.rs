@@ -123,12 +123,7 @@ impl KeyTable {
     }
 
     /// The keys of [`KeyTable::new`] that belong to one shard, at least one.
-    pub fn of_shard(
-        prefix: &str,
-        count: usize,
-        size: KeySize,
-        shard: Shard,
-    ) -> Result<Self, KeyError> {
+    pub fn of_shard(prefix: &str, count: usize, size: KeySize, shard: Shard) -> Result<Self, KeyError> {
         let key = |(n, length): (usize, usize)| {
             let name = format!("{prefix}{n:08}");
             Key::new(format!("{name:-<length$}"))

@@ -56,7 +56,8 @@ const MIX: &str = "get=50,set=30,add=5,delete=10,multiget:4=3,touch=2,incr=20";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_honest_server_is_never_blamed() {
     for keys in [1, 5, 500] {
-        let summary = load(MIX, keys, Config::default(), async |_| {}, |seen| succeeded(seen) >= 10_000.0).await;
+        let summary =
+            load(MIX, keys, Config::default(), async |_| {}, |seen| succeeded(seen) >= 10_000.0).await;
         assert_eq!((summary.totals.oracles, summary.wrong_values()), (Default::default(), 0), "{keys} keys");
     }
 }
