@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::step::{Measured, Order, Phase, Plan, mean};
+use crate::step::{Measured, Order, Peak, Phase, Plan, mean};
 
 /// What the algorithm goes by.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,8 +78,8 @@ pub struct Effect {
 pub struct GradualReport {
     /// Mean latency of the warm-up, ms.
     pub baseline_ms: Option<f64>,
-    /// Highest throughput of a step and the rate at which it was seen, ops/s.
-    pub peak: Option<(f64, f64)>,
+    /// The step with the highest throughput.
+    pub peak: Option<Peak>,
     /// The first step that broke a limit.
     pub critical: Option<Critical>,
     /// Highest rate that kept all limits, ops/s.
@@ -145,7 +145,7 @@ impl Gradual {
             let share = 100.0 * measured.error_share();
             return Some(format!("{share:.1} % of ops failed, more than {} %", 100.0 * errors));
         }
-        let peak = self.report.peak.map_or(0.0, |(throughput, _)| throughput);
+        let peak = self.report.peak.map_or(0.0, |peak| peak.throughput);
         if measured.throughput() < (1.0 - drop) * peak {
             return Some(format!(
                 "throughput {:.0}/s is more than {:.0} % below its peak of {peak:.0}/s",
@@ -157,10 +157,7 @@ impl Gradual {
     }
 
     fn saw(&mut self, rate: f64, measured: &Measured) {
-        let throughput = measured.throughput();
-        if self.report.peak.is_none_or(|(peak, _)| throughput > peak) {
-            self.report.peak = Some((throughput, rate));
-        }
+        self.report.peak = Peak::or_higher(self.report.peak, rate, measured);
     }
 
     fn critical_rate(&self) -> f64 {
@@ -334,7 +331,7 @@ mod tests {
         let critical = report.critical.unwrap();
         assert_eq!((critical.rate, report.safe, report.baseline_ms), (450.0, Some(350.0), Some(1.0)));
         assert_eq!(critical.because, "mean latency 200.0 ms is above 50 ms");
-        assert_eq!(report.peak, Some((400.0, 450.0)));
+        assert_eq!(report.peak, Some(Peak { throughput: 400.0, rate: 450.0 }));
         assert!(report.relief.unwrap().recovered);
     }
 

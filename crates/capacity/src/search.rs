@@ -5,7 +5,7 @@ mod report;
 
 use std::time::Duration;
 
-use crate::step::{Measured, Order, Phase, Plan, Second};
+use crate::step::{Measured, Order, Peak, Phase, Plan, Second};
 
 pub use report::{Hysteresis, Overload, SearchReport};
 
@@ -116,6 +116,14 @@ enum SearchStage {
     Done,
 }
 
+/// A step of the ramp.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Rung {
+    rate: f64,
+    /// Of the offered ops, those that succeeded.
+    goodput_share: f64,
+}
+
 /// The search.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -127,8 +135,8 @@ pub struct Search {
     high: Option<f64>,
     /// Runs of the step of the bisection: did it pass?
     runs: Vec<bool>,
-    /// Rates of the ramp, and the share of the offered ops that succeeded.
-    up: Vec<(f64, f64)>,
+    /// Steps of the ramp.
+    up: Vec<Rung>,
     report: SearchReport,
 }
 
@@ -208,7 +216,7 @@ impl Search {
     }
 
     /// The n-th rate of the ramp, downwards.
-    fn mirror(&self, n: usize) -> Option<(f64, f64)> {
+    fn mirror(&self, n: usize) -> Option<Rung> {
         self.up.iter().rev().nth(n).copied()
     }
 
@@ -251,7 +259,7 @@ impl Search {
     }
 
     fn peak(&self) -> f64 {
-        self.report.peak.map_or(0.0, |(throughput, _)| throughput)
+        self.report.peak.map_or(0.0, |peak| peak.throughput)
     }
 
     fn found_rate(&self) -> f64 {
@@ -295,7 +303,7 @@ impl Plan for Search {
                 "how long until it is as before?".to_owned(),
             ),
             SearchStage::Mirror(n) => {
-                let rate = self.mirror(n).map_or(params.initial, |(rate, _)| rate);
+                let rate = self.mirror(n).map_or(params.initial, |rung| rung.rate);
                 (Phase::Mirror, rate, measure, "the ramp downwards".to_owned())
             }
             SearchStage::Done => return None,
@@ -312,9 +320,7 @@ impl Plan for Search {
         let passes = judged.is_ok();
         let rate = order.rate;
         let throughput = measured.throughput();
-        if self.report.peak.is_none_or(|(peak, _)| throughput > peak) {
-            self.report.peak = Some((throughput, rate));
-        }
+        self.report.peak = Peak::or_higher(self.report.peak, rate, measured);
         if matches!(order.phase, Phase::Ramp | Phase::Bisection | Phase::Confirmation) {
             self.report.saw(rate, measured);
             if passes { &mut self.report.passed } else { &mut self.report.failed }.push(rate);
@@ -325,7 +331,7 @@ impl Plan for Search {
         };
         self.stage = match self.stage {
             SearchStage::Ramp { rate, fails } => {
-                self.up.push((rate, measured.goodput_share()));
+                self.up.push(Rung { rate, goodput_share: measured.goodput_share() });
                 self.ramped(rate, fails, passes)
             }
             SearchStage::RampDown { rate } => self.ramped_down(rate, passes),
@@ -430,7 +436,7 @@ impl Search {
     }
 
     fn mirrored(&mut self, n: usize, measured: &Measured) -> Option<(&'static str, String)> {
-        let (rate, up) = self.mirror(n)?;
+        let Rung { rate, goodput_share: up } = self.mirror(n)?;
         let down = measured.goodput_share();
         let differs = (up - down).abs() > self.params.hysteresis;
         self.report.mirror.push(Hysteresis { rate, up, down, differs });
