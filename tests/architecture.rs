@@ -23,15 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("report", &["verdict", "capacity", "observation", "page"]),
     (
         "lab",
-        &[
-            "workload",
-            "scenario",
-            "toxiproxy",
-            "memcache-toxics",
-            "memcached-fake",
-            "memcache-client",
-            "observation",
-        ],
+        &["workload", "toxiproxy", "memcache-toxics", "memcached-fake", "memcache-client", "observation"],
     ),
     (
         "loadgen",

@@ -69,3 +69,15 @@ fn lints_are_expected_with_a_reason_never_allowed() {
         }
     }
 }
+
+#[test]
+fn only_one_implementation_of_a_target_names_our_client() {
+    let load = workspace().join("crates/workload/src");
+    let ours = load.join("target/ours");
+    for path in sources().into_iter().filter(|path| path.starts_with(&load) && !path.starts_with(&ours)) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let is_test = ["fixture.rs", "live.rs", "cardinality.rs"].iter().any(|name| path.ends_with(name));
+        assert!(is_test || !code.contains("memcache_client"), "{}: use crate::target", shown(&path));
+    }
+}

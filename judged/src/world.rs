@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lab::{Lab, LabConfig, MemcachedKind, Ports};
-use memcache_client::ServerAddr;
 use memcache_client::bugs::Bugs;
+use observation::Server;
 use observation::journal::Journal;
 use prometheus::Registry;
 use scenario::backends::toxiproxy::Toxiproxy;
 use scenario::metrics::Metrics;
 use scenario::{Endings, Environment, Scenario, Status};
 use telemetry::ListenAddr;
-use telemetry::http::{Limits, Routes, Server};
+use telemetry::http::{self, Limits, Routes};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use toxiproxy::wire::NewProxy;
 use verdict::Verdict;
-use workload::{Arrivals, Load, LoadConfig};
+use workload::{Arrivals, Load, LoadConfig, Ours};
 
 use crate::cli::Cli;
 use crate::limited;
@@ -140,7 +140,7 @@ impl World {
             ..LoadConfig::default()
         };
         // Each has its own: a second one would meet the names of the first.
-        let load = Load::prepare(&config, client, self.client_servers(), &Registry::new())?;
+        let load = Load::prepare(&config, Ours::new(client, self.client_servers())?, &Registry::new())?;
         if setup.prefill {
             load.prefill(&CancellationToken::new(), |_| {}).await;
         }
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// The servers as the client dials them.
-    fn client_servers(&self) -> Vec<ServerAddr> {
+    fn client_servers(&self) -> Vec<Server> {
         let mut servers = self.lab.proxied_servers().to_vec();
         if self.setup.past_the_proxies {
             for (server, addr) in servers.iter_mut().zip(self.lab.servers().addrs()) {
@@ -198,7 +198,7 @@ pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> 
     let scenario = Scenario::parse(row.scenario.text, row.scenario.file)?;
     let world = World::start(row, cli, seed).await?;
     meddle::beforehand(&world).await?;
-    let server = Server::bind(&ListenAddr::loopback(0), Limits::default()).await?;
+    let server = http::Server::bind(&ListenAddr::loopback(0), Limits::default()).await?;
     let observe = server.local_url();
     let routes = Routes::default().stream(
         "/v1/observations",

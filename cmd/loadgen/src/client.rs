@@ -9,6 +9,8 @@ use memcache_client::{
     BreakerConfig, Codec, Config, Dial, Hedge, Login, Mode, OnOpen, PoolConfig, Probes, Routing, SlowRule,
     Tls,
 };
+use observation::Server;
+use workload::{AnyTarget, Ours};
 
 /// Share of ops that may be hedged.
 const HEDGE_BUDGET: f64 = 0.02;
@@ -83,8 +85,13 @@ pub struct ClientArgs {
 }
 
 impl ClientArgs {
+    /// Our client as it was typed, with these servers.
+    pub fn target(&self, servers: Vec<Server>, seed: u64) -> anyhow::Result<AnyTarget> {
+        Ok(Ours::new(self.config(seed)?, servers)?.into())
+    }
+
     /// What was typed, checked.
-    pub fn config(&self, seed: u64) -> anyhow::Result<Config> {
+    fn config(&self, seed: u64) -> anyhow::Result<Config> {
         let defaults = Config::default();
         let breaker = BreakerConfig {
             consecutive_timeouts: Some(self.breaker_timeouts).filter(|n| *n > 0),
@@ -117,7 +124,6 @@ impl ClientArgs {
             seed,
             ..defaults
         };
-        config.validate()?;
         Ok(config)
     }
 

@@ -210,9 +210,10 @@ fn response(status: StatusCode, content_type: &'static str, text: String) -> Res
 #[cfg(test)]
 mod tests {
     use memcached_fake::FakeMemcached;
+    use observation::Server;
     use prometheus::Registry;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use workload::{Arrivals, Load, LoadConfig};
+    use workload::{Arrivals, Load, LoadConfig, Ours};
 
     use super::*;
 
@@ -255,11 +256,11 @@ mod tests {
     #[tokio::test]
     async fn the_load_is_told_and_changed_and_a_refusal_says_why() {
         let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let server = memcache_client::ServerAddr { name: "one".to_owned(), addr: fake.addr().to_string() };
+        let server = Server { name: "one".to_owned(), addr: fake.addr().to_string() };
         let mix = Some("get=3,set=1".parse().unwrap());
         let config = LoadConfig { arrivals: Arrivals::Poisson(50.0), mix, ..LoadConfig::default() };
-        let client = memcache_client::Config::default();
-        let load = Load::start(&config, client, vec![server], &Registry::new()).unwrap();
+        let client = Ours::new(memcache_client::Config::default(), vec![server]).unwrap();
+        let load = Load::start(&config, client, &Registry::new()).unwrap();
         let control = ControlServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = control.local_addr().unwrap();
         let stop = CancellationToken::new();

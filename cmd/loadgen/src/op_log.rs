@@ -159,9 +159,9 @@ mod tests {
     use std::time::Duration;
 
     use memcached_fake::FakeMemcached;
-    use observation::OpLine;
+    use observation::{OpLine, Server};
     use prometheus::Registry;
-    use workload::{Load, LoadConfig};
+    use workload::{Load, LoadConfig, Ours};
 
     use super::*;
 
@@ -176,11 +176,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ops");
         let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let server = memcache_client::ServerAddr { name: "one".to_owned(), addr: fake.addr().to_string() };
+        let server = Server { name: "one".to_owned(), addr: fake.addr().to_string() };
         let config = LoadConfig { op_log: Some(path.clone()), seed: 77, ..LoadConfig::default() };
-        let client = memcache_client::Config::default();
-        let load = Load::start(&config, client, vec![server], &Registry::new()).unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let client = Ours::new(memcache_client::Config::default(), vec![server]).unwrap();
+        let load = Load::start(&config, client, &Registry::new()).unwrap();
+        let mut lines = load.hub().subscribe();
+        let stored = async { while !lines.next_line().await.unwrap().contains("\"stored\":") {} };
+        tokio::time::timeout(Duration::from_secs(60), stored).await.unwrap();
         let ops = load.stop().await.totals.outcomes().total();
 
         let (whole, text) = shown(&path, OpLogFormat::Text);

@@ -6,7 +6,7 @@ mod metrics;
 mod run;
 mod settings;
 mod step;
-mod target;
+mod subject;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ use markers::Markers;
 use metrics::PhaseGauge;
 use run::Run;
 use settings::{How, Settings};
-use target::{Backend, Target};
+use subject::{Backend, Subject};
 
 /// Ticks that the steps may be behind: ten seconds.
 const TICKS_MAX: usize = 100;
@@ -123,12 +123,12 @@ pub async fn run(args: OverloadArgs, threads: usize) -> Result<Ended, Failure> {
     let mut overload =
         Run::new(args.out.clone(), name, markers, gauge, hook, stop.clone()).map_err(infrastructure)?;
     let opened = open(&args, &load_config, seed, server, registry, &stop).await?;
-    let Some(mut target) = opened else {
+    let Some(mut subject) = opened else {
         overload.end().map_err(infrastructure)?;
         return Ok(Ended::default());
     };
-    let made = steps(&mut overload, &mut target, task, &load_config).await;
-    let summary = target.stop().await;
+    let made = steps(&mut overload, &mut subject, task, &load_config).await;
+    let summary = subject.stop().await;
     // What was done is kept, whatever ended it.
     let told = overload.end().map_err(infrastructure)?;
     stop.cancel();
@@ -152,17 +152,17 @@ fn task(args: &OverloadArgs) -> anyhow::Result<Task> {
 
 async fn steps(
     overload: &mut Run,
-    target: &mut Target,
+    subject: &mut Subject,
     task: Task,
     config: &LoadConfig,
 ) -> anyhow::Result<()> {
     if task.how != How::Slo {
-        overload.gradual(target, task.gradual).await?;
+        overload.gradual(subject, task.gradual).await?;
     }
     if task.how != How::Seed && !overload.stop.is_cancelled() {
         let Some(max) = check_generator(overload, config, task.search.max).await? else { return Ok(()) };
         let initial = task.search.initial.min(max);
-        overload.search(target, SearchParams { initial, max, ..task.search }).await?;
+        overload.search(subject, SearchParams { initial, max, ..task.search }).await?;
     }
     Ok(())
 }
@@ -203,23 +203,22 @@ async fn open(
     server: Server,
     registry: Registry,
     stop: &CancellationToken,
-) -> Result<Option<Target>, Failure> {
+) -> Result<Option<Subject>, Failure> {
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
     if let Some(backend) = args.backend {
         let serving = server.spawn(Routes::with_metrics(registry), stop.clone());
         drop(serving.context("metrics").map_err(infrastructure)?);
         let patience = args.client.op_timeout.into();
-        let target = Target::inside(backend, patience, load_config, Alarm::exact);
-        return target.map(Some).map_err(Failure::Usage);
+        let subject = Subject::inside(backend, patience, load_config, Alarm::exact);
+        return subject.map(Some).map_err(Failure::Usage);
     }
     let servers = args.at.servers().map_err(Failure::Usage)?;
-    let client = args.client.config(seed).map_err(Failure::Usage)?;
-    client.validate_servers(&servers).map_err(|error| Failure::Usage(error.into()))?;
+    let client = args.client.target(servers, seed).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
-    if !plain::ready(&servers, &client, args.at.wait.into(), stop).await? {
+    if !plain::ready(&client, args.at.wait.into(), stop).await? {
         return Ok(None);
     }
-    let prepared = plain::prepare(load_config, client, servers, &registry)?;
+    let prepared = plain::prepare(load_config, client, &registry)?;
     let (sender, ticks) = mpsc::channel(TICKS_MAX);
     let shown = move |record: &observation::Record| {
         if let observation::Record::Tick(tick) = record
@@ -236,5 +235,5 @@ async fn open(
             return Ok(None);
         }
     }
-    Ok(Some(Target::Servers { load: prepared.start(), ticks }))
+    Ok(Some(Subject::Servers { load: prepared.start(), ticks }))
 }

@@ -4,13 +4,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use memcache_client::ServerAddr;
-use observation::Record;
 use observation::clock::wall_ms;
+use observation::{Record, Server};
 use prometheus::Registry;
-use telemetry::http::{Limits, Routes, Server, Serving};
+use telemetry::http::{self, Limits, Routes, Serving};
 use tokio_util::sync::CancellationToken;
-use workload::{Arrivals, Load, LoadConfig, Prefilled, Prepared, Profile, Summary};
+use workload::{AnyTarget, Arrivals, Load, LoadConfig, Prefilled, Prepared, Profile, Summary, Target};
 
 use crate::cli::{CheckGenerator, Cli, Command, Shape, Where};
 use crate::control::ControlServer;
@@ -57,8 +56,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     let servers = cli.at.servers().map_err(Failure::Usage)?;
     let seed = cli.shape.seed.unwrap_or_else(rand::random);
     let load_config = load_config(&cli, seed);
-    let client_config = cli.client.config(seed).map_err(Failure::Usage)?;
-    client_config.validate_servers(&servers).map_err(|error| Failure::Usage(error.into()))?;
+    let target = cli.client.target(servers, cli.shard.seed(seed)).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
     if load_config.look_aside.is_some_and(|setup| setup.failover) {
         return Err(Failure::Usage(anyhow!(
@@ -68,8 +66,9 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
 
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
     // The port first: nothing else may have begun when it is taken.
-    let server =
-        Server::bind(&cli.metrics_port, Limits::default()).await.map_err(|e| infrastructure(e.into()))?;
+    let server = http::Server::bind(&cli.metrics_port, Limits::default())
+        .await
+        .map_err(|e| infrastructure(e.into()))?;
     let control = match cli.control {
         Some(addr) => Some(ControlServer::bind(addr).await.map_err(infrastructure)?),
         None => None,
@@ -77,12 +76,12 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
     tracing::info!("metrics on {url}/metrics, live page on {url}/, seed {seed}", url = server.local_url());
 
-    if !ready(&servers, &client_config, cli.at.wait.into(), &stop).await? {
+    if !ready(&target, cli.at.wait.into(), &stop).await? {
         return Ok(Ended::default());
     }
     let registry = Registry::new();
     register(&registry).map_err(infrastructure)?;
-    let prepared = prepare(&load_config, client_config, servers, &registry)?;
+    let prepared = prepare(&load_config, target, &registry)?;
     let serving = serve(server, registry, &prepared, |_| {}, &stop).map_err(infrastructure)?;
     if cli.shape.prefill {
         prepared.prefill(&stop, report).await;
@@ -117,13 +116,12 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
 
 /// Waits for the servers. False: the signal came before.
 pub async fn ready(
-    servers: &[ServerAddr],
-    client: &memcache_client::Config,
+    target: &AnyTarget,
     patience: Duration,
     stop: &CancellationToken,
 ) -> Result<bool, Failure> {
     tokio::select! {
-        ready = workload::wait_for_servers(servers, client, patience) => {
+        ready = target.ready(patience) => {
             ready.map(|()| true).map_err(|error| Failure::Infrastructure(error.into()))
         }
         () = stop.cancelled() => Ok(false),
@@ -138,13 +136,8 @@ pub fn register(registry: &Registry) -> anyhow::Result<()> {
 }
 
 /// Makes a load ready.
-pub fn prepare(
-    config: &LoadConfig,
-    client: memcache_client::Config,
-    servers: Vec<ServerAddr>,
-    registry: &Registry,
-) -> Result<Prepared, Failure> {
-    Load::prepare(config, client, servers, registry).map_err(|error| match error {
+pub fn prepare(config: &LoadConfig, target: AnyTarget, registry: &Registry) -> Result<Prepared, Failure> {
+    Load::prepare(config, target, registry).map_err(|error| match error {
         error @ workload::LoadError::Metrics(_) => Failure::Infrastructure(error.into()),
         error => Failure::Usage(error.into()),
     })
@@ -152,7 +145,7 @@ pub fn prepare(
 
 /// Serves the metrics, the stream and the live page of a load, whose records `shown` sees too.
 pub fn serve(
-    server: Server,
+    server: http::Server,
     registry: Registry,
     prepared: &Prepared,
     shown: impl Fn(&Record) + Send + Sync + 'static,
@@ -226,25 +219,25 @@ fn duration(cli: &Cli) -> Option<Duration> {
 
 impl Where {
     /// The servers, or those that are meant when none are given.
-    pub fn servers(&self) -> anyhow::Result<Vec<ServerAddr>> {
+    pub fn servers(&self) -> anyhow::Result<Vec<Server>> {
         servers(&self.servers)
     }
 }
 
-fn servers(given: &[String]) -> anyhow::Result<Vec<ServerAddr>> {
+fn servers(given: &[String]) -> anyhow::Result<Vec<Server>> {
     let texts = if given.is_empty() { DEFAULT_SERVERS.map(str::to_owned).to_vec() } else { given.to_vec() };
     texts.iter().map(|text| server(text)).collect()
 }
 
-fn server(text: &str) -> anyhow::Result<ServerAddr> {
+fn server(text: &str) -> anyhow::Result<Server> {
     let (name, addr) = text.split_once('=').unwrap_or((text, text));
     if addr.strip_prefix("unix:").is_some_and(|path| path.starts_with('/')) && !name.is_empty() {
-        return Ok(ServerAddr { name: name.to_owned(), addr: addr.to_owned() });
+        return Ok(Server { name: name.to_owned(), addr: addr.to_owned() });
     }
     let port = addr.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
     match port {
         Some((true, Ok(1..))) if !name.is_empty() => {
-            Ok(ServerAddr { name: name.to_owned(), addr: addr.to_owned() })
+            Ok(Server { name: name.to_owned(), addr: addr.to_owned() })
         }
         _ => Err(anyhow!("--servers: {text:?} is not HOST:PORT, unix:/PATH or NAME=one of these")),
     }

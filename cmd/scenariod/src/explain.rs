@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use humantime::Duration;
-use memcache_client::{Codec, OnOpen, ServerAddr};
+use memcache_client::{Codec, OnOpen};
 use observation::clock::RunClock;
-use observation::{Hello, LoadKind};
+use observation::{Hello, LoadKind, Server};
 use scenario::Scenario;
 use tokio_util::sync::CancellationToken;
 use verdict::{Bounds, Expectation, FaultPlan, Situation, Trip};
-use workload::{Arrivals, LoadConfig, Rate};
+use workload::{Arrivals, LoadConfig, Ours, Rate};
 
 use crate::cli::Cli;
 use crate::failure::{Failure, infrastructure, usage};
@@ -72,7 +72,7 @@ pub async fn main(args: &Args) -> Result<u8, Failure> {
     let scenarios = settings::scenarios(&flags)?;
     let hello = match &args.observe {
         Some(url) => greeted(url, *args.wait).await?,
-        None => lab_hello(&flags, args.servers),
+        None => lab_hello(&flags, args.servers)?,
     };
     let predicted = scenarios.iter().map(|scenario| predict(&hello, &flags, scenario));
     let predicted = predicted.collect::<Result<Vec<_>, _>>()?;
@@ -110,12 +110,12 @@ async fn greeted(url: &str, patience: std::time::Duration) -> Result<Hello, Fail
 }
 
 /// What a lab's client will say of itself.
-fn lab_hello(flags: &Cli, servers: usize) -> Hello {
+fn lab_hello(flags: &Cli, servers: usize) -> Result<Hello, Failure> {
     let plan = settings::load(flags, 0, flags.rate.map(|rate| rate.ops_per_s()));
     let arrivals = plan.rate.map_or(Arrivals::Closed, Arrivals::Poisson);
-    let server = |n: usize| ServerAddr { name: format!("memcached{n}"), addr: String::new() };
-    let servers: Vec<ServerAddr> = (1..=servers).map(server).collect();
-    workload::hello(&LoadConfig { arrivals, ..plan.load }, &plan.client, &servers)
+    let server = |n: usize| Server { name: format!("memcached{n}"), addr: String::new() };
+    let client = Ours::new(plan.client, (1..=servers).map(server).collect()).map_err(usage)?;
+    Ok(workload::hello(&LoadConfig { arrivals, ..plan.load }, &client))
 }
 
 /// A scenario with what is expected of the client.
@@ -291,7 +291,7 @@ mod tests {
         let typed = ["explain"].iter().chain(flags).copied().collect::<Vec<_>>();
         let args = Typed::try_parse_from(typed).unwrap().args;
         let flags = super::flags(&args).unwrap();
-        let hello = lab_hello(&flags, args.servers);
+        let hello = lab_hello(&flags, args.servers).unwrap();
         let scenarios = settings::scenarios(&flags).unwrap();
         let all = scenarios.iter().map(|scenario| predict(&hello, &flags, scenario).unwrap()).collect();
         (hello, all)
@@ -342,7 +342,7 @@ mod tests {
         let args =
             Typed::try_parse_from(["explain", "--scenario", "multi-*", "--servers", "1"]).unwrap().args;
         let flags = flags(&args).unwrap();
-        let hello = lab_hello(&flags, 1);
+        let hello = lab_hello(&flags, 1).unwrap();
         let scenarios = settings::scenarios(&flags).unwrap();
         let Err(failure) = predict(&hello, &flags, &scenarios[0]) else { panic!("2 of 1 servers") };
         assert!(failure.error().to_string().contains("2 servers are targeted, but there are only 1"));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::step::{Measured, Order, Phase, Plan, mean};
+use crate::step::{Measured, Order, Peak, Phase, Plan, mean};
 
 /// What the algorithm goes by.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,8 +78,8 @@ pub struct Effect {
 pub struct GradualReport {
     /// Mean latency of the warm-up, ms.
     pub baseline_ms: Option<f64>,
-    /// Highest throughput of a step and the rate at which it was seen, ops/s.
-    pub peak: Option<(f64, f64)>,
+    /// The step with the highest throughput.
+    pub peak: Option<Peak>,
     /// The first step that broke a limit.
     pub critical: Option<Critical>,
     /// Highest rate that kept all limits, ops/s.
@@ -93,7 +93,7 @@ pub struct GradualReport {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum State {
+enum GradualStage {
     Init,
     Warmup(u32),
     Increase(f64),
@@ -107,7 +107,7 @@ enum State {
 #[derive(Debug, Clone)]
 pub struct Gradual {
     params: GradualParams,
-    state: State,
+    stage: GradualStage,
     warm: Vec<f64>,
     before: Option<Measured>,
     report: GradualReport,
@@ -116,7 +116,13 @@ pub struct Gradual {
 impl Gradual {
     /// At its begin.
     pub fn new(params: GradualParams) -> Self {
-        Self { params, state: State::Init, warm: Vec::new(), before: None, report: GradualReport::default() }
+        Self {
+            params,
+            stage: GradualStage::Init,
+            warm: Vec::new(),
+            before: None,
+            report: GradualReport::default(),
+        }
     }
 
     /// What it goes by.
@@ -139,7 +145,7 @@ impl Gradual {
             let share = 100.0 * measured.error_share();
             return Some(format!("{share:.1} % of ops failed, more than {} %", 100.0 * errors));
         }
-        let peak = self.report.peak.map_or(0.0, |(throughput, _)| throughput);
+        let peak = self.report.peak.map_or(0.0, |peak| peak.throughput);
         if measured.throughput() < (1.0 - drop) * peak {
             return Some(format!(
                 "throughput {:.0}/s is more than {:.0} % below its peak of {peak:.0}/s",
@@ -151,10 +157,7 @@ impl Gradual {
     }
 
     fn saw(&mut self, rate: f64, measured: &Measured) {
-        let throughput = measured.throughput();
-        if self.report.peak.is_none_or(|(peak, _)| throughput > peak) {
-            self.report.peak = Some((throughput, rate));
-        }
+        self.report.peak = Peak::or_higher(self.report.peak, rate, measured);
     }
 
     fn critical_rate(&self) -> f64 {
@@ -178,98 +181,100 @@ impl Gradual {
 impl Plan for Gradual {
     fn next(&self) -> Option<Order> {
         let params = &self.params;
-        let (phase, rate, because) = match self.state {
-            State::Init => (Phase::Init, params.initial, "begin: connections and cache".to_owned()),
-            State::Warmup(n) => (
+        let (phase, rate, because) = match self.stage {
+            GradualStage::Init => (Phase::Init, params.initial, "begin: connections and cache".to_owned()),
+            GradualStage::Warmup(n) => (
                 Phase::Warmup,
                 params.initial,
                 format!("step {} of {} for the baseline", n + 1, params.warm_up_steps),
             ),
-            State::Increase(rate) => (Phase::LoadIncrease, rate, "the limits were kept".to_owned()),
-            State::Failure => {
+            GradualStage::Increase(rate) => (Phase::LoadIncrease, rate, "the limits were kept".to_owned()),
+            GradualStage::Failure => {
                 let because = self.report.critical.as_ref().map(|critical| critical.because.clone());
                 (Phase::Failure, self.critical_rate(), because.unwrap_or_default())
             }
-            State::Hook => (Phase::Mitigation, self.critical_rate(), "the mitigation is applied".to_owned()),
-            State::Relief => (
+            GradualStage::Hook => {
+                (Phase::Mitigation, self.critical_rate(), "the mitigation is applied".to_owned())
+            }
+            GradualStage::Relief => (
                 Phase::Mitigation,
                 self.critical_rate() * params.mitigation,
                 format!("less load: {:.0} % of the critical rate", 100.0 * params.mitigation),
             ),
-            State::Done => return None,
+            GradualStage::Done => return None,
         };
-        let mitigate = self.state == State::Hook;
+        let mitigate = self.stage == GradualStage::Hook;
         Some(Order { phase, rate, settle: Duration::ZERO, measure: params.step_lasts, mitigate, because })
     }
 
     fn ended(&mut self, measured: &Measured) -> (&'static str, String) {
         let not_judged = |why: &str| ("-", why.to_owned());
-        match self.state {
-            State::Init => {
-                self.state = match self.params.warm_up_steps {
-                    0 => State::Increase(self.params.initial),
-                    _ => State::Warmup(0),
+        match self.stage {
+            GradualStage::Init => {
+                self.stage = match self.params.warm_up_steps {
+                    0 => GradualStage::Increase(self.params.initial),
+                    _ => GradualStage::Warmup(0),
                 };
                 not_judged("begin")
             }
-            State::Warmup(n) => {
+            GradualStage::Warmup(n) => {
                 self.saw(self.params.initial, measured);
                 self.warm.push(measured.avg_ms);
                 self.report.baseline_ms = Some(mean(&self.warm));
-                self.state = if n + 1 < self.params.warm_up_steps {
-                    State::Warmup(n + 1)
+                self.stage = if n + 1 < self.params.warm_up_steps {
+                    GradualStage::Warmup(n + 1)
                 } else {
                     self.above(self.params.initial)
                 };
                 not_judged("warm-up")
             }
-            State::Increase(rate) => {
+            GradualStage::Increase(rate) => {
                 let broken = self.broken(measured);
                 self.saw(rate, measured);
                 if let Some(because) = broken {
                     let critical = Critical { rate, because: because.clone(), measured: measured.clone() };
                     self.report.critical = Some(critical);
-                    self.state = State::Failure;
+                    self.stage = GradualStage::Failure;
                     return ("fail", because);
                 }
                 self.report.safe = Some(rate);
-                self.state = self.above(rate);
+                self.stage = self.above(rate);
                 ("pass", "all limits are kept".to_owned())
             }
-            State::Failure => {
+            GradualStage::Failure => {
                 self.before = Some(measured.clone());
-                self.state = if self.params.hook { State::Hook } else { State::Relief };
+                self.stage = if self.params.hook { GradualStage::Hook } else { GradualStage::Relief };
                 match self.broken(measured) {
                     Some(because) => ("fail", because),
                     None => ("pass", "all limits are kept: the step before was chance".to_owned()),
                 }
             }
-            State::Hook => {
+            GradualStage::Hook => {
                 let effect = self.effect(self.critical_rate(), measured);
                 let judged = recovered(&effect);
                 self.report.hook = Some(effect);
-                self.state = State::Relief;
+                self.stage = GradualStage::Relief;
                 judged
             }
-            State::Relief => {
+            GradualStage::Relief => {
                 let effect = self.effect(self.critical_rate() * self.params.mitigation, measured);
                 let judged = recovered(&effect);
                 self.report.relief = Some(effect);
-                self.state = State::Done;
+                self.stage = GradualStage::Done;
                 judged
             }
-            State::Done => not_judged("the plan is done"),
+            GradualStage::Done => not_judged("the plan is done"),
         }
     }
 }
 
 impl Gradual {
-    fn above(&mut self, rate: f64) -> State {
+    fn above(&mut self, rate: f64) -> GradualStage {
         if rate >= self.params.max {
             self.report.at_max = true;
-            return State::Done;
+            return GradualStage::Done;
         }
-        State::Increase((rate + self.params.step).min(self.params.max))
+        GradualStage::Increase((rate + self.params.step).min(self.params.max))
     }
 }
 
@@ -326,7 +331,7 @@ mod tests {
         let critical = report.critical.unwrap();
         assert_eq!((critical.rate, report.safe, report.baseline_ms), (450.0, Some(350.0), Some(1.0)));
         assert_eq!(critical.because, "mean latency 200.0 ms is above 50 ms");
-        assert_eq!(report.peak, Some((400.0, 450.0)));
+        assert_eq!(report.peak, Some(Peak { throughput: 400.0, rate: 450.0 }));
         assert!(report.relief.unwrap().recovered);
     }
 

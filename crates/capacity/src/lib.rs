@@ -17,4 +17,4 @@ pub use compare::disagreement;
 pub use explain::explain;
 pub use gradual::{Critical, Effect, Gradual, GradualParams, GradualReport};
 pub use search::{Hysteresis, Overload, Search, SearchParams, SearchReport, Statistic};
-pub use step::{Done, Measured, Order, Phase, Plan, Second, Transition};
+pub use step::{Done, Measured, Order, Peak, Phase, Plan, Second, Transition};

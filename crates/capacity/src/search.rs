@@ -5,7 +5,7 @@ mod report;
 
 use std::time::Duration;
 
-use crate::step::{Measured, Order, Phase, Plan, Second};
+use crate::step::{Measured, Order, Peak, Phase, Plan, Second};
 
 pub use report::{Hysteresis, Overload, SearchReport};
 
@@ -105,7 +105,7 @@ impl Default for SearchParams {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum State {
+enum SearchStage {
     Ramp { rate: f64, fails: u32 },
     RampDown { rate: f64 },
     Bisect { mid: f64 },
@@ -116,19 +116,27 @@ enum State {
     Done,
 }
 
+/// A step of the ramp.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Rung {
+    rate: f64,
+    /// Of the offered ops, those that succeeded.
+    goodput_share: f64,
+}
+
 /// The search.
 #[derive(Debug, Clone)]
 pub struct Search {
     params: SearchParams,
-    state: State,
+    stage: SearchStage,
     /// Highest rate that passed, below the first that failed.
     low: Option<f64>,
     /// Lowest rate that failed.
     high: Option<f64>,
     /// Runs of the step of the bisection: did it pass?
     runs: Vec<bool>,
-    /// Rates of the ramp, and the share of the offered ops that succeeded.
-    up: Vec<(f64, f64)>,
+    /// Steps of the ramp.
+    up: Vec<Rung>,
     report: SearchReport,
 }
 
@@ -138,7 +146,7 @@ impl Search {
         let rate = params.initial.min(params.max);
         Self {
             params,
-            state: State::Ramp { rate, fails: 0 },
+            stage: SearchStage::Ramp { rate, fails: 0 },
             low: None,
             high: None,
             runs: Vec::new(),
@@ -208,37 +216,37 @@ impl Search {
     }
 
     /// The n-th rate of the ramp, downwards.
-    fn mirror(&self, n: usize) -> Option<(f64, f64)> {
+    fn mirror(&self, n: usize) -> Option<Rung> {
         self.up.iter().rev().nth(n).copied()
     }
 
-    fn after_ramp(&mut self) -> State {
+    fn after_ramp(&mut self) -> SearchStage {
         match (self.low, self.high) {
             (Some(_), Some(_)) => self.narrow(),
             (Some(low), None) => {
                 self.report.at_max = true;
-                State::Confirm { rate: low, n: 0 }
+                SearchStage::Confirm { rate: low, n: 0 }
             }
-            (None, _) => State::Done,
+            (None, _) => SearchStage::Done,
         }
     }
 
-    fn narrow(&mut self) -> State {
+    fn narrow(&mut self) -> SearchStage {
         self.runs.clear();
-        let (Some(low), Some(high)) = (self.low, self.high) else { return State::Done };
+        let (Some(low), Some(high)) = (self.low, self.high) else { return SearchStage::Done };
         if high / low <= self.params.precision {
-            return State::Confirm { rate: low * CONFIRM_AT, n: 0 };
+            return SearchStage::Confirm { rate: low * CONFIRM_AT, n: 0 };
         }
-        State::Bisect { mid: (low * high).sqrt() }
+        SearchStage::Bisect { mid: (low * high).sqrt() }
     }
 
-    fn found(&mut self, confirmed: Option<f64>, first: bool) -> State {
-        let Some(low) = self.low else { return State::Done };
+    fn found(&mut self, confirmed: Option<f64>, first: bool) -> SearchStage {
+        let Some(low) = self.low else { return SearchStage::Done };
         // What the first confirmation holds up is what was found; a later one takes its place.
         let rate = match confirmed {
             Some(_) if first => low,
             Some(rate) => rate,
-            None => return State::Done,
+            None => return SearchStage::Done,
         };
         self.report.rate = Some(rate);
         self.report.confirmed = confirmed;
@@ -247,11 +255,11 @@ impl Search {
         let high = self.high.unwrap_or(rate);
         self.report.interval =
             Some((failed.chain(confirmed).fold(rate, f64::min), passed.fold(high, f64::max)));
-        if self.params.overload.is_empty() { State::Recovery } else { State::Overload(0) }
+        if self.params.overload.is_empty() { SearchStage::Recovery } else { SearchStage::Overload(0) }
     }
 
     fn peak(&self) -> f64 {
-        self.report.peak.map_or(0.0, |(throughput, _)| throughput)
+        self.report.peak.map_or(0.0, |peak| peak.throughput)
     }
 
     fn found_rate(&self) -> f64 {
@@ -266,42 +274,42 @@ impl Plan for Search {
     fn next(&self) -> Option<Order> {
         let params = &self.params;
         let measure = params.measure;
-        let (phase, rate, lasts, because) = match self.state {
-            State::Ramp { rate, fails: 0 } => (Phase::Ramp, rate, measure, "upwards".to_owned()),
-            State::Ramp { rate, .. } => {
+        let (phase, rate, lasts, because) = match self.stage {
+            SearchStage::Ramp { rate, fails: 0 } => (Phase::Ramp, rate, measure, "upwards".to_owned()),
+            SearchStage::Ramp { rate, .. } => {
                 (Phase::Ramp, rate, measure, "one step failed: is the next one as bad?".to_owned())
             }
-            State::RampDown { rate } => {
+            SearchStage::RampDown { rate } => {
                 (Phase::Ramp, rate, measure, "the first rate failed: downwards".to_owned())
             }
-            State::Bisect { mid } => {
+            SearchStage::Bisect { mid } => {
                 let (low, high) = (self.low.unwrap_or(mid), self.high.unwrap_or(mid));
                 let because = format!("{low:.1}/s passed, {high:.1}/s failed");
                 (Phase::Bisection, mid, self.lasts(measure.mul_f64(1.5), mid), because)
             }
-            State::Confirm { rate, n } => {
+            SearchStage::Confirm { rate, n } => {
                 let because = format!("confirmation {} of what was found", n + 1);
                 (Phase::Confirmation, rate, params.confirm, because)
             }
-            State::Overload(n) => {
+            SearchStage::Overload(n) => {
                 let factor = params.overload.get(n).copied().unwrap_or(1.0);
                 let rate = self.found_rate() * factor;
                 (Phase::Overload, rate, params.overload_lasts, format!("{factor} times what was found"))
             }
-            State::Recovery => (
+            SearchStage::Recovery => (
                 Phase::Recovery,
                 self.found_rate() * params.relief,
                 params.recovery * 2,
                 "how long until it is as before?".to_owned(),
             ),
-            State::Mirror(n) => {
-                let rate = self.mirror(n).map_or(params.initial, |(rate, _)| rate);
+            SearchStage::Mirror(n) => {
+                let rate = self.mirror(n).map_or(params.initial, |rung| rung.rate);
                 (Phase::Mirror, rate, measure, "the ramp downwards".to_owned())
             }
-            State::Done => return None,
+            SearchStage::Done => return None,
         };
         // Overload and recovery are about what comes first.
-        let sudden = matches!(self.state, State::Overload(_) | State::Recovery);
+        let sudden = matches!(self.stage, SearchStage::Overload(_) | SearchStage::Recovery);
         let settle = if sudden { Duration::ZERO } else { params.settle };
         Some(Order { phase, rate, settle, measure: lasts, mitigate: false, because })
     }
@@ -312,9 +320,7 @@ impl Plan for Search {
         let passes = judged.is_ok();
         let rate = order.rate;
         let throughput = measured.throughput();
-        if self.report.peak.is_none_or(|(peak, _)| throughput > peak) {
-            self.report.peak = Some((throughput, rate));
-        }
+        self.report.peak = Peak::or_higher(self.report.peak, rate, measured);
         if matches!(order.phase, Phase::Ramp | Phase::Bisection | Phase::Confirmation) {
             self.report.saw(rate, measured);
             if passes { &mut self.report.passed } else { &mut self.report.failed }.push(rate);
@@ -323,94 +329,119 @@ impl Plan for Search {
             Ok(why) => ("pass", why),
             Err(why) => ("fail", why),
         };
-        self.state = match self.state {
-            State::Ramp { rate, fails } => {
-                self.up.push((rate, measured.goodput_share()));
-                if passes {
-                    // A pass above a failure: that failure was chance.
-                    (self.low, self.high) = (Some(rate), None);
-                } else if fails == 0 {
-                    self.high = Some(rate);
-                }
-                let fails = if passes { 0 } else { fails + 1 };
-                let higher = (rate * self.params.factor).min(self.params.max);
-                if fails >= FAILS || rate >= self.params.max {
-                    if self.low.is_none() {
-                        State::RampDown { rate: self.params.initial / self.params.factor }
-                    } else {
-                        self.after_ramp()
-                    }
-                } else {
-                    State::Ramp { rate: higher, fails }
-                }
+        self.stage = match self.stage {
+            SearchStage::Ramp { rate, fails } => {
+                self.up.push(Rung { rate, goodput_share: measured.goodput_share() });
+                self.ramped(rate, fails, passes)
             }
-            State::RampDown { rate } => {
-                let lower = rate / self.params.factor;
-                if passes {
-                    self.low = Some(rate);
-                    self.after_ramp()
-                } else {
-                    self.high = Some(rate);
-                    let floor = self.params.initial * DOWN_MAX;
-                    if lower < floor { State::Done } else { State::RampDown { rate: lower } }
-                }
-            }
-            State::Bisect { mid } => {
+            SearchStage::RampDown { rate } => self.ramped_down(rate, passes),
+            SearchStage::Bisect { mid } => {
                 self.runs.push(passes);
-                let passed = self.runs.iter().filter(|run| **run).count();
-                let failed = self.runs.len() - passed;
-                let undecided = passed.max(failed) * 2 <= RUNS;
-                if undecided && (self.near(measured) || self.runs.len() > 1) {
+                if self.undecided() && (self.near(measured) || self.runs.len() > 1) {
                     told.1 += ": close to the limit, once more";
-                    State::Bisect { mid }
+                    SearchStage::Bisect { mid }
                 } else {
-                    if passed > failed {
-                        self.low = Some(mid)
-                    } else {
-                        self.high = Some(mid)
-                    }
-                    self.narrow()
+                    self.bisected(mid)
                 }
             }
-            State::Confirm { rate, n } if passes => self.found(Some(rate), n == 0),
-            State::Confirm { n, .. } if n + 1 >= CONFIRMATIONS => State::Done,
-            State::Confirm { rate, n } => State::Confirm { rate: rate * CONFIRM_DOWN, n: n + 1 },
-            State::Overload(n) => {
-                let factor = self.params.overload.get(n).copied().unwrap_or(1.0);
-                let of_peak = throughput / self.peak().max(f64::MIN_POSITIVE);
-                let collapsed = of_peak < self.params.collapse;
-                self.report.overload.push(Overload { factor, throughput, of_peak, collapsed });
-                told = if collapsed {
-                    ("fail", format!("congestion collapse: goodput is {:.0} % of its peak", 100.0 * of_peak))
-                } else {
-                    ("pass", format!("goodput is {:.0} % of its peak", 100.0 * of_peak))
-                };
-                if n + 1 < self.params.overload.len() { State::Overload(n + 1) } else { State::Recovery }
+            SearchStage::Confirm { rate, n } if passes => self.found(Some(rate), n == 0),
+            SearchStage::Confirm { n, .. } if n + 1 >= CONFIRMATIONS => SearchStage::Done,
+            SearchStage::Confirm { rate, n } => SearchStage::Confirm { rate: rate * CONFIRM_DOWN, n: n + 1 },
+            SearchStage::Overload(n) => {
+                told = self.overloaded(n, throughput);
+                let more = n + 1 < self.params.overload.len();
+                if more { SearchStage::Overload(n + 1) } else { SearchStage::Recovery }
             }
-            State::Recovery => {
-                self.report.time_to_recover_s = Some(self.recovered(&measured.per_second));
-                told = match self.report.time_to_recover_s.flatten() {
-                    Some(s) if s <= self.params.recovery.as_secs_f64() => {
-                        ("pass", format!("recovered in {s} s"))
-                    }
-                    Some(s) => ("fail", format!("recovered only in {s} s")),
-                    None => ("fail", "not recovered".to_owned()),
-                };
-                if self.up.is_empty() { State::Done } else { State::Mirror(0) }
+            SearchStage::Recovery => {
+                told = self.relieved(measured);
+                if self.up.is_empty() { SearchStage::Done } else { SearchStage::Mirror(0) }
             }
-            State::Mirror(n) => {
-                if let Some((rate, up)) = self.mirror(n) {
-                    let down = measured.goodput_share();
-                    let differs = (up - down).abs() > self.params.hysteresis;
-                    self.report.mirror.push(Hysteresis { rate, up, down, differs });
-                    let shares = format!("{:.1} % upwards, {:.1} % downwards", 100.0 * up, 100.0 * down);
-                    told = (if differs { "fail" } else { "pass" }, shares);
-                }
-                if n + 1 < self.up.len() { State::Mirror(n + 1) } else { State::Done }
+            SearchStage::Mirror(n) => {
+                told = self.mirrored(n, measured).unwrap_or(told);
+                if n + 1 < self.up.len() { SearchStage::Mirror(n + 1) } else { SearchStage::Done }
             }
-            State::Done => State::Done,
+            SearchStage::Done => SearchStage::Done,
         };
         told
+    }
+}
+
+impl Search {
+    /// After a step of the ramp, behind so many that failed one after the other.
+    fn ramped(&mut self, rate: f64, fails: u32, passes: bool) -> SearchStage {
+        if passes {
+            // A pass above a failure: that failure was chance.
+            (self.low, self.high) = (Some(rate), None);
+        } else if fails == 0 {
+            self.high = Some(rate);
+        }
+        let fails = if passes { 0 } else { fails + 1 };
+        if fails < FAILS && rate < self.params.max {
+            return SearchStage::Ramp { rate: (rate * self.params.factor).min(self.params.max), fails };
+        }
+        match self.low {
+            None => SearchStage::RampDown { rate: self.params.initial / self.params.factor },
+            Some(_) => self.after_ramp(),
+        }
+    }
+
+    fn ramped_down(&mut self, rate: f64, passes: bool) -> SearchStage {
+        if passes {
+            self.low = Some(rate);
+            return self.after_ramp();
+        }
+        self.high = Some(rate);
+        let lower = rate / self.params.factor;
+        let floor = self.params.initial * DOWN_MAX;
+        if lower < floor { SearchStage::Done } else { SearchStage::RampDown { rate: lower } }
+    }
+
+    /// Runs of the bisection's step that passed, and that failed.
+    fn votes(&self) -> (usize, usize) {
+        let passed = self.runs.iter().filter(|run| **run).count();
+        (passed, self.runs.len() - passed)
+    }
+
+    fn undecided(&self) -> bool {
+        let (passed, failed) = self.votes();
+        passed.max(failed) * 2 <= RUNS
+    }
+
+    fn bisected(&mut self, mid: f64) -> SearchStage {
+        let (passed, failed) = self.votes();
+        if passed > failed { &mut self.low } else { &mut self.high }.replace(mid);
+        self.narrow()
+    }
+
+    fn overloaded(&mut self, n: usize, throughput: f64) -> (&'static str, String) {
+        let factor = self.params.overload.get(n).copied().unwrap_or(1.0);
+        let of_peak = throughput / self.peak().max(f64::MIN_POSITIVE);
+        let collapsed = of_peak < self.params.collapse;
+        self.report.overload.push(Overload { factor, throughput, of_peak, collapsed });
+        if collapsed {
+            ("fail", format!("congestion collapse: goodput is {:.0} % of its peak", 100.0 * of_peak))
+        } else {
+            ("pass", format!("goodput is {:.0} % of its peak", 100.0 * of_peak))
+        }
+    }
+
+    fn relieved(&mut self, measured: &Measured) -> (&'static str, String) {
+        let recovered = self.recovered(&measured.per_second);
+        self.report.time_to_recover_s = Some(recovered);
+        match recovered {
+            Some(s) if s <= self.params.recovery.as_secs_f64() => ("pass", format!("recovered in {s} s")),
+            Some(s) => ("fail", format!("recovered only in {s} s")),
+            None => ("fail", "not recovered".to_owned()),
+        }
+    }
+
+    fn mirrored(&mut self, n: usize, measured: &Measured) -> Option<(&'static str, String)> {
+        let Rung { rate, goodput_share: up } = self.mirror(n)?;
+        let down = measured.goodput_share();
+        let differs = (up - down).abs() > self.params.hysteresis;
+        self.report.mirror.push(Hysteresis { rate, up, down, differs });
+        let shares = format!("{:.1} % upwards, {:.1} % downwards", 100.0 * up, 100.0 * down);
+        Some((if differs { "fail" } else { "pass" }, shares))
     }
 }
 

@@ -195,6 +195,23 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
+/// The step with the highest throughput.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peak {
+    /// What it reached, ops/s.
+    pub throughput: f64,
+    /// What it was asked for, ops/s.
+    pub rate: f64,
+}
+
+impl Peak {
+    /// The higher of what there is and a step at `rate`.
+    pub(crate) fn or_higher(peak: Option<Peak>, rate: f64, measured: &Measured) -> Option<Peak> {
+        let throughput = measured.throughput();
+        peak.filter(|peak| throughput <= peak.throughput).or(Some(Peak { throughput, rate }))
+    }
+}
+
 /// A step that was made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Done {

@@ -36,7 +36,7 @@ pub fn text(summary: &Summary<'_>) -> String {
     let peak = summary.gradual.and_then(|(report, _)| report.peak);
     let peak = peak.or(summary.search.and_then(|(report, _)| report.peak));
     let peak = peak
-        .map_or(NONE.to_owned(), |(throughput, rate)| format!("{throughput:.1} ops/s (at {rate:.1} ops/s)"));
+        .map_or(NONE.to_owned(), |peak| format!("{:.1} ops/s (at {:.1} ops/s)", peak.throughput, peak.rate));
     let _ = writeln!(out, "Peak throughput: {peak}");
     let _ = writeln!(out, "Baseline latency: {}", baseline(summary));
     let _ = writeln!(out, "Steps: {}", summary.steps.len());

@@ -9,10 +9,11 @@ pub use servers::{MemcachedKind, Servers};
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use memcache_client::ServerAddr;
+use observation::Server;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use toxiproxy::wire::NewProxy;
+use workload::Ours;
 
 /// Ports of a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,9 @@ pub enum LabError {
     /// The fault proxy did not start.
     #[error("fault proxy: {0}")]
     Proxy(String),
+    /// The client refused its configuration.
+    #[error("client: {0}")]
+    Client(#[from] memcache_client::ConfigError),
     /// The load did not start.
     #[error("load: {0}")]
     Load(#[from] workload::LoadError),
@@ -102,7 +106,7 @@ pub enum LabError {
 #[derive(Debug)]
 pub struct Lab {
     servers: Servers,
-    proxies: Vec<ServerAddr>,
+    proxies: Vec<Server>,
     api: SocketAddr,
     stop: CancellationToken,
     proxy_server: JoinHandle<()>,
@@ -141,7 +145,7 @@ impl Lab {
                 enabled: true,
             };
             let made = client.create_proxy(&proxy).await.map_err(|e| proxy_error(&e))?;
-            lab.proxies.push(ServerAddr { name: made.name, addr: made.listen });
+            lab.proxies.push(Server { name: made.name, addr: made.listen });
         }
         Ok(lab)
     }
@@ -152,8 +156,13 @@ impl Lab {
     }
 
     /// The servers as a client should see them: through the proxies.
-    pub fn proxied_servers(&self) -> &[ServerAddr] {
+    pub fn proxied_servers(&self) -> &[Server] {
         &self.proxies
+    }
+
+    /// Our client with this configuration, before the proxies.
+    pub fn client(&self, config: memcache_client::Config) -> Result<Ours, LabError> {
+        Ok(Ours::new(config, self.proxies.clone())?)
     }
 
     /// The servers themselves, past the proxies.

@@ -44,7 +44,7 @@ impl LabLoad {
             None => calibrate(lab, plan).await?,
         };
         let config = LoadConfig { arrivals: Arrivals::Poisson(rate), ..plan.load.clone() };
-        let load = Load::start(&config, plan.client.clone(), lab.proxied_servers().to_vec(), registry)?;
+        let load = Load::start(&config, lab.client(plan.client.clone())?, registry)?;
         Ok(Self { load, rate })
     }
 
@@ -68,9 +68,8 @@ impl LabLoad {
 pub async fn calibrate(lab: &Lab, plan: &LoadPlan) -> Result<f64, LabError> {
     let config =
         LoadConfig { arrivals: Arrivals::Closed, in_flight_max: CALIBRATION_WORKERS, ..plan.load.clone() };
-    let servers = lab.proxied_servers().to_vec();
     // Its own registry: the calibration is not part of the run.
-    let load = Load::start(&config, plan.client.clone(), servers, &Registry::new())?;
+    let load = Load::start(&config, lab.client(plan.client.clone())?, &Registry::new())?;
     tokio::time::sleep(CALIBRATION).await;
     let summary = load.stop().await;
     let capacity = summary.totals.outcomes().ok() as f64 / summary.elapsed.as_secs_f64().max(1e-3);

@@ -29,11 +29,11 @@ pub struct BreakerRule {
 #[derive(Debug)]
 pub(crate) struct Breaker {
     rule: BreakerRule,
-    state: Mutex<State>,
+    state: Mutex<BreakerState>,
 }
 
 #[derive(Debug)]
-enum State {
+enum BreakerState {
     Closed { since: Option<Instant>, window: Instant, ends: u32, failed: u32 },
     Open { until: Instant },
     Probing { answered: u32, under_way: bool },
@@ -48,7 +48,7 @@ pub(crate) enum Pass {
 
 impl Breaker {
     pub(crate) fn new(rule: BreakerRule) -> Self {
-        let state = State::Closed { since: None, window: Instant::now(), ends: 0, failed: 0 };
+        let state = BreakerState::Closed { since: None, window: Instant::now(), ends: 0, failed: 0 };
         Self { rule, state: Mutex::new(state) }
     }
 
@@ -56,22 +56,22 @@ impl Breaker {
     pub(crate) fn admit(&self, rng: &mut impl Rng) -> Option<Pass> {
         let mut state = lock(&self.state);
         let now = Instant::now();
-        if let State::Open { until } = *state
+        if let BreakerState::Open { until } = *state
             && now >= until
         {
-            *state = State::Probing { answered: 0, under_way: false };
+            *state = BreakerState::Probing { answered: 0, under_way: false };
         }
         match &mut *state {
-            State::Closed { since: Some(since), .. } if now - *since < self.rule.ramp => {
+            BreakerState::Closed { since: Some(since), .. } if now - *since < self.rule.ramp => {
                 let share = (now - *since).div_duration_f64(self.rule.ramp);
                 (rng.random::<f64>() < share).then_some(Pass::Normal)
             }
-            State::Closed { .. } => Some(Pass::Normal),
-            State::Probing { under_way, .. } if !*under_way => {
+            BreakerState::Closed { .. } => Some(Pass::Normal),
+            BreakerState::Probing { under_way, .. } if !*under_way => {
                 *under_way = true;
                 Some(Pass::Probe)
             }
-            State::Open { .. } | State::Probing { .. } => None,
+            BreakerState::Open { .. } | BreakerState::Probing { .. } => None,
         }
     }
 
@@ -79,23 +79,23 @@ impl Breaker {
         let mut state = lock(&self.state);
         let now = Instant::now();
         match (&mut *state, pass) {
-            (State::Closed { window, ends, failed, .. }, Pass::Normal) => {
+            (BreakerState::Closed { window, ends, failed, .. }, Pass::Normal) => {
                 if now - *window >= WINDOW {
                     (*window, *ends, *failed) = (now, 0, 0);
                 }
                 *ends += 1;
                 *failed += u32::from(!answered);
                 if *ends >= ENDS_MIN && f64::from(*failed) >= f64::from(*ends) * FAILED {
-                    *state = State::Open { until: now + self.rule.open };
+                    *state = BreakerState::Open { until: now + self.rule.open };
                 }
             }
-            (State::Probing { answered: so_far, under_way }, Pass::Probe) => {
+            (BreakerState::Probing { answered: so_far, under_way }, Pass::Probe) => {
                 *under_way = false;
                 *so_far += 1;
                 if !answered {
-                    *state = State::Open { until: now + self.rule.open };
+                    *state = BreakerState::Open { until: now + self.rule.open };
                 } else if *so_far >= PROBES {
-                    *state = State::Closed { since: Some(now), window: now, ends: 0, failed: 0 };
+                    *state = BreakerState::Closed { since: Some(now), window: now, ends: 0, failed: 0 };
                 }
             }
             // What was admitted before it opened says nothing new.
@@ -105,7 +105,7 @@ impl Breaker {
 
     /// One that was admitted was never asked, or its caller is gone: another may be the probe.
     pub(crate) fn cancel(&self, pass: Pass) {
-        if let (State::Probing { under_way, .. }, Pass::Probe) = (&mut *lock(&self.state), pass) {
+        if let (BreakerState::Probing { under_way, .. }, Pass::Probe) = (&mut *lock(&self.state), pass) {
             *under_way = false;
         }
     }

@@ -17,11 +17,11 @@ const DECREASE: f64 = 0.7;
 pub(crate) struct Limit {
     /// The limit falls at most once in so long: what was asked before it fell says nothing about it.
     patience: Duration,
-    state: Mutex<State>,
+    state: Mutex<LimitState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LimitState {
     limit: f64,
     in_flight: u32,
     fell: Option<Instant>,
@@ -29,7 +29,7 @@ struct State {
 
 impl Limit {
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, state: Mutex::new(State { limit: FIRST, in_flight: 0, fell: None }) }
+        Self { patience, state: Mutex::new(LimitState { limit: FIRST, in_flight: 0, fell: None }) }
     }
 
     /// True: one more query is under way, until [`Limit::leave`].

@@ -137,7 +137,7 @@ async fn in_lab(lab: &Lab, cell: &Cell, how: How<'_>, stop: &CancellationToken) 
         ..memcache_client::Config::default()
     };
     // The cell is its own observer: a registry that nobody scrapes.
-    let prepared = Load::prepare(&load, client, lab.proxied_servers().to_vec(), &Registry::new())?;
+    let prepared = Load::prepare(&load, lab.client(client)?, &Registry::new())?;
     let mut journal = Journal::begin(prepared.hub(), Writer::create(how.dir)?);
     if cell.prefill {
         prepared.prefill(stop, |_| {}).await;

@@ -394,7 +394,7 @@ impl Written {
         if !(1..=REPEAT_MAX).contains(&repeat) {
             return Err(format!("repeat: expected 1 to {REPEAT_MAX}, not {repeat}"));
         }
-        let trigger = cell.trigger.as_ref().unwrap_or(&self.trigger).meaning()?;
+        let trigger = cell.trigger.as_ref().unwrap_or(&self.trigger).trigger()?;
         if matches!(trigger, Trigger::Restart(n, _) if n > servers) {
             return Err(format!("trigger: more servers than the {servers} that there are"));
         }
@@ -427,7 +427,7 @@ impl Written {
 }
 
 impl WrittenTrigger {
-    fn meaning(&self) -> Result<Trigger, String> {
+    fn trigger(&self) -> Result<Trigger, String> {
         let need = |name: &str, value: Option<f64>, fits: &dyn Fn(f64) -> bool, range: &str| match value {
             Some(value) if fits(value) => Ok(value),
             Some(value) => Err(format!("trigger: {name} is {range}, not {value}")),

@@ -1,9 +1,10 @@
 //! What the open loop can do on this machine, without a client, a server or a network: ops that end at once.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use alarm::Alarm;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -11,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Profile;
 use crate::arrivals::pacer::TOO_LATE;
-use crate::load::{self, LoadConfig, OVERLOAD_LAG_US, OVERLOAD_SHARE};
-use crate::open_loop::drive;
+use crate::driver::drive;
+use crate::intervals::Intervals;
+use crate::limit;
+use crate::load::config::LoadConfig;
 use crate::recorder::Recorder;
 use crate::summary::StartLag;
-use alarm::Alarm;
 
 /// What the generator made of its schedule.
 #[derive(Debug)]
@@ -32,8 +34,7 @@ impl GeneratorCheck {
     /// Was the generator the limit, by the rule of a real load?
     pub fn is_limit(&self) -> bool {
         let never_started = self.drawn.saturating_sub(self.totals.started);
-        never_started as f64 > self.drawn as f64 * OVERLOAD_SHARE
-            || (!self.totals.lag.is_empty() && self.totals.lag.value_at_quantile(0.99) > OVERLOAD_LAG_US)
+        limit::is_limit(never_started, self.drawn, &self.totals.lag)
     }
 }
 
@@ -78,14 +79,12 @@ pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Generator
     let stop = CancellationToken::new();
     let start = Instant::now();
     let (mut drivers, mut recorders, mut schedules) = (JoinSet::new(), Vec::new(), Vec::new());
-    for (pace, _) in load::paces(&config, 0, start, changes) {
+    for (pace, _) in config.paces(0, start, changes) {
         recorders.push(Arc::clone(&pace.recorder));
         schedules.extend(pace.schedule.clone());
-        let (recorder, stop) = (Arc::clone(&pace.recorder), stop.clone());
+        let stop = stop.clone();
         drivers.spawn(async move {
-            let recorder = &*recorder;
-            // What was given out last is counted too.
-            drive(pace, Alarm::exact(), &stop, |start| async move { start.count(recorder) }, |()| {}).await;
+            drive(pace, Alarm::exact(), &stop, |_| std::future::ready(()), |()| {}).await;
         });
     }
     // What has not been started by then would be dropped.
@@ -96,10 +95,7 @@ pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Generator
             tracing::error!(%error, "a driver died; its starts are missing");
         }
     }
-    let mut totals = Recorder::new(0);
-    for recorder in recorders {
-        totals.add(&recorder.lock().unwrap_or_else(PoisonError::into_inner));
-    }
+    let totals = Intervals::new(recorders, 0).end().recorded.clone();
     let mut drawn = 0;
     for schedule in &mut schedules {
         while schedule.take().is_some() {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::arrivals::pacer::{RateChange, RateChanges};
 use crate::arrivals::{Arrivals, Profile, Rate, RateError};
-use crate::mix::{Mix, OpKind};
+use crate::mix::{Mix, NothingLeft, OpKind};
 
 /// Why a change was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -15,9 +15,9 @@ pub enum ControlError {
     /// Not a rate, or nothing that has one.
     #[error("rate: {0}")]
     Rate(#[from] RateError),
-    /// All ops of the mix are of a kind that the client's driver does not have.
-    #[error("mix: {0}, and the client's driver has no touch")]
-    OnlyTouch(String),
+    /// The client has none of the mix's ops.
+    #[error("mix: {0}")]
+    NothingLeft(#[from] NothingLeft),
     /// Requests of a look-aside load are always reads.
     #[error("mix: a look-aside load has none; change its rate only")]
     NoMix,
@@ -25,14 +25,14 @@ pub enum ControlError {
 
 /// The rate that all drivers together are asked for.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct TargetRate {
     arrivals: Arrivals,
     profile: Option<Profile>,
     started: Instant,
     changes: RateChanges,
 }
 
-impl Target {
+impl TargetRate {
     /// The rate before any change, in ops/s.
     pub(crate) fn first(&self) -> f64 {
         self.unchanged_at(self.started)
@@ -59,23 +59,18 @@ impl Target {
 pub struct LoadControl {
     mix: Arc<watch::Sender<Arc<Mix>>>,
     rates: Arc<watch::Sender<Option<RateChange>>>,
-    target: Target,
-    has_touch: bool,
+    target: TargetRate,
+    /// What the client can do.
+    ops: Vec<OpKind>,
     has_mix: bool,
 }
 
 impl LoadControl {
     /// Of a load that begins now.
-    pub(crate) fn new(arrivals: Arrivals, profile: Option<Profile>, mix: Arc<Mix>, has_touch: bool) -> Self {
+    pub(crate) fn new(arrivals: Arrivals, profile: Option<Profile>, mix: Arc<Mix>, ops: Vec<OpKind>) -> Self {
         let (rates, changes) = watch::channel(None);
-        let target = Target { arrivals, profile, started: Instant::now(), changes };
-        Self {
-            mix: Arc::new(watch::Sender::new(mix)),
-            rates: Arc::new(rates),
-            target,
-            has_touch,
-            has_mix: true,
-        }
+        let target = TargetRate { arrivals, profile, started: Instant::now(), changes };
+        Self { mix: Arc::new(watch::Sender::new(mix)), rates: Arc::new(rates), target, ops, has_mix: true }
     }
 
     /// Every change of the mix.
@@ -84,7 +79,7 @@ impl LoadControl {
     }
 
     /// The rate as it changes.
-    pub(crate) fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> TargetRate {
         self.target.clone()
     }
 
@@ -110,7 +105,7 @@ impl LoadControl {
     /// many ops/s, without a gap or a burst at the change; what is left of a profile is forgotten. Of a sharded load the
     /// rate is this generator's own.
     pub fn change(&self, rate: Option<f64>, mix: Option<Mix>) -> Result<(), ControlError> {
-        let mix = mix.map(|mix| self.without_missing(mix)).transpose()?;
+        let mix = mix.map(|mix| self.supported(mix)).transpose()?;
         if let Some(ops_per_s) = rate {
             let rate = Rate::new(ops_per_s).ok_or(RateError::OutOfRange(ops_per_s))?;
             self.target.arrivals.rate().ok_or(RateError::ClosedLoop)?;
@@ -128,14 +123,11 @@ impl LoadControl {
         Self { has_mix: false, ..self }
     }
 
-    fn without_missing(&self, mix: Mix) -> Result<Mix, ControlError> {
+    fn supported(&self, mix: Mix) -> Result<Mix, ControlError> {
         if !self.has_mix {
             return Err(ControlError::NoMix);
         }
-        if self.has_touch {
-            return Ok(mix);
-        }
-        mix.without(OpKind::Touch).ok_or_else(|| ControlError::OnlyTouch(mix.to_string()))
+        Ok(mix.only(&self.ops)?)
     }
 }
 
@@ -143,43 +135,42 @@ impl LoadControl {
 mod tests {
     use std::time::Duration;
 
-    use memcache_client::{Config, ServerAddr};
+    use memcache_client::Config;
     use memcached_fake::FakeMemcached;
+    use observation::hub::Reader;
     use prometheus::Registry;
 
     use super::*;
+    use crate::fixture::{exported, fake_server, ours, until};
     use crate::{Load, LoadConfig};
 
-    async fn load(arrivals: Arrivals) -> (FakeMemcached, Load) {
-        let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
+    async fn load(arrivals: Arrivals) -> (FakeMemcached, Load, Registry) {
+        let fake = fake_server().await;
         let config = LoadConfig { arrivals, mix: Some("get=1".parse().unwrap()), ..LoadConfig::default() };
-        let load = Load::start(&config, Config::default(), servers, &Registry::new()).unwrap();
-        (fake, load)
+        let registry = Registry::new();
+        let load = Load::start(&config, ours(&fake, Config::default()), &registry).unwrap();
+        (fake, load, registry)
+    }
+
+    async fn told(reader: &mut Reader, what: &str) {
+        let told = async { while !reader.next_line().await.unwrap().contains(what) {} };
+        tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn rate_and_mix_change_at_once_even_of_a_slow_load() {
-        let (_fake, load) = load(Arrivals::Constant(0.1)).await;
+        let (_fake, load, registry) = load(Arrivals::Constant(0.1)).await;
         let control = load.control();
         let mut reader = load.hub().subscribe();
         assert_eq!((control.rate(), control.mix().to_string()), (Some(0.1), "get=1".to_owned()));
         let began = Instant::now();
         control.change(Some(1_000.0), Some("set=1".parse().unwrap())).unwrap();
         assert_eq!((control.rate(), control.mix().to_string()), (Some(1_000.0), "set=1".to_owned()));
-        let told = async {
-            loop {
-                let line = reader.next_line().await.unwrap();
-                if line.contains(r#""kind":"rate","from":0.1,"to":1000.0"#) {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        told(&mut reader, r#""kind":"rate","from":0.1,"to":1000.0"#).await;
+        until(|| exported(&registry, "loadgen_offered_operations_total", None) >= 300.0).await;
         load.set_rate(0.01).unwrap();
         let fast = began.elapsed().as_millis() as u64;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        told(&mut reader, r#""kind":"rate","from":1000.0,"to":0.01"#).await;
         let summary = load.stop().await;
         // At 0.1/s there would be one.
         assert!((250..=fast + 200).contains(&summary.totals.offered), "{}", summary.totals.offered);
@@ -191,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_is_refused_and_changes_nothing() {
-        let (_fake, open) = load(Arrivals::Poisson(10.0)).await;
+        let (_fake, open, _) = load(Arrivals::Poisson(10.0)).await;
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e12] {
             let refused = open.control().change(Some(rate), Some("set=1".parse().unwrap())).unwrap_err();
             assert!(matches!(refused, ControlError::Rate(_)), "{rate}: {refused}");
@@ -200,7 +191,7 @@ mod tests {
             (open.control().rate(), open.control().mix().to_string()),
             (Some(10.0), "get=1".to_owned())
         );
-        let (_fake, closed) = load(Arrivals::Closed).await;
+        let (_fake, closed, _) = load(Arrivals::Closed).await;
         assert_eq!(closed.set_rate(5.0), Err(ControlError::Rate(RateError::ClosedLoop)));
         closed.control().change(None, Some("set=1".parse().unwrap())).unwrap();
         open.stop().await;

@@ -1,19 +1,19 @@
-//! What the client tells while it works, as events of the observation stream.
+//! What the client tells while it works, and what is found in its replies, as events of the observation stream.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use memcache_client::{CloseReason, Key, Observer, Outcome, Transition};
 use observation::hub::Hub;
-use observation::{Event, EventKind, Record};
+use observation::{BreakerState, Event, EventKind, Outcome, Record};
 use tokio::time::Instant;
 
-use crate::convert;
 use crate::flight::{Finding, FlightRecorder, Ring};
 use crate::metrics::{Metrics, integrity_name};
 use crate::oracles::Superseded;
+use crate::recorder::micros;
+use crate::target::{Key, Observer};
 use crate::values::Violation;
 
 /// Wrong values that are told one by one, and as many of the other findings; beyond, they are only counted. One is
@@ -168,9 +168,7 @@ impl EventSink {
 }
 
 impl Observer for EventSink {
-    fn breaker(&self, server: usize, transition: &Transition) {
-        let (from, to) = (convert::state(transition.from), convert::state(transition.to));
-        let reason = transition.reason.to_string();
+    fn breaker(&self, server: usize, from: BreakerState, to: BreakerState, reason: String) {
         tracing::info!(
             server = self.servers.get(server).map(String::as_str),
             from = from.name(),
@@ -182,16 +180,14 @@ impl Observer for EventSink {
     }
 
     fn probe(&self, server: usize, outcome: Outcome, took: Duration) {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.publish(server, EventKind::Probe { outcome: convert::outcome(outcome), took_us });
+        self.publish(server, EventKind::Probe { outcome, took_us: micros(took) });
     }
 
     fn dial(&self, server: usize, error: Option<String>, took: Duration) {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.publish(server, EventKind::Dial { ok: error.is_none(), took_us, error });
+        self.publish(server, EventKind::Dial { ok: error.is_none(), took_us: micros(took), error });
     }
 
-    fn closed(&self, server: usize, reason: CloseReason) {
-        self.publish(server, EventKind::Closed { reason: reason.name().to_owned() });
+    fn closed(&self, server: usize, reason: &str) {
+        self.publish(server, EventKind::Closed { reason: reason.to_owned() });
     }
 }

@@ -255,8 +255,9 @@ mod tests {
 
     #[tokio::test]
     async fn this_machine_is_told_in_the_stream_and_the_metrics() {
-        let load = crate::convert::hello(&crate::LoadConfig::default(), &Default::default(), &[]);
-        let hub = Hub::new(load, RunClock::start());
+        let nobody = vec![observation::Server { name: "a".to_owned(), addr: "127.0.0.1:1".to_owned() }];
+        let target = crate::Ours::new(Default::default(), nobody).unwrap();
+        let hub = Hub::new(crate::hello(&crate::LoadConfig::default(), &target), RunClock::start());
         let registry = Registry::new();
         let watch = HostWatch::register(hub.clone(), &registry).unwrap();
         let stop = CancellationToken::new();

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use database::{Database, Snapshot};
 use futures::StreamExt;
-use look_aside::{Cache, End, LookAside, Lookup, Setup};
+use look_aside::{Cache, LookAside, Lookup, Setup};
 use observation::{DatabaseTick, Outcome};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smallvec::smallvec;
 use tokio::time::Instant;
 
-use crate::driver::Shared;
-use crate::flight::Ring;
-use crate::op::{Finished, Planned, PlannedOp};
-use crate::oracles::OracleCounts;
-use crate::recorder::{Latency, Recorder, add_latency, latency, sparse};
-use crate::recording::Recording;
+use crate::op::{Finished, Planned};
+use crate::recorder::{Recorder, sparse};
+use crate::recording::{Recording, tell_oracles};
+use crate::shared::Shared;
+use crate::target::Op;
 use crate::values;
 
 /// As the value of `--workload`.
@@ -56,17 +54,16 @@ pub(crate) fn through(
 }
 
 impl Memcache {
-    async fn run(&self, op: PlannedOp, number: usize, tick: u64) -> Finished {
-        let planned = Planned { op, numbers: smallvec![number], tick, token: None };
-        planned.run(&self.shared.client, Instant::now()).await
+    async fn run(&self, op: Op, number: usize, tick: u64) -> Finished {
+        Planned::one(op, number, tick).run(&self.shared.target, Instant::now()).await
     }
 }
 
 impl Cache for Memcache {
     async fn get(&self, number: usize) -> Lookup {
         let tick = self.shared.oracles.plan_read();
-        let finished = self.run(PlannedOp::Get(self.shared.table.key(number)), number, tick).await;
-        lock(&self.recording).record(&finished);
+        let finished = self.run(Op::Get(self.shared.table.key(number)), number, tick).await;
+        lock(&self.recording).record_op(&finished);
         match finished.results.first().map(|result| (result.outcome, result.violation.is_some())) {
             Some((Outcome::Hit, false)) => Lookup::Hit,
             Some((Outcome::Miss, _)) => Lookup::Miss,
@@ -82,7 +79,7 @@ impl Cache for Memcache {
             let size = self.shared.value_size.draw(&mut rng);
             (values::encode(key.as_bytes(), version, size), self.shared.ttl.draw(&mut rng))
         };
-        let finished = self.run(PlannedOp::Set(key, value, ttl), number, version).await;
+        let finished = self.run(Op::Set { key, value, ttl }, number, version).await;
         lock(&self.recording).record_unasked(&finished);
     }
 }
@@ -103,16 +100,14 @@ pub(crate) async fn flush(shared: &Shared, share: f64, seed: u64) -> Flushed {
     let asked = left.len() as u64;
     for _ in 0..DELETE_TRIES {
         let deletes = std::mem::take(&mut left).into_iter().map(|number| {
-            let op = PlannedOp::Delete(shared.table.key(number));
             let tick = shared.oracles.plan_delete(number);
-            let planned = Planned { op, numbers: smallvec![number], tick, token: None };
-            planned.run(&shared.client, Instant::now())
+            let delete = Planned::one(Op::Delete(shared.table.key(number)), number, tick);
+            delete.run(&shared.target, Instant::now())
         });
         let mut deletes = futures::stream::iter(deletes).buffer_unordered(DELETES_MAX);
         while let Some(finished) = deletes.next().await {
+            tell_oracles(shared, &finished);
             for (number, result) in finished.numbers.iter().zip(&finished.results) {
-                // A delete finds nothing; the oracles only hear of it.
-                shared.judge(&mut OracleCounts::default(), &finished, *number, result, &Ring::default());
                 if !result.outcome.is_ok() {
                     left.push(*number);
                 }
@@ -120,54 +115,6 @@ pub(crate) async fn flush(shared: &Shared, share: f64, seed: u64) -> Flushed {
         }
     }
     Flushed { asked, failed: left.len() as u64 }
-}
-
-/// Requests by their ends.
-#[derive(Debug, Clone, Default)]
-pub struct Requests {
-    /// Ops that no schedule asked for: the fills.
-    pub unasked: u64,
-    /// By end, in the order of [`Requests::ENDS`].
-    pub ends: [u64; 5],
-    /// From the intended start; `None`: none has ended.
-    pub latency: Option<Box<Latency>>,
-}
-
-impl Requests {
-    /// How a request may end, and its name in labels.
-    pub const ENDS: [(End, &'static str); 5] = [
-        (End::Hit, "hit"),
-        (End::Loaded, "loaded"),
-        (End::TimedOut, "timed_out"),
-        (End::Refused, "refused"),
-        (End::Shed, "shed"),
-    ];
-
-    /// One ended so, so long after its intended start.
-    pub(crate) fn ended(&mut self, how: End, latency_us: u64) {
-        for ((end, _), n) in Self::ENDS.into_iter().zip(&mut self.ends) {
-            *n += u64::from(end == how);
-        }
-        let latency = self.latency.get_or_insert_with(|| Box::new(latency()));
-        latency.saturating_record(latency_us.max(1));
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.unasked += other.unasked;
-        for (mine, theirs) in self.ends.iter_mut().zip(other.ends) {
-            *mine += theirs;
-        }
-        if let Some(theirs) = &other.latency {
-            add_latency(self.latency.get_or_insert_with(|| Box::new(latency())), theirs);
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        (self.unasked, self.ends) = (0, [0; 5]);
-        if let Some(latency) = &mut self.latency {
-            latency.reset();
-        }
-    }
 }
 
 /// Sees what the database did since it last looked.
@@ -222,19 +169,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use memcache_client::{Config, ServerAddr};
-    use memcached_fake::FakeMemcached;
+    use memcache_client::Config;
     use observation::Record;
     use prometheus::Registry;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::fixture::{exported, fake_server, ours, until};
     use crate::{Arrivals, Load, LoadConfig};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn requests_go_through_the_cache_and_what_it_misses_is_loaded_once() {
-        let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
+        let fake = fake_server().await;
         let setup = Setup::default();
         let config = LoadConfig {
             arrivals: Arrivals::Poisson(200.0),
@@ -243,17 +189,19 @@ mod tests {
             look_aside: Some(setup),
             ..LoadConfig::default()
         };
-        let prepared = Load::prepare(&config, Config::default(), servers, &Registry::new()).unwrap();
+        let registry = Registry::new();
+        let prepared = Load::prepare(&config, ours(&fake, Config::default()), &registry).unwrap();
+        let ended = |how| exported(&registry, "loadgen_requests_total", Some(how));
         let mut reader = prepared.hub().subscribe();
         prepared.prefill(&CancellationToken::new(), |_| {}).await;
         let load = prepared.start();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        until(|| ended("hit") >= 80.0).await;
         assert_eq!(load.flush(1.0, 1).await, Flushed { asked: 20, failed: 0 });
         assert!(fake.value(b"lg:k:00000003").is_none());
         let changed = load.control().change(None, Some("set=1".parse().unwrap()));
         assert_eq!(changed, Err(crate::ControlError::NoMix));
         let seen = load.database().unwrap().clone();
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        until(|| ended("hit") > 300.0 && ended("loaded") >= 18.0).await;
         let summary = load.stop().await;
         let [hits, loaded, timed_out, ..] = summary.totals.requests.ends;
         assert!(

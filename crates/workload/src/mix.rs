@@ -121,6 +121,14 @@ impl From<OpKind> for Mix {
     }
 }
 
+/// All ops of a mix are of kinds that the client does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{mix}, and the client's driver has no {missing}")]
+pub struct NothingLeft {
+    mix: String,
+    missing: String,
+}
+
 /// Draws ops by weight. As text: `get=80,set=15,multiget:16=5`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mix {
@@ -154,9 +162,14 @@ impl Mix {
         self.ends.iter().map(move |&(end, op)| (op, end - std::mem::replace(&mut begin, end)))
     }
 
-    /// The same without one kind; the others keep their proportions. None if there are no others.
-    pub fn without(&self, kind: OpKind) -> Option<Self> {
-        Self::weighted(self.weights().filter(|(op, _)| op.kind != kind))
+    /// The same with ops of these kinds only; they keep their proportions.
+    pub fn only(&self, kinds: &[OpKind]) -> Result<Self, NothingLeft> {
+        let known = self.weights().filter(|(op, _)| kinds.contains(&op.kind));
+        Self::weighted(known).ok_or_else(|| {
+            let mut missing: Vec<&str> = self.weights().map(|(op, _)| op.kind.name()).collect();
+            missing.dedup();
+            NothingLeft { mix: self.to_string(), missing: missing.join(", ") }
+        })
     }
 
     /// The next op.
@@ -323,10 +336,15 @@ mod tests {
 
     #[test]
     fn without_a_kind_the_others_keep_their_proportions() {
-        let mix: Mix = "touch=5,get=2,multiget:3=1".parse().unwrap();
-        assert_eq!(mix.without(OpKind::Touch).unwrap().to_string(), "get=2,multiget:3=1");
-        assert_eq!(mix.without(OpKind::Add), Some(mix));
-        assert_eq!("touch=5".parse::<Mix>().unwrap().without(OpKind::Touch), None);
+        let without = |text: &str, missing: OpKind| {
+            let kinds: Vec<_> = OpKind::ALL.into_iter().filter(|kind| *kind != missing).collect();
+            text.parse::<Mix>().unwrap().only(&kinds).map(|mix| mix.to_string())
+        };
+        let mix = "touch=5,get=2,multiget:3=1";
+        assert_eq!(without(mix, OpKind::Touch).unwrap(), "get=2,multiget:3=1");
+        assert_eq!(without(mix, OpKind::Add).unwrap(), mix);
+        let told = without("touch=5", OpKind::Touch).unwrap_err().to_string();
+        assert_eq!(told, "touch=5, and the client's driver has no touch");
     }
 
     #[test]

@@ -1,36 +1,19 @@
 //! One planned op, run through the client and verified.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use memcache_client::{Client, Key, Op, Reply};
 use observation::Outcome;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 
-use crate::convert;
 use crate::mix::OpKind;
 use crate::oracles::Token;
-use crate::values::{self, Verified, Violation};
+use crate::target::{Answer, AnyTarget, Attempts, Key, KeyEnd, Op, Target};
+use crate::values::{self, Violation};
 
-/// Start of a counter.
-const COUNTER_START: u64 = 0;
-
-/// An op with everything that it needs.
+/// What is asked of the client.
 #[derive(Debug)]
 pub enum PlannedOp {
-    /// Read and verify.
-    Get(Key),
-    /// Write.
-    Set(Key, Bytes, Option<Duration>),
-    /// Write unless there.
-    Add(Key, Bytes, Option<Duration>),
-    /// Remove.
-    Delete(Key),
-    /// Count one up.
-    Incr(Key),
-    /// Renew.
-    Touch(Key, Option<Duration>),
+    /// One op on one key.
+    One(Op),
     /// Read several and verify each.
     MultiGet(Vec<Key>),
 }
@@ -59,8 +42,8 @@ pub struct Finished {
     pub started: Instant,
     /// When its end was known.
     pub ended: Instant,
-    /// What was tried.
-    pub attempts: SmallVec<[Tried; 2]>,
+    /// What was tried; empty if the client does not say.
+    pub attempts: Attempts,
     /// One entry, or one a key of a multi-get.
     pub results: SmallVec<[KeyResult; 1]>,
     /// Numbers of the keys of `results`; of its counter for an incr.
@@ -69,15 +52,6 @@ pub struct Finished {
     pub tick: u64,
     /// For an incr.
     pub(crate) token: Option<Token>,
-}
-
-/// One try at one server.
-#[derive(Debug, Clone, Copy)]
-pub struct Tried {
-    /// Index of the server.
-    pub server: usize,
-    /// How it ended.
-    pub outcome: Outcome,
 }
 
 /// The end of one key's op.
@@ -98,89 +72,45 @@ pub struct KeyResult {
 }
 
 impl Planned {
+    /// An op on the key of this number; `tick`: when it was planned, on the oracles' clock.
+    pub(crate) fn one(op: Op, number: usize, tick: u64) -> Self {
+        Self { op: PlannedOp::One(op), numbers: smallvec![number], tick, token: None }
+    }
+
     /// Runs it now.
-    pub async fn run(self, client: &Client, intended: Instant) -> Finished {
+    pub async fn run(self, target: &AnyTarget, intended: Instant) -> Finished {
         let Planned { op, numbers, tick, token } = self;
         let started = Instant::now();
-        let kind = op.kind();
-        let (attempts, results) = match op {
-            PlannedOp::MultiGet(keys) => many(client, keys).await,
-            one => single(client, one).await,
+        let (kind, attempts, results) = match op {
+            PlannedOp::One(op) => {
+                let (kind, key) = (op.kind(), op.key().clone());
+                let done = target.execute(op).await;
+                (kind, done.attempts, SmallVec::from_iter([KeyResult::verified(key, done.end)]))
+            }
+            PlannedOp::MultiGet(keys) => {
+                let done = target.multi_get(&keys).await;
+                let ends = keys.into_iter().zip(done.ends);
+                let results = ends.map(|(key, end)| KeyResult::verified(key, end)).collect();
+                (OpKind::MultiGet, done.attempts, results)
+            }
         };
         let ended = Instant::now();
         Finished { kind, intended, started, ended, attempts, results, numbers, tick, token }
     }
 }
 
-impl PlannedOp {
-    fn kind(&self) -> OpKind {
-        match self {
-            PlannedOp::Get(_) => OpKind::Get,
-            PlannedOp::Set(..) => OpKind::Set,
-            PlannedOp::Add(..) => OpKind::Add,
-            PlannedOp::Delete(_) => OpKind::Delete,
-            PlannedOp::Incr(_) => OpKind::Incr,
-            PlannedOp::Touch(..) => OpKind::Touch,
-            PlannedOp::MultiGet(_) => OpKind::MultiGet,
-        }
-    }
-
-    /// The client's op; `None` for a multi-get, which is not one op on one key.
-    fn into_op(self) -> Option<Op> {
-        Some(match self {
-            PlannedOp::Get(key) => Op::Get(key),
-            PlannedOp::Set(key, value, ttl) => Op::Set { key, value, ttl },
-            PlannedOp::Add(key, value, ttl) => Op::Add { key, value, ttl },
-            PlannedOp::Delete(key) => Op::Delete(key),
-            PlannedOp::Incr(key) => Op::Incr { key, delta: 1, initial: Some((COUNTER_START, None)) },
-            PlannedOp::Touch(key, ttl) => Op::Touch(key, ttl),
-            PlannedOp::MultiGet(_) => return None,
-        })
-    }
-}
-
 impl KeyResult {
-    fn read(key: Key, home: usize, outcome: Outcome, checked: Option<Result<Verified, Violation>>) -> Self {
-        let (version, violation) = match checked {
-            None => (None, None),
-            Some(Ok(verified)) => (Some(verified.version), None),
-            Some(Err(violation)) => (None, Some(Box::new(violation))),
-        };
-        Self { key, home, outcome, violation, version, counter: None }
+    fn verified(key: Key, end: KeyEnd) -> Self {
+        let KeyEnd { home, outcome, answer } = end;
+        let (mut violation, mut version, mut counter) = (None, None, None);
+        match answer {
+            Answer::Nothing => {}
+            Answer::Counter(value) => counter = Some(value),
+            Answer::Value(value) => match values::verify(key.as_bytes(), &value) {
+                Ok(verified) => version = Some(verified.version),
+                Err(wrong) => violation = Some(Box::new(wrong)),
+            },
+        }
+        Self { key, home, outcome, violation, version, counter }
     }
-}
-
-type Ends = (SmallVec<[Tried; 2]>, SmallVec<[KeyResult; 1]>);
-
-async fn single(client: &Client, planned: PlannedOp) -> Ends {
-    let Some(op) = planned.into_op() else { return Ends::default() };
-    let key = op.key().clone();
-    let done = client.execute(op).await;
-    let counter = match &done.result {
-        Ok(Reply::Counter(value)) => Some(*value),
-        _ => None,
-    };
-    let checked = match &done.result {
-        Ok(Reply::Value(value)) => Some(values::verify(key.as_bytes(), value)),
-        _ => None,
-    };
-    let outcome = convert::outcome(done.outcome());
-    let result = KeyResult { counter, ..KeyResult::read(key, done.home, outcome, checked) };
-    (tried(&done.attempts), SmallVec::from_iter([result]))
-}
-
-async fn many(client: &Client, keys: Vec<Key>) -> Ends {
-    let done = client.multi_get(&keys).await;
-    let results = keys.into_iter().zip(done.keys).map(|(key, end)| {
-        let checked = match &end.result {
-            Ok(Some(value)) => Some(values::verify(key.as_bytes(), value)),
-            _ => None,
-        };
-        KeyResult::read(key, end.home, convert::outcome(end.outcome()), checked)
-    });
-    (tried(&done.attempts), results.collect())
-}
-
-fn tried(attempts: &memcache_client::Attempts) -> SmallVec<[Tried; 2]> {
-    attempts.iter().map(|a| Tried { server: a.server, outcome: convert::outcome(a.outcome) }).collect()
 }

@@ -1,32 +1,30 @@
-//! The open loop with any op in the place of the client's: what the generator can do alone, and load on something that is in
-//! this process.
+//! The open loop with any op in the place of the client's: load on something that is in this process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use alarm::Alarm;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use observation::{Outcome, Tick};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::arrivals::pacer::{Pace, Pacer, RateChange, Start, Step};
+use crate::arrivals::pacer::RateChange;
 use crate::arrivals::{Rate, RateError};
-use crate::load::{self, LoadConfig};
+use crate::driver::drive;
+use crate::intervals::Intervals;
+use crate::load::config::LoadConfig;
 use crate::mix::OpKind;
-use crate::recorder::{Ended, Recorder, micros, sparse};
+use crate::recorder::{Ended, micros};
 
 /// A running open loop; [`OpenLoop::stop`] ends it.
 #[derive(Debug)]
 pub struct OpenLoop {
     name: String,
     drivers: JoinSet<()>,
-    recorders: Vec<Arc<Mutex<Recorder>>>,
+    intervals: Intervals,
     rates: watch::Sender<Option<RateChange>>,
     stop: CancellationToken,
-    taken: Instant,
 }
 
 impl OpenLoop {
@@ -43,33 +41,30 @@ impl OpenLoop {
     {
         let (rates, changes) = watch::channel(None);
         let stop = CancellationToken::new();
-        let now = Instant::now();
         let (mut drivers, mut recorders) = (JoinSet::new(), Vec::new());
-        for (pace, _) in load::paces(config, 1, now, changes) {
+        for (pace, _) in config.paces(1, Instant::now(), changes) {
             let recorder = Arc::clone(&pace.recorder);
             recorders.push(Arc::clone(&recorder));
             let (op, alarm, stop) = (op.clone(), alarm(), stop.clone());
             drivers.spawn(async move {
-                let recorder = &*recorder;
-                let run = |start: Start| {
+                let next = |intended| {
                     let op = op();
                     async move {
-                        start.count(recorder);
                         let began = Instant::now();
                         let outcome = op.await;
                         let ended = Instant::now();
-                        let (latency, service) = (ended - start.intended, ended - began);
-                        (outcome, micros(latency), micros(service))
+                        (outcome, micros(ended - intended), micros(ended - began))
                     }
                 };
-                drive(pace, alarm, &stop, run, |(outcome, latency_us, service_us)| {
+                drive(pace, alarm, &stop, next, |(outcome, latency_us, service_us)| {
                     let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
                     recorder.ended(Ended { kind: OpKind::Get, home: 0, outcome, latency_us, service_us });
                 })
                 .await;
             });
         }
-        Self { name: name.to_owned(), drivers, recorders, rates, stop, taken: now }
+        let intervals = Intervals::new(recorders, 1);
+        Self { name: name.to_owned(), drivers, intervals, rates, stop }
     }
 
     /// From now on all drivers together start so many ops/s.
@@ -79,28 +74,10 @@ impl OpenLoop {
         Ok(())
     }
 
-    /// What happened since the last call.
-    pub fn take(&mut self) -> Tick {
-        let now = Instant::now();
-        let mut sum = Recorder::new(1);
-        for recorder in &self.recorders {
-            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            sum.add(&recorder);
-            recorder.clear();
-        }
-        let period_us = micros(now - self.taken);
-        self.taken = now;
-        Tick {
-            at_us: 0,
-            period_us,
-            offered: sum.offered,
-            started: sum.started,
-            late: sum.late,
-            late_1ms: sum.late_1ms,
-            dropped: sum.dropped,
-            lag: sparse(&sum.lag),
-            servers: vec![sum.servers[0].tick(&self.name)],
-        }
+    /// Ends a tick now; it tells what happened since the one before.
+    pub fn end_tick(&mut self) -> Tick {
+        let interval = self.intervals.end();
+        interval.tick(0, vec![interval.recorded.servers[0].tick(&self.name)])
     }
 
     /// Starts no more ops, and waits for those in flight.
@@ -111,28 +88,6 @@ impl OpenLoop {
                 tracing::error!(%error, "a driver died");
             }
         }
-    }
-}
-
-/// One driver: makes ops as its pace says until `stop`, then lets those in flight end.
-pub(crate) async fn drive<F: Future>(
-    pace: Pace,
-    alarm: Alarm,
-    stop: &CancellationToken,
-    mut op: impl FnMut(Start) -> F,
-    mut ended: impl FnMut(F::Output),
-) {
-    let mut pacer = Pacer::new(pace, alarm);
-    let mut in_flight = FuturesUnordered::new();
-    loop {
-        match pacer.next(&mut in_flight, stop).await {
-            Step::Stopped => break,
-            Step::Ended(output) => ended(output),
-            Step::Start(start) => in_flight.push(op(start)),
-        }
-    }
-    while let Some(output) = in_flight.next().await {
-        ended(output);
     }
 }
 
@@ -152,7 +107,7 @@ mod tests {
         };
         let mut load = OpenLoop::start("it", &config, || Alarm::Tokio, op);
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let tick = load.take();
+        let tick = load.end_tick();
         assert!((998..=1_001).contains(&tick.offered), "{}", tick.offered);
         assert_eq!((tick.period_us, tick.dropped, tick.started), (10_000_000, 0, tick.offered));
         let server = &tick.servers[0];
@@ -160,7 +115,7 @@ mod tests {
         assert!((29_500..=32_000).contains(&p50), "{p50}");
         load.set_rate(1_000.0).unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let offered = load.take().offered;
+        let offered = load.end_tick().offered;
         assert!((990..=1_010).contains(&offered), "{offered}");
         assert!(load.set_rate(0.0).is_err());
         load.stop().await;
@@ -180,7 +135,7 @@ mod tests {
         };
         let mut load = OpenLoop::start("it", &config, || Alarm::Tokio, op);
         tokio::time::sleep(Duration::from_millis(900)).await;
-        let tick = load.take();
+        let tick = load.end_tick();
         assert_eq!((tick.started, tick.dropped), (20, tick.offered - 20));
         load.stop().await;
     }

@@ -5,14 +5,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smallvec::smallvec;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::Shared;
-use crate::flight::Ring;
-use crate::op::{Planned, PlannedOp};
-use crate::oracles::OracleCounts;
+use crate::op::Planned;
+use crate::recording::tell_oracles;
+use crate::shared::Shared;
+use crate::target::Op;
 use crate::values;
 
 /// Writes in flight at most.
@@ -52,9 +51,7 @@ pub(crate) async fn run(
             let value = values::encode(key.as_bytes(), version, shared.value_size.draw(&mut rng));
             let ttl = shared.ttl.draw(&mut rng);
             let ttl = if aged { ttl.map(|ttl| ttl.mul_f64(rng.random::<f64>())) } else { ttl };
-            let op = PlannedOp::Set(key, value, ttl);
-            let planned = Planned { op, numbers: smallvec![n], tick: version, token: None };
-            planned.run(&shared.client, Instant::now())
+            Planned::one(Op::Set { key, value, ttl }, n, version).run(&shared.target, Instant::now())
         })
         .buffer_unordered(IN_FLIGHT_MAX);
     let mut timer = tokio::time::interval_at(Instant::now() + REPORT_EVERY, REPORT_EVERY);
@@ -69,9 +66,8 @@ pub(crate) async fn run(
             finished = writes.next() => finished,
         };
         let Some(finished) = finished else { break };
-        for (number, result) in finished.numbers.iter().zip(&finished.results) {
-            // A write finds nothing; the oracles only hear of it.
-            shared.judge(&mut OracleCounts::default(), &finished, *number, result, &Ring::default());
+        tell_oracles(shared, &finished);
+        for result in &finished.results {
             if result.outcome.is_ok() {
                 done.written += 1;
             } else {
@@ -85,35 +81,37 @@ pub(crate) async fn run(
 
 #[cfg(test)]
 mod tests {
-    use memcache_client::{Config, ServerAddr};
+    use memcache_client::Config;
     use memcached_fake::FakeMemcached;
     use memcached_fake::lies::{Act, Lie};
-    use observation::Outcome;
+    use observation::{Outcome, Record};
     use prometheus::Registry;
 
     use super::*;
+    use crate::fixture::{exported, fake_server, ours, until};
     use crate::load::Prepared;
+    use crate::oracles::OracleCounts;
     use crate::{Load, LoadConfig};
 
-    async fn prepared(keys: usize, warm_up: Duration) -> (FakeMemcached, Prepared) {
-        let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
+    async fn prepared(keys: usize, warm_up: Duration) -> (FakeMemcached, Prepared, Registry) {
+        let fake = fake_server().await;
         let mix = Some("get=9,set=1".parse().unwrap());
         let config = LoadConfig { keys, mix, warm_up, ..LoadConfig::default() };
-        let prepared = Load::prepare(&config, Config::default(), servers, &Registry::new()).unwrap();
-        (fake, prepared)
+        let registry = Registry::new();
+        let prepared = Load::prepare(&config, ours(&fake, Config::default()), &registry).unwrap();
+        (fake, prepared, registry)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn after_a_prefill_no_read_misses() {
-        let (fake, prepared) = prepared(3_000, Duration::ZERO).await;
+        let (fake, prepared, registry) = prepared(3_000, Duration::ZERO).await;
         let mut reports = Vec::new();
         let done = prepared.prefill(&CancellationToken::new(), |done| reports.push(done)).await;
         assert_eq!(done, Prefilled { written: 3_000, failed: 0, total: 3_000 });
         assert_eq!(reports.last(), Some(&done));
         assert!(fake.value(b"lg:k:00002999").is_some());
         let load = prepared.start();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until(|| exported(&registry, "memcache_operation_results_total", Some("hit")) > 100.0).await;
         let summary = load.stop().await;
         let counts = summary.totals.outcomes();
         assert!(counts.get(Outcome::Hit) > 100 && counts.get(Outcome::Miss) == 0, "{summary}");
@@ -122,17 +120,18 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_slow_prefill_reports_each_second_keeps_its_bound_and_stops_at_once() {
-        let (fake, prepared) = prepared(100_000, Duration::ZERO).await;
+        let (fake, prepared, _registry) = prepared(100_000, Duration::ZERO).await;
         fake.lies().add(Lie::new(Act::Delay(Duration::from_millis(100))).command("ms"));
         let stop = CancellationToken::new();
-        let stopper = stop.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(2_300)).await;
-            stopper.cancel();
-        });
         let mut reports = Vec::new();
         let began = Instant::now();
-        let done = prepared.prefill(&stop, |done| reports.push(done)).await;
+        let report = |done| {
+            reports.push(done);
+            if reports.len() == 2 {
+                stop.cancel();
+            }
+        };
+        let done = prepared.prefill(&stop, report).await;
         assert!(began.elapsed() < Duration::from_secs(4));
         assert_eq!(reports.len(), 3);
         // 64 at a time, 100 ms each.
@@ -141,19 +140,26 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_warm_up_is_not_counted_but_its_wrong_values_are() {
-        let (fake, prepared) = prepared(10, Duration::from_millis(600)).await;
+        let (fake, prepared, _registry) = prepared(10, Duration::from_millis(600)).await;
         prepared.prefill(&CancellationToken::new(), |_| {}).await;
         fake.lies().add(Lie::new(Act::ForeignValue).command("mg").times(20));
+        let mut ticks = prepared.hub().subscribe();
         let load = prepared.start();
-        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        let mut lasted = Duration::ZERO;
+        while lasted < Duration::from_millis(900) {
+            let line = ticks.next_line().await.unwrap();
+            if let Ok(Record::Tick(tick)) = serde_json::from_str(&line) {
+                lasted += Duration::from_micros(tick.period_us);
+            }
+        }
         let summary = load.stop().await;
         assert_eq!(summary.totals.outcomes().get(Outcome::WrongValue), 0);
         assert!(summary.totals.outcomes().ok() > 0 && summary.wrong_values() > 0, "{summary}");
         assert!((0.1..=0.7).contains(&summary.elapsed.as_secs_f64()), "{:?}", summary.elapsed);
 
-        let (_fake, prepared) = self::prepared(10, Duration::from_secs(60)).await;
+        let (_fake, prepared, registry) = self::prepared(10, Duration::from_secs(60)).await;
         let load = prepared.start();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until(|| exported(&registry, "memcache_operations_total", Some("success")) > 100.0).await;
         let summary = load.stop().await;
         assert_eq!((summary.totals.outcomes().total(), summary.elapsed), (0, Duration::ZERO));
     }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use look_aside::End;
 use observation::{Counts, Outcome, ServerTick};
 
-use crate::look_aside::Requests;
 use crate::mix::OpKind;
 use crate::oracles::OracleCounts;
 
@@ -216,6 +216,54 @@ impl ServerRecord {
             latency: sparse(&all),
             service: sparse(&self.service),
             ..ServerTick::default()
+        }
+    }
+}
+
+/// Requests by their ends.
+#[derive(Debug, Clone, Default)]
+pub struct Requests {
+    /// Ops that no schedule asked for: the fills.
+    pub unasked: u64,
+    /// By end, in the order of [`Requests::ENDS`].
+    pub ends: [u64; 5],
+    /// From the intended start; `None`: none has ended.
+    pub latency: Option<Box<Latency>>,
+}
+
+impl Requests {
+    /// How a request may end, and its name in labels.
+    pub const ENDS: [(End, &'static str); 5] = [
+        (End::Hit, "hit"),
+        (End::Loaded, "loaded"),
+        (End::TimedOut, "timed_out"),
+        (End::Refused, "refused"),
+        (End::Shed, "shed"),
+    ];
+
+    /// One ended so, so long after its intended start.
+    pub(crate) fn ended(&mut self, how: End, latency_us: u64) {
+        for ((end, _), n) in Self::ENDS.into_iter().zip(&mut self.ends) {
+            *n += u64::from(end == how);
+        }
+        let latency = self.latency.get_or_insert_with(|| Box::new(latency()));
+        latency.saturating_record(latency_us.max(1));
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.unasked += other.unasked;
+        for (mine, theirs) in self.ends.iter_mut().zip(other.ends) {
+            *mine += theirs;
+        }
+        if let Some(theirs) = &other.latency {
+            add_latency(self.latency.get_or_insert_with(|| Box::new(latency())), theirs);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        (self.unasked, self.ends) = (0, [0; 5]);
+        if let Some(latency) = &mut self.latency {
+            latency.reset();
         }
     }
 }

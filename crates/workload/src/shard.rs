@@ -58,7 +58,7 @@ impl Shard {
     }
 
     /// A seed of its own out of the common one; the first shard's is the common one.
-    pub(crate) fn seed(self, seed: u64) -> u64 {
+    pub fn seed(self, seed: u64) -> u64 {
         seed ^ u64::from(self.index).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::look_aside::Requests;
 use crate::mix::OpKind;
 use crate::op_log::OpLogReport;
 use crate::oracles::OracleCounts;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, Requests};
 
 /// Fewer samples than this do not carry a quantile: at least 10 must lie beyond it.
 const SAMPLES_BEYOND: f64 = 10.0;

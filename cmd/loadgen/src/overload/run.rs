@@ -16,7 +16,7 @@ use super::hook::{Applied, Hook};
 use super::markers::{INJECTION, MITIGATION, Markers};
 use super::metrics::PhaseGauge;
 use super::step::Sum;
-use super::target::Target;
+use super::subject::Subject;
 
 /// Table of the steps.
 pub const METRICS: &str = "gradual_overload_metrics.csv";
@@ -102,25 +102,25 @@ impl Run {
     }
 
     /// The algorithm of equal steps, to its end or to the signal.
-    pub async fn gradual(&mut self, target: &mut Target, params: GradualParams) -> anyhow::Result<()> {
-        self.follow(target, Gradual::new(params), |run| &mut run.gradual).await
+    pub async fn gradual(&mut self, subject: &mut Subject, params: GradualParams) -> anyhow::Result<()> {
+        self.follow(subject, Gradual::new(params), |run| &mut run.gradual).await
     }
 
     /// The search, to its end or to the signal.
-    pub async fn search(&mut self, target: &mut Target, params: SearchParams) -> anyhow::Result<()> {
-        self.follow(target, Search::new(params), |run| &mut run.search).await
+    pub async fn search(&mut self, subject: &mut Subject, params: SearchParams) -> anyhow::Result<()> {
+        self.follow(subject, Search::new(params), |run| &mut run.search).await
     }
 
     /// Makes the steps of a plan; `kept` is where it is after each, for the files.
     async fn follow<P: Plan + Clone>(
         &mut self,
-        target: &mut Target,
+        subject: &mut Subject,
         mut plan: P,
         kept: fn(&mut Self) -> &mut Option<P>,
     ) -> anyhow::Result<()> {
         *kept(self) = Some(plan.clone());
         while let Some(order) = plan.next() {
-            let Some(measured) = self.step(target, &order).await? else { break };
+            let Some(measured) = self.step(subject, &order).await? else { break };
             let judged = plan.ended(&measured);
             *kept(self) = Some(plan.clone());
             self.keep(order, measured, judged)?;
@@ -153,25 +153,25 @@ impl Run {
     }
 
     /// Makes one step; `None`: the signal came, and what was measured until then is kept.
-    async fn step(&mut self, target: &mut Target, order: &Order) -> anyhow::Result<Option<Measured>> {
+    async fn step(&mut self, subject: &mut Subject, order: &Order) -> anyhow::Result<Option<Measured>> {
         if self.stop.is_cancelled() {
             return Ok(None);
         }
         if self.phase != Some(order.phase) {
             self.change(Some(order.phase), order.rate, &order.because)?;
         }
-        target.set_rate(order.rate)?;
-        if order.mitigate && !self.mitigate(target, order.rate).await? {
+        subject.set_rate(order.rate)?;
+        if order.mitigate && !self.mitigate(subject, order.rate).await? {
             return Ok(None);
         }
         // The tick in which the rate changed belongs to neither.
-        let first = self.tick(target).await?;
-        let settled = first.is_some() && self.during(target, order.settle).await?.1;
+        let first = self.tick(subject).await?;
+        let settled = first.is_some() && self.during(subject, order.settle).await?.1;
         // What waited until now belongs to the settling.
-        let _ = target.wait_p99_ms();
+        let _ = subject.wait_p99_ms();
         let (sum, complete) =
-            if settled { self.during(target, order.measure).await? } else { (Sum::default(), false) };
-        let measured = sum.measured(target.wait_p99_ms(), complete);
+            if settled { self.during(subject, order.measure).await? } else { (Sum::default(), false) };
+        let measured = sum.measured(subject.wait_p99_ms(), complete);
         if complete {
             return Ok(Some(measured));
         }
@@ -180,21 +180,21 @@ impl Run {
     }
 
     /// Ticks for so long; false: the signal came before.
-    async fn during(&mut self, target: &mut Target, lasts: Duration) -> anyhow::Result<(Sum, bool)> {
+    async fn during(&mut self, subject: &mut Subject, lasts: Duration) -> anyhow::Result<(Sum, bool)> {
         let mut sum = Sum::default();
         // Half a tick: the last one may be short.
         while sum.lasted() + Duration::from_millis(50) < lasts {
-            let Some(tick) = self.tick(target).await? else { return Ok((sum, false)) };
+            let Some(tick) = self.tick(subject).await? else { return Ok((sum, false)) };
             sum.add(&tick, self.in_flight);
         }
         Ok((sum, true))
     }
 
     /// The next tick; `None`: the signal came.
-    async fn tick(&mut self, target: &mut Target) -> anyhow::Result<Option<observation::Tick>> {
+    async fn tick(&mut self, subject: &mut Subject) -> anyhow::Result<Option<observation::Tick>> {
         let tick = tokio::select! {
             () = self.stop.cancelled() => return Ok(None),
-            tick = target.tick() => tick?,
+            tick = subject.tick() => tick?,
         };
         let ended: u64 = tick.servers.iter().map(|server| server.ops.total()).sum();
         self.in_flight = (self.in_flight + tick.started).saturating_sub(ended);
@@ -202,7 +202,7 @@ impl Run {
     }
 
     /// Applies the mitigation, while the load goes on. False: the signal came.
-    async fn mitigate(&mut self, target: &mut Target, rate: f64) -> anyhow::Result<bool> {
+    async fn mitigate(&mut self, subject: &mut Subject, rate: f64) -> anyhow::Result<bool> {
         let Some(hook) = self.hook.clone() else { return Ok(true) };
         let stop = self.stop.clone();
         let run = hook.run(rate, &stop);
@@ -210,7 +210,7 @@ impl Run {
         let (applied, told) = loop {
             tokio::select! {
                 ended = &mut run => break ended,
-                tick = target.tick() => {
+                tick = subject.tick() => {
                     let tick = tick?;
                     let ended: u64 = tick.servers.iter().map(|server| server.ops.total()).sum();
                     self.in_flight = (self.in_flight + tick.started).saturating_sub(ended);

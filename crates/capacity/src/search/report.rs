@@ -1,7 +1,7 @@
 //! What a search has found so far.
 
 use crate::knee::{Knee, knee};
-use crate::step::Measured;
+use crate::step::{Measured, Peak};
 use crate::usl::{Usl, fit};
 
 /// One step upwards.
@@ -56,8 +56,8 @@ pub struct SearchReport {
     pub confirmed: Option<f64>,
     /// The highest rate allowed was reached, and kept the promise.
     pub at_max: bool,
-    /// Highest throughput of a step and the rate at which it was seen, ops/s.
-    pub peak: Option<(f64, f64)>,
+    /// The step with the highest throughput.
+    pub peak: Option<Peak>,
     /// Every step of ramp, bisection and confirmation, in order.
     pub points: Vec<Point>,
     /// Rates that passed.

@@ -17,10 +17,10 @@ pub use zipf::Zipf;
 use std::fmt;
 use std::str::FromStr;
 
-use memcache_client::Key;
 use rand_chacha::ChaCha8Rng;
 
 use crate::shard::Shard;
+use crate::target::{Key, KeyError};
 
 /// Draws key numbers for one driver. One file a distribution.
 pub trait KeyDistribution: Send + Sync + fmt::Debug {
@@ -118,17 +118,12 @@ pub struct KeyTable {
 impl KeyTable {
     /// `count` keys `PREFIX<number>`, at least one, and dashes up to their length. The prefix must be a valid beginning
     /// of a key; it is this crate's own.
-    pub fn new(prefix: &str, count: usize, size: KeySize) -> Result<Self, memcache_client::KeyError> {
+    pub fn new(prefix: &str, count: usize, size: KeySize) -> Result<Self, KeyError> {
         Self::of_shard(prefix, count, size, Shard::WHOLE)
     }
 
     /// The keys of [`KeyTable::new`] that belong to one shard, at least one.
-    pub fn of_shard(
-        prefix: &str,
-        count: usize,
-        size: KeySize,
-        shard: Shard,
-    ) -> Result<Self, memcache_client::KeyError> {
+    pub fn of_shard(prefix: &str, count: usize, size: KeySize, shard: Shard) -> Result<Self, KeyError> {
         let key = |(n, length): (usize, usize)| {
             let name = format!("{prefix}{n:08}");
             Key::new(format!("{name:-<length$}"))

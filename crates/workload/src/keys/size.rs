@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use memcache_client::KEY_MAX;
 use rand::distr::Open01;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::target::KEY_MAX;
 
 /// How long keys are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::mix::PRESETS;
+use crate::mix::{NothingLeft, PRESETS};
+use crate::target::KeyError;
 
 /// Why a load cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -10,15 +11,13 @@ pub enum LoadError {
     /// There is no such mix.
     #[error("there is no workload {0:?}; there are: {names}", names = preset_names())]
     UnknownWorkload(String),
-    /// All ops of the mix are of a kind that the client's driver does not have.
-    #[error(
-        "the mix is {mix}, and the client's driver {driver} has no touch; add another op or take another driver"
-    )]
-    OnlyTouch {
-        /// The mix.
-        mix: String,
+    /// The client has none of the mix's ops.
+    #[error("the mix is {what}; add another op or take another driver than {driver}")]
+    NothingLeft {
+        /// The mix, and what is missing.
+        what: NothingLeft,
         /// The driver.
-        driver: &'static str,
+        driver: String,
     },
     /// A shard would have no key.
     #[error("{keys} keys are too few for {shards} shards")]
@@ -42,12 +41,9 @@ pub enum LoadError {
     /// Its callers' policy makes no sense.
     #[error(transparent)]
     Policy(#[from] ::look_aside::PolicyError),
-    /// The client refused its configuration.
-    #[error(transparent)]
-    Client(#[from] memcache_client::ConfigError),
     /// A key that the client refuses; a bug of this crate.
     #[error(transparent)]
-    Key(#[from] memcache_client::KeyError),
+    Key(#[from] KeyError),
     /// A metric of that name exists already.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

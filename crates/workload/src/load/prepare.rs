@@ -1,18 +1,54 @@
 //! A load with everything that it needs, before it begins.
 
-use database::Database;
+use std::sync::{Arc, Mutex};
 
-use super::*;
+use alarm::Alarm;
+use database::Database;
+use observation::clock::RunClock;
+use observation::hub::Hub;
+use prometheus::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Load;
+use super::config::LoadConfig;
+use super::error::LoadError;
+use super::hello;
+use super::ticker::Ticker;
+use crate::arrivals::pacer::Pace;
+use crate::control::LoadControl;
+use crate::driver::drive;
+use crate::events::EventSink;
+use crate::flight::FlightRecorder;
+use crate::host::HostWatch;
+use crate::intervals::Intervals;
+use crate::keys::{KeySize, KeySpace, KeyTable};
+use crate::look_aside::{self, ThroughCache};
+use crate::metrics::Metrics;
+use crate::mix::{Mix, OpKind};
+use crate::op_log::OpLogThread;
+use crate::oracles::Oracles;
+use crate::planner::Planner;
+use crate::prefill::{self, Prefilled};
+use crate::recorder::Recorder;
+use crate::recording::Recording;
+use crate::shared::Shared;
+use crate::target::{AnyTarget, Target};
+use crate::ttl::Ttl;
+
+/// Counters that `incr` draws from.
+const COUNTER_KEYS: usize = 64;
 
 /// A load that has not begun.
 #[derive(Debug)]
 pub struct Prepared {
     config: LoadConfig,
     hub: Hub,
-    client: Client,
     shared: Arc<Shared>,
-    mix: Arc<Mix>,
-    has_touch: bool,
+    mix: Mix,
+    /// What the client can do.
+    ops: Vec<OpKind>,
+    /// Names of the servers.
     names: Vec<String>,
     metrics: Arc<Mutex<Metrics>>,
     host: HostWatch,
@@ -22,46 +58,31 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(
-        config: &LoadConfig,
-        client_config: memcache_client::Config,
-        servers: Vec<ServerAddr>,
-        registry: &Registry,
-    ) -> Result<Self, LoadError> {
-        config.validate()?;
-        let whole = config;
-        let config = &config.of_shard();
-        let client_config =
-            memcache_client::Config { seed: config.shard.seed(client_config.seed), ..client_config };
-        let mut mix = config.mix()?;
-        let has_touch = client_config.codec.has_touch();
-        if !has_touch {
-            mix = mix.without(OpKind::Touch).ok_or_else(|| LoadError::OnlyTouch {
-                mix: config.ops(),
-                driver: client_config.codec.name(),
-            })?;
-        }
-        let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
-        // The second codec's writes are sent without asking for an answer.
-        let acknowledged = client_config.codec != memcache_client::Codec::MemcacheAsync;
-        let clock = RunClock::start();
-        let hello = convert::hello(config, &client_config, &servers);
+    pub(super) fn new(whole: &LoadConfig, target: AnyTarget, registry: &Registry) -> Result<Self, LoadError> {
+        whole.validate()?;
+        let config = whole.of_shard();
+        let hello = hello::hello(&config, &target);
+        let greeting = target.greeting();
+        let names: Vec<String> = greeting.servers.into_iter().map(|server| server.name).collect();
+        let mix = config.mix()?.only(&greeting.ops);
+        let mix =
+            mix.map_err(|what| LoadError::NothingLeft { what, driver: hello.settings.driver.clone() })?;
         let instance = hello.instance.clone();
-        let hub = Hub::new(hello, clock);
+        let hub = Hub::new(hello, RunClock::start());
         let metrics = Arc::new(Mutex::new(Metrics::register(registry, &names)?));
         let host = HostWatch::register(hub.clone(), registry)?;
         let flights = FlightRecorder::new(config.flight_dir.clone(), instance.clone(), names.clone());
         let events = EventSink::new(hub.clone(), names.clone(), Arc::clone(&metrics), flights.clone());
-        let client = Client::new(servers, client_config, Arc::new(events.clone()))?;
-        memcache_client::metrics::register(registry, &client)?;
+        target.observe(Arc::new(events.clone()));
+        target.register(registry)?;
+        let op_log = op_log(&config, instance, &names)?;
         let table = KeyTable::of_shard("lg:k:", whole.keys, config.key_size, config.shard)?;
         let counters = KeyTable::of_shard("lg:c:", COUNTER_KEYS, KeySize::Short, config.shard)?;
         // Versions grow over restarts too, as long as fewer than half a million a second are written.
         let first = observation::clock::wall_ms() << 10;
-        let op_log = op_log(config, instance, &names)?;
         let shared = Arc::new(Shared {
-            client: client.clone(),
-            oracles: Oracles::new(first, table.len(), counters.len(), acknowledged),
+            target,
+            oracles: Oracles::new(first, table.len(), counters.len(), greeting.acknowledges),
             table,
             counters,
             value_size: config.value_size,
@@ -69,24 +90,9 @@ impl Prepared {
             events,
             op_log: op_log.as_ref().map(OpLogThread::log),
         });
-
         let database = config.look_aside.map(|setup| Database::start(setup.database)).transpose()?;
-        let config = config.clone();
-        let mix = Arc::new(mix);
-        Ok(Prepared {
-            config,
-            hub,
-            client,
-            shared,
-            mix,
-            has_touch,
-            names,
-            metrics,
-            host,
-            flights,
-            op_log,
-            database,
-        })
+        let ops = greeting.ops;
+        Ok(Self { config, hub, shared, mix, ops, names, metrics, host, flights, op_log, database })
     }
 
     /// Where the observation stream comes from.
@@ -102,24 +108,9 @@ impl Prepared {
 
     /// Begins. Must be called within a tokio runtime.
     pub fn start(self) -> Load {
-        let Self {
-            config,
-            hub,
-            client,
-            shared,
-            mix,
-            has_touch,
-            names,
-            metrics,
-            host,
-            flights,
-            op_log,
-            database,
-        } = self;
-        let control = LoadControl::new(config.arrivals, config.profile.clone(), mix, has_touch);
+        let Self { config, hub, shared, mix, ops, names, metrics, host, flights, op_log, database } = self;
+        let control = LoadControl::new(config.arrivals, config.profile.clone(), Arc::new(mix), ops);
         let control = if config.look_aside.is_some() { control.of_requests() } else { control };
-        let stop = CancellationToken::new();
-        let mut drivers = JoinSet::new();
         let mut recorders = Vec::new();
         let look_aside = config.look_aside.zip(database).map(|(setup, database)| {
             let recorder = Arc::new(Mutex::new(Recorder::new(names.len())));
@@ -127,26 +118,65 @@ impl Prepared {
             recorders.push(recorder);
             through
         });
-        for (driver, pace) in build_drivers(&config, &shared, &control, look_aside.as_ref(), names.len()) {
-            recorders.push(Arc::clone(&driver.recording.recorder));
-            drivers.spawn(driver.run(pace, stop.clone()));
+        let stop = CancellationToken::new();
+        let mut drivers = JoinSet::new();
+        for (planner, pace) in planners(&config, &shared, &control, look_aside.as_ref(), names.len()) {
+            recorders.push(Arc::clone(&pace.recorder));
+            drivers.spawn(run_driver(planner, pace, stop.clone()));
         }
         let ticker_stop = CancellationToken::new();
+        let intervals = Intervals::new(recorders, names.len());
         let ticker = Ticker {
             hub: hub.clone(),
-            client: client.clone(),
+            target: shared.target.clone(),
             names,
-            recorders,
             metrics,
-            target: control.target(),
+            rate: control.target(),
             op_log: op_log.as_ref().map(OpLogThread::log),
-            config,
+            warm_up: config.warm_up,
             database: look_aside.as_ref().map(|through| look_aside::Watch::new(through.database().clone())),
         };
-        let ticker = tokio::spawn(ticker.run(ticker_stop.clone()));
+        let ticker = tokio::spawn(ticker.run(intervals, ticker_stop.clone()));
         tokio::spawn(host.run(ticker_stop.clone()));
-        Load { hub, client, stop, drivers, ticker, ticker_stop, control, flights, op_log, look_aside, shared }
+        Load { hub, stop, drivers, ticker, ticker_stop, control, flights, op_log, look_aside, shared }
     }
+}
+
+/// What each driver plans, and when it starts it.
+fn planners(
+    config: &LoadConfig,
+    shared: &Arc<Shared>,
+    control: &LoadControl,
+    look_aside: Option<&ThroughCache>,
+    servers: usize,
+) -> impl Iterator<Item = (Planner, Pace)> {
+    let drivers = config.driver_count();
+    config.paces(servers, control.started(), control.rates()).enumerate().map(move |(driver, (pace, rng))| {
+        let keys = KeySpace {
+            keys: config.keys,
+            hot_keys: config.hot_keys,
+            hot_share: config.hot_share,
+            driver,
+            drivers,
+        };
+        let planner = Planner {
+            shared: Arc::clone(shared),
+            mix: control.mix(),
+            mixes: control.mixes(),
+            rng,
+            keys: config.key_dist.source(keys),
+            look_aside: look_aside.cloned(),
+        };
+        (planner, pace)
+    })
+}
+
+/// Makes one driver's part of the load until `stop`.
+async fn run_driver(mut planner: Planner, pace: Pace, stop: CancellationToken) {
+    let shared = Arc::clone(&planner.shared);
+    let mut recording = Recording::new(Arc::clone(&shared), Arc::clone(&pace.recorder));
+    let next = |intended| planner.next().run(&shared.target, intended);
+    drive(pace, Alarm::exact(), &stop, next, |ended| recording.record(&ended)).await;
 }
 
 fn op_log(
@@ -155,7 +185,7 @@ fn op_log(
     servers: &[String],
 ) -> Result<Option<OpLogThread>, LoadError> {
     let Some(path) = &config.op_log else { return Ok(None) };
-    let head = convert::op_log_head(config, instance, servers);
+    let head = hello::op_log_head(config, instance, servers);
     let started = OpLogThread::start(path, &head);
     started.map(Some).map_err(|error| LoadError::OpLog { path: path.clone(), error })
 }

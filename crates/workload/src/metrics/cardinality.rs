@@ -1,11 +1,11 @@
 //! However many servers there are and whatever goes wrong: the series of a load are those of its first second.
 
-use std::time::Duration;
-
-use memcache_client::{Config, ServerAddr};
+use memcache_client::Config;
+use observation::Server;
 use prometheus::Registry;
 
-use crate::{Arrivals, Load, LoadConfig};
+use crate::fixture::{exported, until};
+use crate::{Arrivals, Load, LoadConfig, Ours};
 
 /// Servers of the test.
 const SERVERS: usize = 100;
@@ -19,7 +19,7 @@ fn series(registry: &Registry) -> usize {
 #[tokio::test]
 async fn a_hundred_servers_that_fail_in_many_ways_add_no_series() {
     // Ports, hosts and paths that differ everywhere: only the servers' names may become a label.
-    let servers = (0..SERVERS).map(|n| ServerAddr {
+    let servers = (0..SERVERS).map(|n| Server {
         name: format!("memcached{n}"),
         addr: match n % 3 {
             0 => format!("127.0.0.1:{}", 1 + n),
@@ -33,10 +33,13 @@ async fn a_hundred_servers_that_fail_in_many_ways_add_no_series() {
         ..LoadConfig::default()
     };
     let registry = Registry::new();
-    let load = Load::start(&config, Config::default(), servers.collect(), &registry).unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let target = Ours::new(Config::default(), servers.collect()).unwrap();
+    let load = Load::start(&config, target, &registry).unwrap();
+    let failed = || exported(&registry, "memcache_operations_total", Some("error"));
+    // At the rate of this load: what fails in a second, and in two more.
+    until(|| failed() >= 2_000.0).await;
     let early = series(&registry);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until(|| failed() >= 6_000.0).await;
     let late = series(&registry);
     let summary = load.stop().await;
     assert!(summary.totals.outcomes().errors() > 1_000);

@@ -40,7 +40,7 @@ pub struct OpLogReport {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     written: AtomicU64,
     dropped: AtomicU64,
     lost: AtomicU64,
@@ -52,7 +52,7 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct OpLog {
     queue: SyncSender<OpTrace>,
-    state: Arc<State>,
+    state: Arc<WriterState>,
 }
 
 impl OpLog {
@@ -90,7 +90,7 @@ impl OpLogThread {
         }
         let file = File::options().write(true).create(true).truncate(false).open(path)?;
         let (queue, ops) = sync_channel(QUEUE_OPS);
-        let state = Arc::<State>::default();
+        let state = Arc::<WriterState>::default();
         let mut output = Output::new(file, Arc::clone(&state))?;
         let head = ndjson::to_line(head)?;
         output.write(head.as_bytes(), 0);
@@ -120,7 +120,7 @@ struct Output<W> {
     file: W,
     /// With checksums, so that damage is found.
     compressor: zstd::bulk::Compressor<'static>,
-    state: Arc<State>,
+    state: Arc<WriterState>,
     block: Vec<u8>,
     ops: u64,
     before: Before,
@@ -128,7 +128,7 @@ struct Output<W> {
 }
 
 impl<W: Write> Output<W> {
-    fn new(file: W, state: Arc<State>) -> io::Result<Self> {
+    fn new(file: W, state: Arc<WriterState>) -> io::Result<Self> {
         let block = Vec::with_capacity(BLOCK_BYTES + 128);
         let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
         compressor.include_checksum(true)?;

@@ -2,33 +2,53 @@
 
 use std::time::Duration;
 
-use memcache_client::{Config, ServerAddr};
+use memcache_client::Config;
 use memcached_fake::FakeMemcached;
 use memcached_fake::lies::{Act, Lie};
 use observation::{FlightHead, OpLine, Outcome};
 use prometheus::Registry;
 
+use crate::fixture::{exported, fake_server, ours, until};
 use crate::op_log::{OpLogReader, Tail};
 use crate::{Arrivals, Load, LoadConfig, Summary};
 
-/// A load on few keys for a while; `lie` when it has run for a third of it.
-async fn load(mix: &str, keys: usize, client: Config, lie: impl AsyncFnOnce(&FakeMemcached)) -> Summary {
+/// A load on few keys; `lie` when it has done a thing or two, and the end when `seen` holds.
+async fn load(
+    mix: &str,
+    keys: usize,
+    client: Config,
+    lie: impl AsyncFnOnce(&FakeMemcached),
+    seen: impl Fn(&Registry) -> bool,
+) -> Summary {
     let config = LoadConfig { keys, mix: Some(mix.parse().unwrap()), ..LoadConfig::default() };
-    load_of(config, client, lie).await
+    load_of(config, client, lie, seen).await
 }
 
-async fn load_of(config: LoadConfig, client: Config, lie: impl AsyncFnOnce(&FakeMemcached)) -> Summary {
-    let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+async fn load_of(
+    config: LoadConfig,
+    client: Config,
+    lie: impl AsyncFnOnce(&FakeMemcached),
+    seen: impl Fn(&Registry) -> bool,
+) -> Summary {
+    let fake = fake_server().await;
     let config = LoadConfig { arrivals: Arrivals::Closed, in_flight_max: 24, ..config };
-    let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
-    let load = Load::start(&config, client, servers, &Registry::new()).unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let registry = Registry::new();
+    let load = Load::start(&config, ours(&fake, client), &registry).unwrap();
+    until(|| succeeded(&registry) >= 2_000.0).await;
     lie(&fake).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    until(|| seen(&registry)).await;
     let summary = load.stop().await;
     fake.shutdown().await;
     assert!(summary.totals.outcomes().ok() > 100);
     summary
+}
+
+fn succeeded(registry: &Registry) -> f64 {
+    exported(registry, "memcache_operations_total", Some("success"))
+}
+
+fn wrong_values(registry: &Registry) -> f64 {
+    exported(registry, "memcache_wrong_values_total", None)
 }
 
 const MIX: &str = "get=50,set=30,add=5,delete=10,multiget:4=3,touch=2,incr=20";
@@ -36,7 +56,8 @@ const MIX: &str = "get=50,set=30,add=5,delete=10,multiget:4=3,touch=2,incr=20";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_honest_server_is_never_blamed() {
     for keys in [1, 5, 500] {
-        let summary = load(MIX, keys, Config::default(), async |_| {}).await;
+        let summary =
+            load(MIX, keys, Config::default(), async |_| {}, |seen| succeeded(seen) >= 10_000.0).await;
         assert_eq!((summary.totals.oracles, summary.wrong_values()), (Default::default(), 0), "{keys} keys");
     }
 }
@@ -44,15 +65,17 @@ async fn an_honest_server_is_never_blamed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_come_late_or_whose_answer_is_lost_are_no_lies() {
     let client = Config { op_timeout: Duration::from_millis(40), breaker: None, ..Config::default() };
-    let summary = load(MIX, 5, client, async |fake| {
+    let lie = async |fake: &FakeMemcached| {
         let late = |command| Lie::new(Act::LateApply(Duration::from_millis(90))).command(command).every(7);
         fake.lies().add(late("ms"));
         fake.lies().add(late("md"));
         fake.lies().add(late("ma"));
         fake.lies().add(Lie::new(Act::Close).command("ms").every(11));
         fake.lies().add(Lie::new(Act::Reset).command("ma").every(11));
-    })
-    .await;
+    };
+    let timeouts = |seen: &Registry| exported(seen, "memcache_operation_results_total", Some("timeout"));
+    let seen = |seen: &Registry| timeouts(seen) >= 100.0 && succeeded(seen) >= 5_000.0;
+    let summary = load(MIX, 5, client, lie, seen).await;
     assert!(summary.totals.outcomes().get(Outcome::Timeout) > 0);
     assert_eq!((summary.totals.oracles, summary.wrong_values()), (Default::default(), 0));
 }
@@ -60,10 +83,14 @@ async fn writes_that_come_late_or_whose_answer_is_lost_are_no_lies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_write_shows_as_stale_reads_with_their_age_and_fails_no_run() {
     // Few writes: the age is counted from the oldest one that is remembered, and a fast machine soon forgets.
-    let summary = load("get=199,set=1", 3, Config::default(), async |fake| {
+    let lie = async |fake: &FakeMemcached| {
         fake.lies().add(Lie::new(Act::LoseWrite).command("ms"));
-    })
-    .await;
+    };
+    let seen = |seen: &Registry| {
+        exported(seen, "loadgen_stale_reads_total", None) > 10.0
+            && exported(seen, "loadgen_stale_read_age_seconds_max", None) >= 0.01
+    };
+    let summary = load("get=199,set=1", 3, Config::default(), lie, seen).await;
     let found = summary.totals.oracles;
     assert!(found.stale > 10, "{found:?}");
     assert!((10_000..2_000_000).contains(&found.stale_worst_us), "{found:?}");
@@ -73,10 +100,11 @@ async fn a_lost_write_shows_as_stale_reads_with_their_age_and_fails_no_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_delete_shows_as_resurrected_values() {
-    let summary = load("get=95,set=3,delete=2", 3, Config::default(), async |fake| {
+    let lie = async |fake: &FakeMemcached| {
         fake.lies().add(Lie::new(Act::LoseWrite).command("md"));
-    })
-    .await;
+    };
+    let seen = |seen: &Registry| exported(seen, "loadgen_resurrected_reads_total", None) > 0.0;
+    let summary = load("get=95,set=3,delete=2", 3, Config::default(), lie, seen).await;
     let found = summary.totals.oracles;
     assert!(found.resurrected > 0 && found.stale == 0, "{found:?}");
     assert_eq!(summary.wrong_values(), 0);
@@ -84,14 +112,15 @@ async fn a_lost_delete_shows_as_resurrected_values() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_count_is_a_wrong_value_and_a_counter_that_began_anew_is_not() {
-    let summary = load("incr=1", 1, Config::default(), async |fake| fake.flush()).await;
+    let seen = |seen: &Registry| exported(seen, "loadgen_incr_resets_total", None) >= 1.0;
+    let summary = load("incr=1", 1, Config::default(), async |fake| fake.flush(), seen).await;
     let found = summary.totals.oracles;
     assert!((1..=64).contains(&found.counter_resets), "{found:?}");
     assert_eq!(summary.wrong_values(), 0);
-    let summary = load("incr=1", 1, Config::default(), async |fake| {
+    let lie = async |fake: &FakeMemcached| {
         fake.lies().add(Lie::new(Act::LoseWrite).command("ma").every(50));
-    })
-    .await;
+    };
+    let summary = load("incr=1", 1, Config::default(), lie, |seen| wrong_values(seen) > 0.0).await;
     assert!(summary.wrong_values() > 0, "{:?}", summary.totals.oracles);
 }
 
@@ -105,10 +134,10 @@ async fn a_violation_leaves_the_ops_before_it_and_the_op_log_has_them_all() {
         op_log: Some(dir.path().join("ops")),
         ..LoadConfig::default()
     };
-    let summary = load_of(config, Config::default(), async |fake| {
+    let lie = async |fake: &FakeMemcached| {
         fake.lies().add(Lie::new(Act::ForeignValue).command("mg").times(3));
-    })
-    .await;
+    };
+    let summary = load_of(config, Config::default(), lie, |seen| wrong_values(seen) > 0.0).await;
     assert!((1..=3).contains(&summary.wrong_values()));
     let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
     let flights: Vec<_> =
@@ -132,9 +161,9 @@ async fn a_violation_leaves_the_ops_before_it_and_the_op_log_has_them_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shards_side_by_side_share_no_key_and_find_nothing_wrong() {
-    let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let servers = vec![ServerAddr { name: "fake".to_owned(), addr: fake.addr().to_string() }];
-    let load = |shard: &str| {
+    let fake = fake_server().await;
+    let registries = [Registry::new(), Registry::new()];
+    let load = |shard: &str, registry: &Registry| {
         let config = LoadConfig {
             arrivals: Arrivals::Constant(4_000.0),
             in_flight_max: 64,
@@ -143,13 +172,14 @@ async fn shards_side_by_side_share_no_key_and_find_nothing_wrong() {
             shard: shard.parse().unwrap(),
             ..LoadConfig::default()
         };
-        Load::start(&config, Config::default(), servers.clone(), &Registry::new()).unwrap()
+        Load::start(&config, ours(&fake, Config::default()), registry).unwrap()
     };
-    let loads = [load("1/2"), load("2/2")];
+    let loads = [load("1/2", &registries[0]), load("2/2", &registries[1])];
     let hello = loads[1].hub().subscribe().next_line().await.unwrap();
     assert!(hello.contains(r#""shard":{"number":2,"count":2}"#) && hello.contains(r#""keys":10"#), "{hello}");
     assert!(hello.contains(r#""rate_ops_per_s":2000.0"#), "{hello}");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let offered = |registry| exported(registry, "loadgen_offered_operations_total", None);
+    until(|| registries.iter().all(|registry| offered(registry) >= 600.0)).await;
     for load in loads {
         let summary = load.stop().await;
         assert_eq!((summary.totals.oracles, summary.wrong_values()), (Default::default(), 0));

@@ -7,15 +7,15 @@ use prometheus::Registry;
 use workload::{Alarm, Arrivals, LoadConfig};
 
 use super::*;
-use crate::overload::target::Backend;
+use crate::overload::subject::Backend;
 use capacity::Statistic;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-fn target(seed: u64) -> Target {
+fn subject(seed: u64) -> Subject {
     let config = LoadConfig { arrivals: Arrivals::Poisson(50.0), seed, ..LoadConfig::default() };
     let backend: Backend = "5x20ms".parse().unwrap();
-    Target::inside(backend, PATIENCE, &config, || Alarm::Tokio).unwrap()
+    Subject::inside(backend, PATIENCE, &config, || Alarm::Tokio).unwrap()
 }
 
 fn overload(out: &Path, stop: &CancellationToken) -> Run {
@@ -40,8 +40,8 @@ async fn three_searches_find_what_the_theory_of_queues_says() {
     for seed in 1..=3 {
         let dir = tempfile::tempdir().unwrap();
         let mut run = overload(dir.path(), &CancellationToken::new());
-        let mut target = target(seed);
-        run.search(&mut target, promise()).await.unwrap();
+        let mut subject = subject(seed);
+        run.search(&mut subject, promise()).await.unwrap();
         let report = run.found().unwrap().clone();
         let rate = report.rate.unwrap();
         // M/M/5: the p99 of the wait is 80 ms at 80 % of the capacity.
@@ -54,7 +54,7 @@ async fn three_searches_find_what_the_theory_of_queues_says() {
             "{:?}",
             report.time_to_recover_s
         );
-        target.stop().await;
+        subject.stop().await;
         let text = run.end().unwrap();
         assert!(text.contains("Ended: complete") && text.contains("SLO rate: "), "{text}");
         found.push(rate);
@@ -68,11 +68,11 @@ async fn three_searches_find_what_the_theory_of_queues_says() {
 async fn steps_find_the_failure_and_the_search_says_why_it_finds_less() {
     let dir = tempfile::tempdir().unwrap();
     let mut run = overload(dir.path(), &CancellationToken::new());
-    let mut target = target(1);
+    let mut subject = subject(1);
     let steps = GradualParams { step: 20.0, latency_ms: 100.0, hook: true, ..GradualParams::default() };
-    run.gradual(&mut target, steps).await.unwrap();
-    run.search(&mut target, promise()).await.unwrap();
-    target.stop().await;
+    run.gradual(&mut subject, steps).await.unwrap();
+    run.search(&mut subject, promise()).await.unwrap();
+    subject.stop().await;
     let text = run.end().unwrap();
     assert!(text.contains("They disagree by a factor of"), "{text}");
     assert!(text.contains("The steps judge the mean latency (limit 100 ms)"), "{text}");
@@ -109,7 +109,7 @@ async fn a_signal_in_any_phase_leaves_whole_files_of_what_was_done() {
         let dir = tempfile::tempdir().unwrap();
         let stop = CancellationToken::new();
         let mut run = overload(dir.path(), &stop);
-        let mut target = target(1);
+        let mut subject = subject(1);
         let (signal, gauge) = (stop.clone(), run.gauge.clone());
         tokio::spawn(async move {
             while !gauge.is(phase) {
@@ -120,10 +120,10 @@ async fn a_signal_in_any_phase_leaves_whole_files_of_what_was_done() {
             signal.cancel();
         });
         let steps = GradualParams { step: 200.0, warm_up_steps: 2, ..GradualParams::default() };
-        run.gradual(&mut target, steps).await.unwrap();
+        run.gradual(&mut subject, steps).await.unwrap();
         let search = SearchParams { ops_min: 0, confirm: Duration::from_secs(30), ..promise() };
-        run.search(&mut target, search).await.unwrap();
-        target.stop().await;
+        run.search(&mut subject, search).await.unwrap();
+        subject.stop().await;
         let text = run.end().unwrap();
         let phase = phase.name();
         assert!(text.contains(&format!("Ended: stopped by a signal in phase {phase}\n")), "{phase}: {text}");
@@ -144,12 +144,12 @@ async fn nothing_stands_every_load() {
     let dir = tempfile::tempdir().unwrap();
     let mut run = overload(dir.path(), &CancellationToken::new());
     let config = LoadConfig { arrivals: Arrivals::Poisson(50.0), ..LoadConfig::default() };
-    let mut target = Target::inside(Backend::Null, PATIENCE, &config, || Alarm::Tokio).unwrap();
-    let tick = target.tick().await.unwrap();
+    let mut subject = Subject::inside(Backend::Null, PATIENCE, &config, || Alarm::Tokio).unwrap();
+    let tick = subject.tick().await.unwrap();
     assert_eq!(tick.servers[0].ops.get(Outcome::Hit), tick.servers[0].ops.total());
     let steps = GradualParams { max: 450.0, step_lasts: Duration::from_secs(1), ..GradualParams::default() };
-    run.gradual(&mut target, steps).await.unwrap();
-    target.stop().await;
+    run.gradual(&mut subject, steps).await.unwrap();
+    subject.stop().await;
     let text = run.end().unwrap();
     assert!(text.contains("Critical failure point: not found up to 450.0 ops/s"), "{text}");
 }

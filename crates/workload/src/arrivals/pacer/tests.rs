@@ -5,10 +5,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::arrivals::Arrivals;
+use crate::driver::drive;
 
-/// A pacer on tokio's paused clock, and the ends of its strings.
+/// A pace on tokio's paused clock, and the ends of its strings.
 struct Setup {
-    pacer: Pacer,
+    /// Until it is run.
+    pace: Option<Pace>,
+    alarm: fn() -> Alarm,
     recorder: Arc<Mutex<Recorder>>,
     rates: watch::Sender<Option<RateChange>>,
     begin: Instant,
@@ -26,7 +29,7 @@ fn setup(arrivals: Arrivals, in_flight_max: usize, catch_up: bool) -> Setup {
         rates: changes,
         recorder: Arc::clone(&recorder),
     };
-    Setup { pacer: Pacer::new(pace, Alarm::Tokio), recorder, rates, begin }
+    Setup { pace: Some(pace), alarm: || Alarm::Tokio, recorder, rates, begin }
 }
 
 impl Setup {
@@ -38,24 +41,13 @@ impl Setup {
             tokio::time::sleep(lasts).await;
             end.cancel();
         });
-        let mut in_flight = FuturesUnordered::new();
         let mut intended = Vec::new();
-        loop {
-            match self.pacer.next(&mut in_flight, &stop).await {
-                Step::Stopped => break,
-                Step::Ended(()) => {}
-                Step::Start(start) => {
-                    intended.push(start.intended);
-                    let recorder = Arc::clone(&self.recorder);
-                    in_flight.push(async move {
-                        start.count(&recorder);
-                        tokio::time::sleep(op).await;
-                    });
-                }
-            }
-        }
+        let next = |at| {
+            intended.push(at);
+            tokio::time::sleep(op)
+        };
+        drive(self.pace.take().unwrap(), (self.alarm)(), &stop, next, |()| {}).await;
         timer.await.unwrap();
-        while in_flight.next().await.is_some() {}
         intended
     }
 
@@ -167,7 +159,7 @@ async fn a_load_whose_handle_is_gone_goes_on() {
 #[tokio::test]
 async fn on_the_real_clock_starts_follow_their_schedule() {
     let mut setup = setup(Arrivals::Constant(2_000.0), 10_000, false);
-    setup.pacer.alarm = Alarm::exact();
+    setup.alarm = Alarm::exact;
     setup.run(ms(1_000), Duration::ZERO).await;
     let counts = setup.counts();
     // Wide enough for a machine that does something else: half of the starts in time.

@@ -14,7 +14,7 @@ use workload::{Alarm, Load, LoadConfig, OpenLoop};
 /// Length of a tick of what is in this process.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A target without a network.
+/// A subject without a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     /// Every op ends at once.
@@ -69,7 +69,7 @@ impl fmt::Display for Backend {
 
 /// Something that takes load at a rate that can be changed.
 #[derive(Debug)]
-pub enum Target {
+pub enum Subject {
     /// Servers.
     Servers {
         /// The load.
@@ -88,7 +88,7 @@ pub enum Target {
     },
 }
 
-impl Target {
+impl Subject {
     /// Starts load on a backend; a query is given up after `patience`.
     pub fn inside(
         backend: Backend,
@@ -99,7 +99,7 @@ impl Target {
         let next = Instant::now() + TICK;
         let Backend::Database { workers, service } = backend else {
             let load = OpenLoop::start("null", config, alarm, || async { Outcome::Hit });
-            return Ok(Target::Inside { load, database: None, next });
+            return Ok(Subject::Inside { load, database: None, next });
         };
         let settings =
             database::Config { workers, service, seed: config.seed, ..database::Config::default() };
@@ -115,35 +115,35 @@ impl Target {
                 }
             }
         });
-        Ok(Target::Inside { load, database: Some(database), next })
+        Ok(Subject::Inside { load, database: Some(database), next })
     }
 
     /// From now on so many ops/s.
     pub fn set_rate(&self, ops_per_s: f64) -> anyhow::Result<()> {
         match self {
-            Target::Servers { load, .. } => load.set_rate(ops_per_s).map_err(Into::into),
-            Target::Inside { load, .. } => load.set_rate(ops_per_s).map_err(Into::into),
+            Subject::Servers { load, .. } => load.set_rate(ops_per_s).map_err(Into::into),
+            Subject::Inside { load, .. } => load.set_rate(ops_per_s).map_err(Into::into),
         }
     }
 
     /// What happened in the next tenth of a second. May be dropped and called again.
     pub async fn tick(&mut self) -> anyhow::Result<Tick> {
         match self {
-            Target::Servers { ticks, .. } => {
+            Subject::Servers { ticks, .. } => {
                 ticks.recv().await.ok_or_else(|| anyhow!("the load ended by itself"))
             }
-            Target::Inside { load, next, .. } => {
+            Subject::Inside { load, next, .. } => {
                 tokio::time::sleep_until(*next).await;
                 // A machine that stood still owes no ticks.
                 *next = (*next + TICK).max(Instant::now());
-                Ok(load.take())
+                Ok(load.end_tick())
             }
         }
     }
 
-    /// p99 of the waits in the target's queue since the last call, ms; `None`: there is no queue to be seen, or nothing waited.
+    /// p99 of the waits in its queue since the last call, ms; `None`: there is no queue to be seen, or nothing waited.
     pub fn wait_p99_ms(&self) -> Option<f64> {
-        let Target::Inside { database: Some(database), .. } = self else { return None };
+        let Subject::Inside { database: Some(database), .. } = self else { return None };
         let waits = database.take_waits();
         (!waits.is_empty()).then(|| waits.value_at_quantile(0.99) as f64 / 1e3)
     }
@@ -151,8 +151,8 @@ impl Target {
     /// Ends the load. Gives the summary of servers' load, which knows of wrong values.
     pub async fn stop(self) -> Option<workload::Summary> {
         match self {
-            Target::Servers { load, .. } => Some(load.stop().await),
-            Target::Inside { load, .. } => {
+            Subject::Servers { load, .. } => Some(load.stop().await),
+            Subject::Inside { load, .. } => {
                 load.stop().await;
                 None
             }

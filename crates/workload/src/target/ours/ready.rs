@@ -6,6 +6,8 @@ use std::time::Duration;
 use memcache_client::{Client, Codec, Config, Error, Key, Mode, Routing, ServerAddr, Silent};
 use tokio::time::{Instant, sleep};
 
+use crate::target::NoServer;
+
 /// Limit of one question.
 const PROBE: Duration = Duration::from_secs(1);
 /// Key that is asked for; nobody writes it.
@@ -15,19 +17,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The user is told this often what is being waited for.
 const TELL: Duration = Duration::from_secs(5);
 
-/// No server answered in time.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "no server answered within {waited:?}: {reasons}; start them with `scenariod --lab` or `docker compose up -d`"
-)]
-pub struct NoServer {
-    waited: Duration,
-    reasons: String,
-}
-
 /// Waits until every server answers a read, or until `patience` is over and at least one does. Servers that are still
 /// missing then are logged: the load is what finds out how the client lives without them.
-pub async fn wait_for_servers(
+pub(super) async fn wait(
     servers: &[ServerAddr],
     config: &Config,
     patience: Duration,
