@@ -326,86 +326,31 @@ impl Plan for Search {
         self.state = match self.state {
             State::Ramp { rate, fails } => {
                 self.up.push((rate, measured.goodput_share()));
-                if passes {
-                    // A pass above a failure: that failure was chance.
-                    (self.low, self.high) = (Some(rate), None);
-                } else if fails == 0 {
-                    self.high = Some(rate);
-                }
-                let fails = if passes { 0 } else { fails + 1 };
-                let higher = (rate * self.params.factor).min(self.params.max);
-                if fails >= FAILS || rate >= self.params.max {
-                    if self.low.is_none() {
-                        State::RampDown { rate: self.params.initial / self.params.factor }
-                    } else {
-                        self.after_ramp()
-                    }
-                } else {
-                    State::Ramp { rate: higher, fails }
-                }
+                self.after_step_up(rate, fails, passes)
             }
-            State::RampDown { rate } => {
-                let lower = rate / self.params.factor;
-                if passes {
-                    self.low = Some(rate);
-                    self.after_ramp()
-                } else {
-                    self.high = Some(rate);
-                    let floor = self.params.initial * DOWN_MAX;
-                    if lower < floor { State::Done } else { State::RampDown { rate: lower } }
-                }
-            }
+            State::RampDown { rate } => self.after_step_down(rate, passes),
             State::Bisect { mid } => {
                 self.runs.push(passes);
-                let passed = self.runs.iter().filter(|run| **run).count();
-                let failed = self.runs.len() - passed;
-                let undecided = passed.max(failed) * 2 <= RUNS;
-                if undecided && (self.near(measured) || self.runs.len() > 1) {
+                if self.is_undecided(measured) {
                     told.1 += ": close to the limit, once more";
                     State::Bisect { mid }
                 } else {
-                    if passed > failed {
-                        self.low = Some(mid)
-                    } else {
-                        self.high = Some(mid)
-                    }
-                    self.narrow()
+                    self.after_bisection(mid)
                 }
             }
             State::Confirm { rate, n } if passes => self.found(Some(rate), n == 0),
             State::Confirm { n, .. } if n + 1 >= CONFIRMATIONS => State::Done,
             State::Confirm { rate, n } => State::Confirm { rate: rate * CONFIRM_DOWN, n: n + 1 },
             State::Overload(n) => {
-                let factor = self.params.overload.get(n).copied().unwrap_or(1.0);
-                let of_peak = throughput / self.peak().max(f64::MIN_POSITIVE);
-                let collapsed = of_peak < self.params.collapse;
-                self.report.overload.push(Overload { factor, throughput, of_peak, collapsed });
-                told = if collapsed {
-                    ("fail", format!("congestion collapse: goodput is {:.0} % of its peak", 100.0 * of_peak))
-                } else {
-                    ("pass", format!("goodput is {:.0} % of its peak", 100.0 * of_peak))
-                };
+                told = self.overloaded(n, throughput);
                 if n + 1 < self.params.overload.len() { State::Overload(n + 1) } else { State::Recovery }
             }
             State::Recovery => {
-                self.report.time_to_recover_s = Some(self.recovered(&measured.per_second));
-                told = match self.report.time_to_recover_s.flatten() {
-                    Some(s) if s <= self.params.recovery.as_secs_f64() => {
-                        ("pass", format!("recovered in {s} s"))
-                    }
-                    Some(s) => ("fail", format!("recovered only in {s} s")),
-                    None => ("fail", "not recovered".to_owned()),
-                };
+                told = self.told_recovery(measured);
                 if self.up.is_empty() { State::Done } else { State::Mirror(0) }
             }
             State::Mirror(n) => {
-                if let Some((rate, up)) = self.mirror(n) {
-                    let down = measured.goodput_share();
-                    let differs = (up - down).abs() > self.params.hysteresis;
-                    self.report.mirror.push(Hysteresis { rate, up, down, differs });
-                    let shares = format!("{:.1} % upwards, {:.1} % downwards", 100.0 * up, 100.0 * down);
-                    told = (if differs { "fail" } else { "pass" }, shares);
-                }
+                told = self.mirrored(n, measured).unwrap_or(told);
                 if n + 1 < self.up.len() { State::Mirror(n + 1) } else { State::Done }
             }
             State::Done => State::Done,
@@ -415,6 +360,84 @@ impl Plan for Search {
 }
 
 impl Search {
+    fn after_step_up(&mut self, rate: f64, fails: u32, passes: bool) -> State {
+        if passes {
+            // A pass above a failure: that failure was chance.
+            (self.low, self.high) = (Some(rate), None);
+        } else if fails == 0 {
+            self.high = Some(rate);
+        }
+        let fails = if passes { 0 } else { fails + 1 };
+        let higher = (rate * self.params.factor).min(self.params.max);
+        if fails < FAILS && rate < self.params.max {
+            State::Ramp { rate: higher, fails }
+        } else if self.low.is_none() {
+            State::RampDown { rate: self.params.initial / self.params.factor }
+        } else {
+            self.after_ramp()
+        }
+    }
+
+    fn after_step_down(&mut self, rate: f64, passes: bool) -> State {
+        if passes {
+            self.low = Some(rate);
+            return self.after_ramp();
+        }
+        self.high = Some(rate);
+        let (lower, floor) = (rate / self.params.factor, self.params.initial * DOWN_MAX);
+        if lower < floor { State::Done } else { State::RampDown { rate: lower } }
+    }
+
+    /// Runs of a bisection's rate that passed, and that failed.
+    fn passed_and_failed(&self) -> (usize, usize) {
+        let passed = self.runs.iter().filter(|run| **run).count();
+        (passed, self.runs.len() - passed)
+    }
+
+    /// Is a further run of the same rate needed?
+    fn is_undecided(&self, measured: &Measured) -> bool {
+        let (passed, failed) = self.passed_and_failed();
+        passed.max(failed) * 2 <= RUNS && (self.near(measured) || self.runs.len() > 1)
+    }
+
+    fn after_bisection(&mut self, mid: f64) -> State {
+        let (passed, failed) = self.passed_and_failed();
+        *(if passed > failed { &mut self.low } else { &mut self.high }) = Some(mid);
+        self.narrow()
+    }
+
+    fn overloaded(&mut self, n: usize, throughput: f64) -> (&'static str, String) {
+        let factor = self.params.overload.get(n).copied().unwrap_or(1.0);
+        let of_peak = throughput / self.peak().max(f64::MIN_POSITIVE);
+        let collapsed = of_peak < self.params.collapse;
+        self.report.overload.push(Overload { factor, throughput, of_peak, collapsed });
+        if collapsed {
+            ("fail", format!("congestion collapse: goodput is {:.0} % of its peak", 100.0 * of_peak))
+        } else {
+            ("pass", format!("goodput is {:.0} % of its peak", 100.0 * of_peak))
+        }
+    }
+
+    fn told_recovery(&mut self, measured: &Measured) -> (&'static str, String) {
+        let seconds = self.recovered(&measured.per_second);
+        self.report.time_to_recover_s = Some(seconds);
+        match seconds {
+            Some(s) if s <= self.params.recovery.as_secs_f64() => ("pass", format!("recovered in {s} s")),
+            Some(s) => ("fail", format!("recovered only in {s} s")),
+            None => ("fail", "not recovered".to_owned()),
+        }
+    }
+
+    /// `None`: there is nothing to compare with.
+    fn mirrored(&mut self, n: usize, measured: &Measured) -> Option<(&'static str, String)> {
+        let (rate, up) = self.mirror(n)?;
+        let down = measured.goodput_share();
+        let differs = (up - down).abs() > self.params.hysteresis;
+        self.report.mirror.push(Hysteresis { rate, up, down, differs });
+        let shares = format!("{:.1} % upwards, {:.1} % downwards", 100.0 * up, 100.0 * down);
+        Some((if differs { "fail" } else { "pass" }, shares))
+    }
+
     /// The second from which on all is well for some seconds; `None`: there is none.
     fn recovered(&self, seconds: &[Second]) -> Option<f64> {
         let good = |second: &Second| {
