@@ -138,6 +138,77 @@ fn arrows_point_down_only() {
     }
 }
 
+/// What a manifest depends on, of the members of the workspace.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let is_member = |name: &String| ALLOWED.iter().any(|(member, _)| member == name);
+    section(manifest, "dependencies").into_iter().filter(is_member).collect()
+}
+
+#[test]
+fn what_is_allowed_is_needed() {
+    for path in manifests() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = text.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"');
+        let needs = dependencies(&text);
+        for allowed in ALLOWED.iter().filter(|(member, _)| *member == name).flat_map(|(_, may)| *may) {
+            assert!(needs.contains(*allowed), "{name} does not depend on {allowed}: strike it from ALLOWED");
+        }
+    }
+}
+
+#[test]
+fn the_arrows_that_are_drawn_are_there() {
+    let page = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let needs: BTreeMap<String, BTreeSet<String>> = manifests()
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let name = text.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"');
+            (name.to_owned(), dependencies(&text))
+        })
+        .collect();
+    let arrows = page.split('`').skip(1).step_by(2).filter_map(|code| code.split_once(" → "));
+    for (from, to) in arrows {
+        let Some(needs) = needs.get(from) else { panic!("ARCHITECTURE.md: there is no crate {from}") };
+        for one in to.trim_matches(['{', '}']).split(", ") {
+            assert!(needs.contains(one), "ARCHITECTURE.md: {from} → {one} is drawn, but not in its manifest");
+        }
+    }
+}
+
+/// Binaries whose flags become settings in one place: no other module knows clap.
+const FLAGS_APART: [&str; 1] = ["scenariod"];
+
+#[test]
+fn clap_is_known_where_flags_are_read_alone() {
+    for binary in FLAGS_APART {
+        let source = workspace().join("cmd").join(binary).join("src");
+        let mut folders = vec![source.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let inside = path.strip_prefix(&source).unwrap().to_str().unwrap();
+                if inside.starts_with("cli") || inside.starts_with("args") {
+                    continue;
+                }
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let known =
+                    code.filter(|line| ["clap::", "Args;", "Args,"].iter().any(|word| line.contains(word)));
+                assert_eq!(
+                    known.collect::<Vec<_>>(),
+                    Vec::<&str>::new(),
+                    "cmd/{binary}/src/{inside} knows clap"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn bugs_are_seeded_for_those_who_judge_the_judge_alone() {
     for path in manifests() {

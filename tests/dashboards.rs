@@ -91,20 +91,52 @@ pub fn substitute(expr: &str) -> String {
     done
 }
 
-/// Everything that the rules find, as `file, panel: rule`.
-fn lint(file: &str, dashboard: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut say = |panel: &str, rule: &str, what: String| {
+/// What the rules find in one dashboard.
+struct Findings<'a> {
+    file: &'a str,
+    found: Vec<String>,
+}
+
+impl Findings<'_> {
+    fn say(&mut self, panel: &str, rule: &str, what: String) {
         let excluded = EXCLUDED.iter().any(|(at, of, _)| *at == panel && *of == rule);
         if !excluded {
-            found.push(format!("{file}, {panel}: {rule}: {what}"));
+            self.found.push(format!("{}, {panel}: {rule}: {what}", self.file));
         }
-    };
+    }
+}
+
+/// Everything that the rules find, as `file, panel: rule`.
+fn lint(file: &str, dashboard: &Value) -> Vec<String> {
+    let mut findings = Findings { file, found: Vec::new() };
+    lint_variables(dashboard, &mut findings);
+    if dashboard["editable"] != false {
+        findings.say("dashboard", "uneditable", "what is a file must not be edited elsewhere".to_owned());
+    }
+    let mut ids = BTreeSet::new();
+    for panel in list(dashboard, "/panels") {
+        let title = text(panel, "title");
+        if !ids.insert(panel["id"].as_u64()) {
+            findings.say(title, "id", "not its own".to_owned());
+        }
+        if title.is_empty() {
+            findings.say(title, "title", "none".to_owned());
+        }
+    }
+    for panel in panels(dashboard) {
+        lint_panel(panel, &mut findings);
+    }
+    findings.found
+}
+
+fn lint_variables(dashboard: &Value, findings: &mut Findings<'_>) {
     let variable = |name: &str| list(dashboard, "/templating/list").find(|one| one["name"] == name);
     for (name, label) in [("datasource", "Data source"), ("job", "Job"), ("instance", "Instance")] {
         match variable(name) {
-            None => say("variables", name, "missing".to_owned()),
-            Some(one) if one["label"] != label => say("variables", name, format!("label is not {label}")),
+            None => findings.say("variables", name, "missing".to_owned()),
+            Some(one) if one["label"] != label => {
+                findings.say("variables", name, format!("label is not {label}"));
+            }
             Some(_) => {}
         }
     }
@@ -114,68 +146,61 @@ fn lint(file: &str, dashboard: &Value) -> Vec<String> {
             && one["allValue"] == ".+"
             && one["refresh"] == 2;
         if !fine {
-            say("variables", text(one, "name"), "data source, multi, allValue or refresh".to_owned());
+            findings.say(
+                "variables",
+                text(one, "name"),
+                "data source, multi, allValue or refresh".to_owned(),
+            );
         }
     }
-    if dashboard["editable"] != false {
-        say("dashboard", "uneditable", "what is a file must not be edited elsewhere".to_owned());
+}
+
+fn lint_panel(panel: &Value, findings: &mut Findings<'_>) {
+    let title = text(panel, "title");
+    if text(panel, "description").len() < 60 {
+        findings.say(title, "description", "does not say how to read it".to_owned());
     }
-    let mut ids = BTreeSet::new();
-    for panel in list(dashboard, "/panels") {
-        let title = text(panel, "title");
-        if !ids.insert(panel["id"].as_u64()) {
-            say(title, "id", "not its own".to_owned());
-        }
-        if title.is_empty() {
-            say(title, "title", "none".to_owned());
-        }
+    if text(&panel["fieldConfig"]["defaults"], "unit").is_empty() {
+        findings.say(title, "unit", "none".to_owned());
     }
-    for panel in panels(dashboard) {
-        let title = text(panel, "title");
-        if text(panel, "description").len() < 60 {
-            say(title, "description", "does not say how to read it".to_owned());
+    if panel["datasource"]["uid"] != "${datasource}" {
+        findings.say(title, "data source", "not the variable".to_owned());
+    }
+    let targets: Vec<&Value> = list(panel, "/targets").collect();
+    if targets.is_empty() {
+        findings.say(title, "targets", "none".to_owned());
+    }
+    for target in targets {
+        if target["datasource"]["uid"] != "${datasource}" {
+            findings.say(title, "data source", "not the variable".to_owned());
         }
-        if text(&panel["fieldConfig"]["defaults"], "unit").is_empty() {
-            say(title, "unit", "none".to_owned());
-        }
-        if panel["datasource"]["uid"] != "${datasource}" {
-            say(title, "data source", "not the variable".to_owned());
-        }
-        let targets: Vec<&Value> = list(panel, "/targets").collect();
-        if targets.is_empty() {
-            say(title, "targets", "none".to_owned());
-        }
-        for target in targets {
-            let expr = text(target, "expr");
-            if target["datasource"]["uid"] != "${datasource}" {
-                say(title, "data source", "not the variable".to_owned());
-            }
-            // Each selector, so each pair of braces.
-            for selector in expr.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
-                for matcher in [r#"job=~"$job""#, r#"instance=~"$instance""#] {
-                    if !selector.contains(matcher) {
-                        say(title, "matchers", format!("{matcher} is missing in {expr}"));
-                    }
-                }
-            }
-            for range in expr.split('[').skip(1).filter_map(|rest| rest.split(']').next()) {
-                if range != "$__rate_interval" {
-                    say(title, "rate interval", expr.to_owned());
-                }
-            }
-            let names = expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':' && c != '(');
-            for name in names {
-                let name = name.rsplit('(').next().unwrap_or_default();
-                let counter = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end));
-                let rated =
-                    ["rate(", "irate(", "increase("].iter().any(|f| expr.contains(&format!("{f}{name}{{")));
-                if counter && !rated {
-                    say(title, "counters", format!("{name} outside of a rate"));
-                }
+        lint_query(title, text(target, "expr"), findings);
+    }
+}
+
+fn lint_query(title: &str, expr: &str, findings: &mut Findings<'_>) {
+    // Each selector, so each pair of braces.
+    for selector in expr.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+        for matcher in [r#"job=~"$job""#, r#"instance=~"$instance""#] {
+            if !selector.contains(matcher) {
+                findings.say(title, "matchers", format!("{matcher} is missing in {expr}"));
             }
         }
     }
-    found
+    for range in expr.split('[').skip(1).filter_map(|rest| rest.split(']').next()) {
+        if range != "$__rate_interval" {
+            findings.say(title, "rate interval", expr.to_owned());
+        }
+    }
+    let names = expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':' && c != '(');
+    for name in names {
+        let name = name.rsplit('(').next().unwrap_or_default();
+        let counter = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end));
+        let rated = ["rate(", "irate(", "increase("].iter().any(|f| expr.contains(&format!("{f}{name}{{")));
+        if counter && !rated {
+            findings.say(title, "counters", format!("{name} outside of a rate"));
+        }
+    }
 }
 
 #[test]

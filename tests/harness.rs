@@ -150,12 +150,20 @@ impl Drop for Running {
 }
 
 /// Asks `condition` every 20 ms until it holds; panics with `what` after `patience`.
-pub async fn wait_for(what: &str, patience: Duration, mut condition: impl AsyncFnMut() -> bool) {
+pub async fn wait_for(what: &str, patience: Duration, condition: impl AsyncFnMut() -> bool) {
+    assert!(becomes_true(patience, condition).await, "waited {patience:?} for {what}");
+}
+
+/// Asks `condition` every 20 ms; `false`: it did not hold within `patience`.
+pub async fn becomes_true(patience: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
     let deadline = Instant::now() + patience;
     while !condition().await {
-        assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    true
 }
 
 /// The body of a GET; `None` while nobody answers.

@@ -112,6 +112,7 @@ async fn control(done: CancellationToken) -> f64 {
     while !done.is_cancelled() {
         n += 1;
         late += usize::from(round_trip(&mut stream, n).await.is_none_or(|took| took > DELAYED));
+        // Sleeps: round trips are made at this pace.
         tokio::time::sleep(CONTROL_PERIOD).await;
     }
     late as f64 / n as f64

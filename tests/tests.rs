@@ -14,6 +14,7 @@ mod bad_input;
 mod browser;
 mod dashboards;
 mod deployment;
+mod docs_references;
 mod foreign_source;
 mod harness;
 mod integrity;

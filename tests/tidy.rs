@@ -1,5 +1,8 @@
 //! Rules that a reviewer should not have to remember.
 
+mod functions;
+mod sleeps;
+
 use std::path::{Path, PathBuf};
 
 use crate::architecture::workspace;
@@ -7,7 +10,8 @@ use crate::architecture::workspace;
 /// Longest source file without a reason.
 const LINES_MAX: usize = 600;
 
-fn sources() -> Vec<PathBuf> {
+/// All source files with their text, by their path from the workspace's root.
+fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = ["crates", "cmd", "benches/src", "judged", "simulation", "tests"]
         .iter()
@@ -19,42 +23,38 @@ fn sources() -> Vec<PathBuf> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(workspace()).unwrap().display().to_string(), text));
             }
         }
     }
+    found.sort();
     found
-}
-
-fn shown(path: &Path) -> String {
-    path.strip_prefix(workspace()).unwrap().display().to_string()
 }
 
 #[test]
 fn no_file_is_too_long() {
-    for path in sources() {
-        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-        assert!(lines <= LINES_MAX, "{} has {lines} lines; at most {LINES_MAX}", shown(&path));
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{path} has {lines} lines; at most {LINES_MAX}");
     }
 }
 
 #[test]
 fn names_say_what_is_inside() {
-    for path in sources() {
-        let stem = path.file_stem().unwrap().to_str().unwrap();
+    for (path, _) in sources() {
+        let stem = Path::new(&path).file_stem().unwrap().to_str().unwrap();
         assert!(
             !["util", "utils", "common", "helper", "helpers", "misc", "imp", "base"].contains(&stem),
-            "{}: name it by what it holds",
-            shown(&path)
+            "{path}: name it by what it holds"
         );
     }
 }
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    for path in sources() {
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("//!"), "{} has no module documentation", shown(&path));
+    for (path, text) in sources() {
+        assert!(text.starts_with("//!"), "{path} has no module documentation");
     }
 }
 
@@ -62,22 +62,20 @@ fn every_module_says_what_it_is_for() {
 fn lints_are_expected_with_a_reason_never_allowed() {
     // Split, so that this file does not find itself.
     let forbidden = [concat!("#[al", "low("), concat!("to", "do!("), concat!("unimple", "mented!(")];
-    for path in sources() {
-        let text = std::fs::read_to_string(&path).unwrap();
+    for (path, text) in sources() {
         for word in forbidden {
-            assert!(!text.contains(word), "{} contains {word}", shown(&path));
+            assert!(!text.contains(word), "{path} contains {word}");
         }
     }
 }
 
 #[test]
 fn only_one_implementation_of_a_target_names_our_client() {
-    let load = workspace().join("crates/workload/src");
-    let ours = load.join("target/ours");
-    for path in sources().into_iter().filter(|path| path.starts_with(&load) && !path.starts_with(&ours)) {
-        let text = std::fs::read_to_string(&path).unwrap();
+    let ours = "crates/workload/src/target/ours/";
+    let of_load = |path: &str| path.starts_with("crates/workload/src/") && !path.starts_with(ours);
+    for (path, text) in sources().into_iter().filter(|(path, _)| of_load(path)) {
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let is_test = ["fixture.rs", "live.rs", "cardinality.rs"].iter().any(|name| path.ends_with(name));
-        assert!(is_test || !code.contains("memcache_client"), "{}: use crate::target", shown(&path));
+        assert!(is_test || !code.contains("memcache_client"), "{path}: use crate::target");
     }
 }

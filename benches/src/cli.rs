@@ -166,21 +166,23 @@ pub async fn run(cli: Cli) -> Result<()> {
             end(&figures, &options)
         }
         Command::Soak(soak) => say(&soak::run(soak).await?),
-        Command::All { options, write_readme } => {
-            let (mut figures, memcached) = (begin()?, prefilled(&options).await?);
-            let addr = memcached.addr();
-            clients(&mut figures, &options, addr).await?;
-            pipelined(&mut figures, &options, addr).await?;
-            many_connections(&mut figures, &options, addr).await?;
-            system_calls(&mut figures, &options, addr).await?;
-            micro(&mut figures)?;
-            proxies(&mut figures, &options, addr).await?;
-            if write_readme {
-                readme::write(&readme::path(), &figures.markdown)?;
-            }
-            end(&figures, &options)
-        }
+        Command::All { options, write_readme } => all(&options, write_readme).await,
     }
+}
+
+async fn all(options: &Options, write_readme: bool) -> Result<()> {
+    let (mut figures, memcached) = (begin()?, prefilled(options).await?);
+    let addr = memcached.addr();
+    clients(&mut figures, options, addr).await?;
+    pipelined(&mut figures, options, addr).await?;
+    many_connections(&mut figures, options, addr).await?;
+    system_calls(&mut figures, options, addr).await?;
+    micro(&mut figures)?;
+    proxies(&mut figures, options, addr).await?;
+    if write_readme {
+        readme::write(&readme::path(), &figures.markdown)?;
+    }
+    end(&figures, options)
 }
 
 fn begin() -> Result<Figures> {

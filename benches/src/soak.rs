@@ -1,7 +1,7 @@
 //! Hours of load under rotating faults: the two binaries as they are shipped, real memcached, the embedded proxy. Wrong
 //! values, descriptors and memory of the load generator are what is looked at.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(program: &str, args: &[&str], dir: &std::path::Path) -> Result<Self> {
+    fn start(program: &str, args: &[&str], dir: &Path) -> Result<Self> {
         let path = beside_us(program)?;
         let mut child = Command::new(&path)
             .args(args)
@@ -138,25 +138,7 @@ pub async fn run(soak: Soak) -> Result<String> {
     let server = |name: &&str| proxies.get(*name).map(|proxy: &Proxy| format!("{name}={}", proxy.listen));
     let servers: Option<Vec<String>> = PROXIES.iter().map(server).collect();
     let servers = servers.context("the lab's proxies")?.join(",");
-    let (concurrency, seed, pool) = (soak.concurrency.to_string(), soak.seed.to_string(), POOL.to_string());
-    let args = [
-        "--servers",
-        &servers,
-        "--concurrency",
-        &concurrency,
-        "--seed",
-        &seed,
-        "--op-timeout",
-        "100ms",
-        "--breaker-open",
-        "1s",
-        "--pool-size",
-        &pool,
-        "--metrics-port",
-        "127.0.0.1:0",
-    ];
-    let args: Vec<&str> = args.into_iter().chain(soak.loadgen.iter().map(String::as_str)).collect();
-    let mut loadgen = Running::start("loadgen", &args, dir.path())?;
+    let mut loadgen = start_loadgen(&soak, &servers, dir.path())?;
     loadgen.line_with("metrics on").await.context("loadgen; are its flags right?")?;
     let pid = loadgen.child.id().context("loadgen has ended")?;
     // Its log is long and nobody's.
@@ -201,6 +183,28 @@ pub async fn run(soak: Soak) -> Result<String> {
         bail!("not flat\n{text}");
     }
     Ok(text)
+}
+
+fn start_loadgen(soak: &Soak, servers: &str, dir: &Path) -> Result<Running> {
+    let (concurrency, seed, pool) = (soak.concurrency.to_string(), soak.seed.to_string(), POOL.to_string());
+    let args = [
+        "--servers",
+        servers,
+        "--concurrency",
+        &concurrency,
+        "--seed",
+        &seed,
+        "--op-timeout",
+        "100ms",
+        "--breaker-open",
+        "1s",
+        "--pool-size",
+        &pool,
+        "--metrics-port",
+        "127.0.0.1:0",
+    ];
+    let args: Vec<&str> = args.into_iter().chain(soak.loadgen.iter().map(String::as_str)).collect();
+    Running::start("loadgen", &args, dir)
 }
 
 async fn interrupt(pid: u32) -> Result<()> {

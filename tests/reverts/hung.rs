@@ -29,6 +29,7 @@ fn load(addr: &str) -> JoinSet<()> {
                 dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let gives_up = Duration::from_millis(5 + (dice >> 33) % 296);
                 let Ok(mut stream) = TcpStream::connect(&addr).await else {
+                    // Sleeps: who was refused comes again after a while.
                     sleep(gives_up).await;
                     continue;
                 };
@@ -82,6 +83,7 @@ async fn detected(client: &Client, name: &str) -> Option<()> {
         !toxics.is_empty()
     })
     .await;
+    // Sleeps: a DELETE hangs once enough connections have piled up behind the toxic; the stock server does not count them.
     sleep(Duration::from_secs(3)).await;
     let naive = reqwest::Client::builder().no_proxy().timeout(NAIVE).build().unwrap();
     let url = format!("{}/proxies/memcached1/toxics/{}", site.url, toxics[0]);

@@ -57,6 +57,7 @@ async fn lane(kind: Kind, victim: Victim, lane: u32, client: &Client) -> Option<
     for n in (lane..kills()).step_by(LANES as usize) {
         let after = moment(n);
         let scenariod = site.scenariod("victim", &["--scenario-file", &file]);
+        // Sleeps: it is killed at this moment, whatever it does then.
         sleep(after).await;
         let (faults, claims) = site.traces().await;
         let dead = Instant::now();

@@ -6,37 +6,33 @@ use ::report::compare::{Side, html, refusal, table};
 use observation::journal::Journal;
 
 use crate::failure::{Failure, infrastructure, usage};
-use crate::run::print;
+use crate::output::print;
 
 /// Which two.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Run folder, or the journal in it
-    #[arg(value_name = "RUN_A")]
+#[derive(Debug)]
+pub struct Settings {
+    /// Run folder, or the journal in it.
     pub a: PathBuf,
-    /// Run folder, or the journal in it
-    #[arg(value_name = "RUN_B")]
+    /// Run folder, or the journal in it.
     pub b: PathBuf,
-    /// Compare even what was not the same scenario
-    #[arg(long)]
+    /// Even what was not the same scenario.
     pub force: bool,
-    /// Where the page goes
-    #[arg(long, value_name = "FILE", default_value = "compare.html")]
-    pub output: PathBuf,
+    /// Where the page goes.
+    pub page: PathBuf,
 }
 
 /// Judges both, prints the table and writes the page. Which of the two is better is for the reader to say: the exit code is 0.
-pub fn main(args: &Args) -> Result<u8, Failure> {
+pub fn main(settings: &Settings) -> Result<u8, Failure> {
     let read = |path: &Path| Journal::read(path).map_err(infrastructure);
-    let (journal_a, journal_b) = (read(&args.a)?, read(&args.b)?);
+    let (journal_a, journal_b) = (read(&settings.a)?, read(&settings.b)?);
     let (verdict_a, verdict_b) = (verdict::judge(&journal_a), verdict::judge(&journal_b));
     let a = Side { journal: &journal_a, verdict: &verdict_a };
     let b = Side { journal: &journal_b, verdict: &verdict_b };
-    if let Some(refusal) = refusal(a, b).filter(|_| !args.force) {
+    if let Some(refusal) = refusal(a, b).filter(|_| !settings.force) {
         return Err(usage(anyhow::anyhow!(refusal)));
     }
     print(&table(a, b));
-    ::report::write(&args.output, &html(a, b)).map_err(infrastructure)?;
-    print(&format!("{}\n", args.output.display()));
+    ::report::write(&settings.page, &html(a, b)).map_err(infrastructure)?;
+    print(&format!("{}\n", settings.page.display()));
     Ok(0)
 }

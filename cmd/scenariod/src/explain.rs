@@ -1,80 +1,55 @@
 //! `scenariod explain`: what is expected of a client, and from which numbers, before anything is run.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Parser;
-use humantime::Duration;
-use memcache_client::{Codec, OnOpen};
 use observation::clock::RunClock;
 use observation::{Hello, LoadKind, Server};
 use scenario::Scenario;
 use tokio_util::sync::CancellationToken;
 use verdict::{Bounds, Expectation, FaultPlan, Situation, Trip};
-use workload::{Arrivals, LoadConfig, Ours, Rate};
+use workload::{Arrivals, LoadConfig, Ours};
 
-use crate::cli::Cli;
 use crate::failure::{Failure, infrastructure, usage};
-use crate::run::print;
-use crate::settings;
+use crate::output::print;
+use crate::settings::{self, PhaseLengths};
 
 /// Time of a healthy op that is taken for granted, ms: nothing was measured yet.
 pub const SERVICE_MS: f64 = 0.5;
 
 /// What to predict, and for whom.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Scenario to explain: a name, a glob like 'latency-*', or all; may be repeated
-    #[arg(long, value_name = "NAME", required_unless_present = "scenario_file")]
-    pub scenario: Vec<String>,
-    /// Explain the scenario of this TOML file; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub scenario_file: Vec<PathBuf>,
-    /// Ask the client that serves /v1/observations there for its settings
-    #[arg(long, value_name = "URL", conflicts_with = "lab")]
-    pub observe: Option<String>,
-    /// Wait this long for the observation stream
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    pub wait: Duration,
-    /// Take the client and the load of `scenariod --lab`, with the flags below; this is the default
-    #[arg(long)]
-    pub lab: bool,
+#[derive(Debug)]
+pub struct Settings {
+    /// One prediction each.
+    pub scenarios: Vec<Scenario>,
+    /// Lengths of their phases.
+    pub lengths: PhaseLengths,
+    /// Whose settings count.
+    pub client: ClientSource,
+}
 
-    /// Phases of 10 s, at most 15 s, and 20 s
-    #[arg(long)]
-    pub quick: bool,
-    /// Length of the phase with the fault
-    #[arg(long, value_name = "DURATION")]
-    pub testing: Option<Duration>,
-    /// Lab: servers
-    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "observe")]
-    pub servers: usize,
-    /// Lab: ops/s of the open loop
-    #[arg(long, value_name = "OPS_PER_S", default_value = "10000", conflicts_with = "observe")]
-    pub rate: Rate,
-    /// Lab: how the client speaks: meta (ours) or memcache-async (the crate of that name)
-    #[arg(long, value_name = "NAME", default_value = "meta", conflicts_with = "observe")]
-    pub driver: Codec,
-    /// Lab: when a server's breaker is open: failover or fail-fast
-    #[arg(long, value_name = "WHAT", default_value = "failover", conflicts_with = "observe")]
-    pub on_open: OnOpen,
-    /// Lab: deadline of one attempt of the client
-    #[arg(long, value_name = "DURATION", default_value = "250ms", conflicts_with = "observe")]
-    pub op_timeout: Duration,
-    /// Lab: time that a breaker stays open [default: 5s, with --quick 1s]
-    #[arg(long, value_name = "DURATION", conflicts_with = "observe")]
-    pub breaker_open: Option<Duration>,
+/// Where the client's settings come from.
+#[derive(Debug)]
+pub enum ClientSource {
+    /// It says so itself.
+    Observed {
+        /// URL of its observations.
+        url: String,
+        /// Patience for them.
+        wait: Duration,
+    },
+    /// It is the one of a lab.
+    Lab(Box<settings::Lab>),
 }
 
 /// Prints the predictions; one with its derivation, several as a table.
-pub async fn main(args: &Args) -> Result<u8, Failure> {
-    let flags = flags(args)?;
-    let scenarios = settings::scenarios(&flags)?;
-    let hello = match &args.observe {
-        Some(url) => greeted(url, *args.wait).await?,
-        None => lab_hello(&flags, args.servers)?,
+pub async fn main(settings: &Settings) -> Result<u8, Failure> {
+    let hello = match &settings.client {
+        ClientSource::Observed { url, wait } => greeted(url, *wait).await?,
+        ClientSource::Lab(lab) => lab_hello(lab)?,
     };
-    let predicted = scenarios.iter().map(|scenario| predict(&hello, &flags, scenario));
+    let Settings { scenarios, lengths, .. } = settings;
+    let predicted = scenarios.iter().map(|scenario| predict(&hello, lengths, scenario));
     let predicted = predicted.collect::<Result<Vec<_>, _>>()?;
     print(&client(&hello));
     match &predicted[..] {
@@ -84,25 +59,7 @@ pub async fn main(args: &Args) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The same as if the scenarios were to be run in a lab.
-fn flags(args: &Args) -> Result<Cli, Failure> {
-    let cli = Cli::try_parse_from(["scenariod", "--lab"]).map_err(usage)?;
-    Ok(Cli {
-        scenario: args.scenario.clone(),
-        scenario_file: args.scenario_file.clone(),
-        quick: args.quick,
-        testing: args.testing,
-        servers: args.servers,
-        rate: Some(args.rate),
-        driver: args.driver,
-        on_open: args.on_open,
-        op_timeout: args.op_timeout,
-        breaker_open: args.breaker_open,
-        ..cli
-    })
-}
-
-async fn greeted(url: &str, patience: std::time::Duration) -> Result<Hello, Failure> {
+async fn greeted(url: &str, patience: Duration) -> Result<Hello, Failure> {
     let stop = CancellationToken::new();
     let _stopped = stop.clone().drop_guard();
     let stream = scenario::observe::connect(url, RunClock::start(), patience, stop).await;
@@ -110,12 +67,13 @@ async fn greeted(url: &str, patience: std::time::Duration) -> Result<Hello, Fail
 }
 
 /// What a lab's client will say of itself.
-fn lab_hello(flags: &Cli, servers: usize) -> Result<Hello, Failure> {
-    let plan = settings::load(flags, 0, flags.rate.map(|rate| rate.ops_per_s()));
+fn lab_hello(lab: &settings::Lab) -> Result<Hello, Failure> {
+    let plan = &lab.load;
     let arrivals = plan.rate.map_or(Arrivals::Closed, Arrivals::Poisson);
     let server = |n: usize| Server { name: format!("memcached{n}"), addr: String::new() };
-    let client = Ours::new(plan.client, (1..=servers).map(server).collect()).map_err(usage)?;
-    Ok(workload::hello(&LoadConfig { arrivals, ..plan.load }, &client))
+    let servers = (1..=lab.config.servers).map(server).collect();
+    let client = Ours::new(plan.client.clone(), servers).map_err(usage)?;
+    Ok(workload::hello(&LoadConfig { arrivals, ..plan.load.clone() }, &client))
 }
 
 /// A scenario with what is expected of the client.
@@ -128,7 +86,7 @@ struct Predicted {
     expectation: Expectation,
 }
 
-fn predict(hello: &Hello, flags: &Cli, scenario: &Scenario) -> Result<Predicted, Failure> {
+fn predict(hello: &Hello, lengths: &PhaseLengths, scenario: &Scenario) -> Result<Predicted, Failure> {
     let names: Vec<String> = hello.servers.iter().map(|server| server.name.clone()).collect();
     let misfit = |why| usage(anyhow::anyhow!("scenario {}: {why}", scenario.name));
     let mut faults = Vec::new();
@@ -150,7 +108,7 @@ fn predict(hello: &Hello, flags: &Cli, scenario: &Scenario) -> Result<Predicted,
     let closed = f64::from(load.concurrency) / SERVICE_MS * 1e3;
     let offered = load.rate_ops_per_s.filter(|_| load.kind == LoadKind::Open).unwrap_or(closed);
     let faulted_share = faulted.len() as f64 / names.len().max(1) as f64;
-    let fault_ms = settings::phases(flags, scenario).testing.as_secs_f64() * 1e3;
+    let fault_ms = lengths.of(scenario).testing.as_secs_f64() * 1e3;
     let expectation = Expectation::predict(&Situation {
         settings: &hello.settings,
         servers: names.len(),
@@ -280,20 +238,22 @@ fn table(predicted: &[Predicted]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli;
+    use crate::settings::Task;
 
-    #[derive(Debug, Parser)]
-    struct Typed {
-        #[command(flatten)]
-        args: Args,
+    fn asked(flags: &[&str]) -> (Hello, PhaseLengths, Vec<Scenario>) {
+        let typed = [&["explain"], flags].concat();
+        let Ok(Task::Explain(Settings { scenarios, lengths, client: ClientSource::Lab(lab) })) =
+            cli::task(&typed)
+        else {
+            panic!("{typed:?}")
+        };
+        (lab_hello(&lab).unwrap(), lengths, scenarios)
     }
 
     fn predicted(flags: &[&str]) -> (Hello, Vec<Predicted>) {
-        let typed = ["explain"].iter().chain(flags).copied().collect::<Vec<_>>();
-        let args = Typed::try_parse_from(typed).unwrap().args;
-        let flags = super::flags(&args).unwrap();
-        let hello = lab_hello(&flags, args.servers).unwrap();
-        let scenarios = settings::scenarios(&flags).unwrap();
-        let all = scenarios.iter().map(|scenario| predict(&hello, &flags, scenario).unwrap()).collect();
+        let (hello, lengths, scenarios) = asked(flags);
+        let all = scenarios.iter().map(|scenario| predict(&hello, &lengths, scenario).unwrap()).collect();
         (hello, all)
     }
 
@@ -339,12 +299,8 @@ mod tests {
 
     #[test]
     fn a_scenario_with_more_servers_than_there_are_is_refused() {
-        let args =
-            Typed::try_parse_from(["explain", "--scenario", "multi-*", "--servers", "1"]).unwrap().args;
-        let flags = flags(&args).unwrap();
-        let hello = lab_hello(&flags, 1).unwrap();
-        let scenarios = settings::scenarios(&flags).unwrap();
-        let Err(failure) = predict(&hello, &flags, &scenarios[0]) else { panic!("2 of 1 servers") };
+        let (hello, lengths, scenarios) = asked(&["--scenario", "multi-*", "--servers", "1"]);
+        let Err(failure) = predict(&hello, &lengths, &scenarios[0]) else { panic!("2 of 1 servers") };
         assert!(failure.error().to_string().contains("2 servers are targeted, but there are only 1"));
     }
 }

@@ -6,24 +6,16 @@ use observation::journal::Journal;
 
 use crate::failure::{Failure, infrastructure};
 use crate::metastable;
-use crate::run::print;
-
-/// What to judge.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Run folders, or the journals in them
-    #[arg(required = true, value_name = "JOURNAL")]
-    pub journals: Vec<PathBuf>,
-}
+use crate::output::print;
 
 /// Judges each run and writes its report beside its journal; gives the worst verdict's exit code.
-pub fn main(args: &Args) -> Result<u8, Failure> {
+pub fn main(journals: &[PathBuf]) -> Result<u8, Failure> {
     let mut worst = verdict::Ruling::Pass;
     let of_several = |path: &&PathBuf| {
         let record = |name| path.join(name).is_file();
         (record(report::suite::SUITE_FILE) || record(report::EXPERIMENT_FILE)) && !record("journal.jsonl")
     };
-    for path in args.journals.iter().filter(|path| !of_several(path)) {
+    for path in journals.iter().filter(|path| !of_several(path)) {
         let dir = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(path) };
         let journal = Journal::read(path).map_err(infrastructure)?;
         if let Some((said, result)) = metastable::said(&journal) {

@@ -18,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 use verdict::Verdict;
 use verdict::so_far::{SoFar, Standing, so_far};
 
-use crate::cli::Cli;
-
 /// Between two looks whether a run is to be judged again.
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two judgements of a run that is not over, at least.
@@ -71,16 +69,15 @@ struct Asked {
 }
 
 impl Live {
-    /// Nothing has run yet.
-    pub fn new(cli: &Cli, jobs: u32) -> Self {
+    /// Nothing has run yet. `runs`: the folder of the run folders; `observed`: the client's address, if it is not in this process.
+    pub fn new(runs: &Path, observed: Option<&str>, jobs: u32) -> Self {
         let instance = rand::random();
         let feed = || Feed::new(Origin { instance, wall_ms: 0.0 });
         let shown = (0..jobs.max(1)).map(|_| Shown { feed: feed(), now: Mutex::default() });
-        let http = cli.observe.starts_with("http://") && !cli.lab;
         Self {
             feeds: shown.collect(),
-            runs: cli.runs.clone().into(),
-            loadgen: http.then(|| cli.observe.as_str().into()),
+            runs: runs.into(),
+            loadgen: observed.filter(|url| url.starts_with("http://")).map(Into::into),
         }
     }
 

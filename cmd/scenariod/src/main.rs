@@ -7,8 +7,10 @@ mod failure;
 mod goflags;
 mod judge;
 mod last_word;
+mod list;
 mod live;
 mod metastable;
+mod output;
 mod progress;
 mod proxy;
 mod reap;
@@ -21,7 +23,9 @@ mod world;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use cli::{Cli, Command};
+use failure::Failure;
+use settings::{Process, Task};
 
 fn main() -> ExitCode {
     // The process that takes a fault away should this one be killed: no flags, no clap.
@@ -29,19 +33,21 @@ fn main() -> ExitCode {
         telemetry::logging::init(telemetry::logging::LogFormat::Text);
         return scenario::janitor::main();
     }
-    if let Some(args) = proxy::asked(std::env::args_os()) {
-        return proxy::main(&args);
-    }
     // clap exits with 2 on a usage error, which is what the exit codes say.
-    let cli = cli::Cli::parse();
-    telemetry::logging::init(cli.log_format);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(cli.max_procs.into()).enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run::run(cli)),
-        Err(error) => Err(failure::Failure::Infrastructure(error.into())),
-    };
-    match ended {
+    let Cli { command, run } = Cli::read(std::env::args_os());
+    let process = run.process();
+    match command {
+        // Its log, threads and exit codes are the stock server's.
+        Some(Command::Proxy(args)) => proxy::main(&args.flags()),
+        Some(Command::Task(command)) => perform(process, || command.task()),
+        None => perform(process, || run.task()),
+    }
+}
+
+/// Performs what is asked for, and gives the exit code.
+fn perform(process: Process, task: impl FnOnce() -> Result<Task, Failure>) -> ExitCode {
+    telemetry::logging::init(process.log_format);
+    match task().and_then(|task| run::run(process.threads, task)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             tracing::error!("{:#}", failure.error());

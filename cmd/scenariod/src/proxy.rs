@@ -1,7 +1,6 @@
 //! The embedded Toxiproxy alone: `scenariod proxy`, or this program under the name `toxiproxy-server`. Flags, config file,
 //! environment and log are those of the stock server, so that it can take that one's place.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -99,19 +98,6 @@ impl Options {
             None
         };
         Ok(MetricsConfig { proxies: self.proxy_metrics, program })
-    }
-}
-
-/// The arguments for the proxy alone, if that is what is wanted.
-pub fn asked(args: impl Iterator<Item = OsString>) -> Option<Vec<String>> {
-    let mut args = args.map(|arg| arg.to_string_lossy().into_owned());
-    let program = args.next()?;
-    let named = Path::new(&program).file_name().is_some_and(|name| name == STOCK);
-    let rest: Vec<String> = args.collect();
-    match rest.split_first() {
-        _ if named => Some(rest),
-        Some((first, rest)) if first == "proxy" => Some(rest.to_vec()),
-        _ => None,
     }
 }
 
@@ -231,7 +217,8 @@ fn level(name: &str) -> Option<LevelFilter> {
     })
 }
 
-fn help() -> String {
+/// The flags, in the words of Go.
+pub fn help() -> String {
     let mut text = String::from("Usage of scenariod proxy:\n");
     for (name, kind, help) in FLAGS {
         let value = match kind {
@@ -254,24 +241,9 @@ fn say(text: &str) {
 mod tests {
     use super::*;
 
-    fn args(words: &[&str]) -> Option<Vec<String>> {
-        asked(words.iter().map(|word| OsString::from(*word)))
-    }
-
     fn options(words: &[&str]) -> Options {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         Options::parse(&words).unwrap()
-    }
-
-    #[test]
-    fn the_first_word_or_the_programs_name_asks_for_the_proxy() {
-        assert_eq!(args(&["scenariod", "proxy", "-port=1"]), Some(vec!["-port=1".to_owned()]));
-        assert_eq!(args(&["/go/bin/toxiproxy-server", "-port=1"]), Some(vec!["-port=1".to_owned()]));
-        assert_eq!(args(&["toxiproxy-server"]), Some(Vec::new()));
-        for words in [&["scenariod"][..], &["scenariod", "--lab"], &["scenariod", "--scenario", "proxy"], &[]]
-        {
-            assert_eq!(args(words), None, "{words:?}");
-        }
     }
 
     #[test]

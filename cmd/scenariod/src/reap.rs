@@ -6,37 +6,27 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use toxiproxy::{Client, ClientError};
 
-use crate::failure::{Failure, infrastructure, usage};
+use crate::failure::{Failure, infrastructure};
 
-/// What was typed.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// API of the Toxiproxy to look after
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8474")]
+/// Where to look, and how often.
+#[derive(Debug)]
+pub struct Settings {
+    /// The Toxiproxy to look after.
+    pub client: Client,
+    /// URL of its API.
     pub toxiproxy: String,
-    /// Look this often, until a signal; above 5s a fault may stay for longer than 15 s after its deadline
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = every)]
-    pub every: Duration,
-    /// Look once: exit code 0 when nothing is left that should not be there, 4 when that is not so or not known
-    #[arg(long, conflicts_with = "every")]
-    pub once: bool,
-}
-
-fn every(text: &str) -> Result<Duration, String> {
-    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
-    if bounds.contains(&every) { Ok(every) } else { Err("expected 100ms to 1h".to_owned()) }
+    /// Between two looks; `None`: looks once.
+    pub every: Option<Duration>,
 }
 
 /// Looks, once or until a signal.
-pub async fn main(args: &Args) -> Result<u8, Failure> {
-    let client = Client::new(&args.toxiproxy).map_err(usage)?;
-    if args.once {
-        return look(&client).await.map(|()| 0).map_err(infrastructure);
-    }
+pub async fn main(settings: &Settings) -> Result<u8, Failure> {
+    let Some(every) = settings.every else {
+        return look(&settings.client).await.map(|()| 0).map_err(infrastructure);
+    };
     let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
-    tracing::info!("looks after {} every {:?}", args.toxiproxy, args.every);
-    keep(&client, args.every, &stop).await;
+    tracing::info!("looks after {} every {every:?}", settings.toxiproxy);
+    keep(&settings.client, every, &stop).await;
     Ok(0)
 }
 

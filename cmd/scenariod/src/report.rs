@@ -10,24 +10,16 @@ use observation::journal::Journal;
 use verdict::Verdict;
 
 use crate::failure::{Failure, infrastructure, usage};
-use crate::run::print;
-
-/// What to report on.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Run folders, or the folder of a suite
-    #[arg(required = true, value_name = "RUN_DIR")]
-    pub runs: Vec<PathBuf>,
-}
+use crate::output::print;
 
 /// Judges each run, writes its files beside its journal, and for several runs or a suite a page of all.
-pub fn main(args: &Args) -> Result<u8, Failure> {
-    if let [suite] = args.runs.as_slice()
+pub fn main(runs: &[PathBuf]) -> Result<u8, Failure> {
+    if let [suite] = runs
         && suite.join(SUITE_FILE).is_file()
     {
         return of_suite(suite);
     }
-    let folders: Vec<PathBuf> = args.runs.iter().map(|path| folder(path)).collect();
+    let folders: Vec<PathBuf> = runs.iter().map(|path| folder(path)).collect();
     let mut runs = Vec::new();
     let mut verdicts = BTreeMap::new();
     for dir in &folders {

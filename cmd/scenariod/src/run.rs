@@ -1,83 +1,46 @@
-//! Flags → world → scenarios → verdicts → exit code.
-
-use std::io::Write;
+//! Settings → world → scenarios → verdicts → exit code.
 
 use anyhow::Context;
-use lab::Lab;
+use lab::{Lab, LabConfig};
 use prometheus::Registry;
+use scenario::Status;
 use scenario::metrics::Metrics;
-use scenario::{Scenario, Status, catalogue};
 use telemetry::http::{Limits, Routes, Server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command};
-use crate::failure::{Failure, infrastructure, usage};
+use crate::failure::{Failure, infrastructure};
 use crate::last_word::Scrapes;
 use crate::live::Live;
+use crate::settings::{Place, Runs, Task};
 use crate::suite::Suite;
 use crate::world::{self, Shared};
-use crate::{compare, explain, judge, progress, reap, settings};
+use crate::{compare, explain, judge, list, metastable, progress, reap, report};
 
-/// Everything that the flags ask for; gives the exit code.
-pub async fn run(cli: Cli) -> Result<u8, Failure> {
-    match &cli.command {
-        Some(Command::Judge(args)) => return judge::main(args),
-        Some(Command::Report(args)) => return crate::report::main(args),
-        Some(Command::Reap(args)) => return reap::main(args).await,
-        Some(Command::Compare(args)) => return compare::main(args),
-        Some(Command::Metastable(args)) => return crate::metastable::main(args).await,
-        Some(Command::Explain(args)) => return explain::main(args).await,
-        None if cli.list => return list().map(|()| 0),
-        None => {}
-    }
-    settings::check(&cli)?;
-    let experiments = settings::experiments(&cli)?;
-    if !experiments.is_empty() {
-        return crate::metastable::main(&crate::metastable::Args::of(&cli, experiments)).await;
-    }
-    let scenarios = settings::scenarios(&cli)?;
-    if scenarios.is_empty() && !cli.lab {
-        return Err(usage(anyhow::anyhow!(
-            "nothing to do: give --scenario NAME (--list shows them), --scenario-file FILE or --lab"
-        )));
-    }
-    let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
-    if scenarios.is_empty() { serve_lab(&cli, stop).await } else { run_scenarios(cli, scenarios, stop).await }
+/// Performs a task on so many threads; gives the exit code.
+pub fn run(threads: usize, task: Task) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    runtime.map_err(infrastructure)?.block_on(perform(task))
 }
 
-/// To standard output.
-pub fn print(text: &str) {
-    // A closed standard output (`| head`) is no failure of the run.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-fn list() -> Result<(), Failure> {
-    let mut suite = String::new();
-    for scenario in catalogue::all().map_err(usage)? {
-        if scenario.suite != suite {
-            suite.clone_from(&scenario.suite);
-            print(&format!("{suite}\n"));
-        }
-        let (testing, total) = (scenario.phases.testing, scenario.phases.total());
-        print(&format!(
-            "  {:<38}{:<42} fault {:>6}, whole {}\n",
-            scenario.name,
-            scenario.description,
-            humantime::format_duration(testing).to_string(),
-            humantime::format_duration(total)
-        ));
+async fn perform(task: Task) -> Result<u8, Failure> {
+    match task {
+        Task::List => list::main(),
+        Task::Judge(journals) => judge::main(&journals),
+        Task::Report(runs) => report::main(&runs),
+        Task::Compare(settings) => compare::main(&settings),
+        Task::Explain(settings) => explain::main(&settings).await,
+        Task::Reap(settings) => reap::main(&settings).await,
+        Task::Metastable(settings) => metastable::main(&settings).await,
+        Task::ServeLab(config) => serve_lab(&config).await,
+        Task::Run(runs) => run_scenarios(*runs).await,
     }
-    print("metastable\n");
-    for plan in ::metastable::all().map_err(usage)? {
-        print(&format!("  {:<38}{}, {} cells\n", plan.name, plan.description, plan.cells.len()));
-    }
-    Ok(())
 }
 
 /// `--lab` alone: servers and proxies on the default ports, until a signal.
-async fn serve_lab(cli: &Cli, stop: CancellationToken) -> Result<u8, Failure> {
-    let lab = Lab::start(&settings::lab(cli, cli.lab_ports, cli.seed.unwrap_or_else(rand::random))).await?;
+async fn serve_lab(config: &LabConfig) -> Result<u8, Failure> {
+    let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
+    let lab = Lab::start(config).await?;
     tracing::info!("{}: {:?}", lab.servers().describe(), lab.servers().addrs());
     tracing::info!("fault proxy: API {}, proxies on {}", lab.toxiproxy_url(), world::shown(&lab));
     tracing::info!(
@@ -88,7 +51,9 @@ async fn serve_lab(cli: &Cli, stop: CancellationToken) -> Result<u8, Failure> {
     Ok(0)
 }
 
-async fn run_scenarios(cli: Cli, scenarios: Vec<Scenario>, stop: CancellationToken) -> Result<u8, Failure> {
+async fn run_scenarios(runs: Runs) -> Result<u8, Failure> {
+    let Runs { metrics: addr, jobs, mut place, environment, suite } = runs;
+    let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).context("metrics").map_err(infrastructure)?;
     telemetry::metrics::process(&registry)
@@ -96,24 +61,24 @@ async fn run_scenarios(cli: Cli, scenarios: Vec<Scenario>, stop: CancellationTok
         .context("metrics")
         .map_err(infrastructure)?;
     let scrapes = Scrapes::register(&registry).context("metrics").map_err(infrastructure)?;
-    let server = Server::bind(&cli.metrics_addr(), Limits::default()).await.map_err(infrastructure)?;
-    std::fs::create_dir_all(&cli.runs)
-        .with_context(|| format!("--runs {}", cli.runs.display()))
+    let server = Server::bind(&addr, Limits::default()).await.map_err(infrastructure)?;
+    std::fs::create_dir_all(&suite.runs)
+        .with_context(|| format!("--runs {}", suite.runs.display()))
         .map_err(infrastructure)?;
     tracing::info!("metrics on {url}/metrics, live page on {url}/", url = server.local_url());
-    for scenario in &scenarios {
+    for scenario in &suite.scenarios {
         metrics.announce(&scenario.name);
     }
 
-    let seed = cli.seed.unwrap_or_else(rand::random);
-    let jobs = settings::jobs(&cli, scenarios.len());
-    let rate = match cli.rate {
-        None if jobs > 1 => Some(world::fair_rate(&cli, seed, jobs).await?),
-        rate => rate.map(|rate| rate.ops_per_s()),
-    };
-    let live = Live::new(&cli, jobs);
+    if let Place::Lab(lab) = &mut place
+        && jobs > 1
+        && lab.load.rate.is_none()
+    {
+        lab.load.rate = Some(world::fair_rate(lab, jobs).await?);
+    }
+    let live = Live::new(&suite.runs, place.observed(), jobs);
     live.list();
-    let shared = Shared { metrics, seed, rate, live: live.clone(), stop };
+    let shared = Shared { metrics, live: live.clone(), stop };
     let stop_serving = CancellationToken::new();
     let (statuses, watched) = (0..jobs).map(|_| watch::channel(Status::idle())).unzip();
     let routes = live.routes(Routes::with_metrics(registry));
@@ -122,7 +87,7 @@ async fn run_scenarios(cli: Cli, scenarios: Vec<Scenario>, stop: CancellationTok
         tokio::spawn(progress::show(watched, stop_serving.clone())),
         tokio::spawn(live.form(stop_serving.clone())),
     ];
-    let ended = Suite::new(cli, scenarios, shared, statuses).run().await;
+    let ended = Suite::new(suite, place, environment, shared, statuses).run().await;
     scrapes.last_word().await;
     stop_serving.cancel();
     for showing in showing {

@@ -1,161 +1,165 @@
-//! What the flags mean.
+//! What the flags mean: one piece for each part of the program, checked before a port is bound or a fault applied.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-use lab::{LabConfig, LoadPlan, Ports};
-use memcache_client::{BreakerConfig, Config, Routing};
-use scenario::{Endings, Phases, Scenario, catalogue};
+use lab::{LabConfig, LoadPlan};
+use scenario::{Endings, Phases, Scenario};
+use telemetry::ListenAddr;
+use telemetry::logging::LogFormat;
 use toxiproxy::wire::NewProxy;
-use workload::LoadConfig;
 
-use crate::cli::Cli;
-use crate::failure::{Failure, usage};
-use crate::stable;
+use crate::{compare, explain, metastable, reap};
 
-/// Ports of the proxies that are created if missing, and of the servers behind them.
-const PROXY_PORT: u16 = 21_211;
-const SERVER_PORT: u16 = 11_211;
-/// Proxies outside of a lab.
-const PROXIES: u16 = 3;
-/// Open time of the breaker with `--quick`: recovery has to fit its phase.
-const QUICK_OPEN: Duration = Duration::from_secs(1);
+/// What the process itself is like.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    /// Threads that work.
+    pub threads: usize,
+    /// Form of log lines.
+    pub log_format: LogFormat,
+}
 
-/// Ops/s of all labs side by side together, at most, unless a rate is asked for.
-const RATE_TOGETHER: f64 = 4_000.0;
-/// A lab beside others asks for this share of what it would alone: each fault's extra work is the others' disturbance.
-const RATE_SHARE: f64 = 0.5;
+/// What is to be done.
+#[derive(Debug)]
+pub enum Task {
+    /// Print the scenarios and experiments.
+    List,
+    /// Serve the servers and proxies of a lab until a signal.
+    ServeLab(LabConfig),
+    /// Run scenarios.
+    Run(Box<Runs>),
+    /// Run experiments on metastable failure.
+    Metastable(metastable::Settings),
+    /// Say what is expected.
+    Explain(explain::Settings),
+    /// Judge these journals.
+    Judge(Vec<PathBuf>),
+    /// Report on these runs.
+    Report(Vec<PathBuf>),
+    /// Compare two runs.
+    Compare(compare::Settings),
+    /// Take away what dead runs have left.
+    Reap(reap::Settings),
+}
 
-/// What clap cannot know.
-pub fn check(cli: &Cli) -> Result<(), Failure> {
-    if cli.jobs > 1 && !cli.lab {
-        return Err(usage(anyhow::anyhow!(
-            "--jobs {} needs --lab: runs side by side need a world each, because a fault that one run applies to a shared \
-             Toxiproxy would be in the others' measurements",
-            cli.jobs
-        )));
+/// Runs of scenarios.
+#[derive(Debug)]
+pub struct Runs {
+    /// Where metrics and the live page are served.
+    pub metrics: ListenAddr,
+    /// Runs side by side.
+    pub jobs: u32,
+    /// Where they take place.
+    pub place: Place,
+    /// What each of them needs.
+    pub environment: EnvironmentSettings,
+    /// Which, how often, and what becomes of their results.
+    pub suite: SuiteSettings,
+}
+
+/// Where runs take place.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In this process.
+    Lab(Box<Lab>),
+    /// In other processes.
+    Elsewhere(Elsewhere),
+}
+
+/// A lab with its client and load.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    /// Servers and proxies.
+    pub config: LabConfig,
+    /// Client and load.
+    pub load: LoadPlan,
+}
+
+/// Toxiproxy, client and servers that run elsewhere.
+#[derive(Debug, Clone)]
+pub struct Elsewhere {
+    /// URL of the Toxiproxy's API.
+    pub toxiproxy: String,
+    /// URL of the client's observations.
+    pub observe: String,
+    /// Proxies that are made if missing.
+    pub proxies: Vec<NewProxy>,
+}
+
+/// What a run needs to know of the flags, wherever it takes place.
+#[derive(Debug)]
+pub struct EnvironmentSettings {
+    /// Folder of the run folders.
+    pub runs: PathBuf,
+    /// Patience for Toxiproxy and the observation stream.
+    pub wait: Duration,
+    /// What ends a run, or a phase of it, before its time.
+    pub endings: Endings,
+}
+
+/// Which scenarios are run, how often, and where their results go.
+#[derive(Debug)]
+pub struct SuiteSettings {
+    /// In this order.
+    pub scenarios: Vec<Scenario>,
+    /// Lengths of their phases.
+    pub lengths: PhaseLengths,
+    /// Runs of each scenario.
+    pub repeat: u32,
+    /// Runs of one scenario that may be added because others said nothing.
+    pub reruns_max: u32,
+    /// Begin again after the last scenario.
+    pub forever: bool,
+    /// Folder of the run folders.
+    pub runs: PathBuf,
+    /// Where the table is written too.
+    pub summary: Option<PathBuf>,
+}
+
+/// Lengths of phases; what is not given is the scenario's own.
+#[derive(Debug, Clone, Default)]
+pub struct PhaseLengths {
+    /// The scenario's own are shortened.
+    pub quick: bool,
+    /// Before the fault.
+    pub stabilization: Option<Duration>,
+    /// With the fault.
+    pub testing: Option<Duration>,
+    /// After the fault.
+    pub recovery: Option<Duration>,
+}
+
+impl Place {
+    /// The page of a client that runs elsewhere.
+    pub fn observed(&self) -> Option<&str> {
+        match self {
+            Place::Lab(_) => None,
+            Place::Elsewhere(elsewhere) => Some(&elsewhere.observe),
+        }
     }
-    let (rules, most) = (cli.abort_if.len(), scenario::stop::RULES_MAX);
-    if rules > most {
-        return Err(usage(anyhow::anyhow!("--abort-if: {rules} rules; at most {most}")));
-    }
-    Ok(())
 }
 
-/// Runs side by side: no more than there are.
-pub fn jobs(cli: &Cli, scenarios: usize) -> u32 {
-    let runs = u32::try_from(scenarios).unwrap_or(u32::MAX).saturating_mul(cli.repeat);
-    cli.jobs.min(runs).max(1)
-}
-
-/// Ops/s of each of so many labs, of which one alone would ask for `rate`.
-pub fn share_of_rate(rate: f64, labs: u32) -> f64 {
-    ((rate * RATE_SHARE).min(RATE_TOGETHER) / f64::from(labs.max(1))).floor().max(1.0)
-}
-
-/// What ends a run, or a phase of it, before its time.
-pub fn endings(cli: &Cli) -> Endings {
-    Endings {
-        abort_if: cli.abort_if.clone(),
-        blind: cli.blind,
-        until_stable: cli.until_stable.then(stable::until_stable),
+impl Lab {
+    /// The lab of a job, from 1: with a seed of its own.
+    pub fn of_job(&self, job: u32) -> Self {
+        let mut lab = self.clone();
+        let seed = lab.config.seed.wrapping_add(u64::from(job - 1));
+        lab.config.seed = seed;
+        lab.load.load.seed = seed;
+        lab.load.client.seed = seed;
+        lab
     }
 }
 
-/// The scenarios that are asked for, in order.
-pub fn scenarios(cli: &Cli) -> Result<Vec<Scenario>, Failure> {
-    // Files first: all must parse before anything is run.
-    let files = cli.scenario_file.iter().map(|path| Scenario::read(path)).collect::<Result<Vec<_>, _>>();
-    let mut chosen = catalogue::select(&cli.scenario).map_err(usage)?;
-    chosen.extend(files.map_err(usage)?);
-    Ok(chosen)
-}
-
-/// Experiments on metastable failure among what is asked for. They are no scenarios of three phases: both together are not run.
-pub fn experiments(cli: &Cli) -> Result<Vec<String>, Failure> {
-    let names: Vec<String> =
-        cli.scenario.iter().filter(|name| name.starts_with("metastable")).cloned().collect();
-    if names.is_empty() {
-        return Ok(names);
+impl PhaseLengths {
+    /// Phase lengths of one scenario.
+    pub fn of(&self, scenario: &Scenario) -> Phases {
+        let own = if self.quick { scenario.phases.quick() } else { scenario.phases };
+        Phases {
+            stabilization: self.stabilization.unwrap_or(own.stabilization),
+            testing: self.testing.unwrap_or(own.testing),
+            recovery: self.recovery.unwrap_or(own.recovery),
+        }
     }
-    if !cli.lab {
-        return Err(usage(anyhow::anyhow!("--scenario {}: needs --lab, where the database is", names[0])));
-    }
-    if names.len() < cli.scenario.len() || !cli.scenario_file.is_empty() {
-        return Err(usage(anyhow::anyhow!("--scenario {}: run it without other scenarios", names[0])));
-    }
-    let own = Cli::try_parse_from(["scenariod"]).map_err(usage)?;
-    let others = [
-        ("--loop", cli.r#loop),
-        (
-            "--stabilization, --testing, --recovery",
-            [cli.stabilization, cli.testing, cli.recovery].iter().any(Option::is_some),
-        ),
-        ("--until-stable", cli.until_stable),
-        ("--abort-if", !cli.abort_if.is_empty()),
-        ("--servers", cli.servers != own.servers),
-        ("--rate", cli.rate.is_some()),
-        ("--driver", cli.driver != own.driver),
-        ("--on-open", cli.on_open != own.on_open),
-        ("--op-timeout", *cli.op_timeout != *own.op_timeout),
-        ("--breaker-open", cli.breaker_open.is_some()),
-        ("--metrics-port", cli.metrics_port.is_some()),
-    ];
-    if let Some((flag, _)) = others.iter().find(|(_, given)| *given) {
-        return Err(usage(anyhow::anyhow!(
-            "{flag}: --scenario {} is an experiment with a load, phases and a client of its own (docs/metastable.md)",
-            names[0]
-        )));
-    }
-    Ok(names)
-}
-
-/// Phase lengths of one scenario.
-pub fn phases(cli: &Cli, scenario: &Scenario) -> Phases {
-    let own = if cli.quick { scenario.phases.quick() } else { scenario.phases };
-    Phases {
-        stabilization: cli.stabilization.map_or(own.stabilization, Into::into),
-        testing: cli.testing.map_or(own.testing, Into::into),
-        recovery: cli.recovery.map_or(own.recovery, Into::into),
-    }
-}
-
-/// The proxies of a test outside of a lab; made if missing.
-pub fn proxies(cli: &Cli) -> Vec<NewProxy> {
-    let proxy = |n: u16| NewProxy {
-        name: format!("memcached{}", n + 1),
-        listen: format!("127.0.0.1:{}", PROXY_PORT + n),
-        upstream: format!("{}:{}", cli.memcache_host, SERVER_PORT + n),
-        enabled: true,
-    };
-    (0..PROXIES).map(proxy).collect()
-}
-
-/// The lab of these flags.
-pub fn lab(cli: &Cli, ports: Ports, seed: u64) -> LabConfig {
-    LabConfig { servers: cli.servers, memcached: cli.memcached, ports, seed }
-}
-
-/// The load of a lab; without a rate it is calibrated.
-pub fn load(cli: &Cli, seed: u64, rate: Option<f64>) -> LoadPlan {
-    let open = match cli.breaker_open {
-        Some(open) => *open,
-        None if cli.quick => QUICK_OPEN,
-        None => BreakerConfig::default().open,
-    };
-    let defaults = Config::default();
-    let client = Config {
-        op_timeout: *cli.op_timeout,
-        total_timeout: defaults.total_timeout.max(*cli.op_timeout),
-        breaker: Some(BreakerConfig { open, ..BreakerConfig::default() }),
-        routing: Routing { on_open: cli.on_open, ..Routing::default() },
-        codec: cli.driver,
-        seed,
-        ..defaults
-    };
-    // In flight at most: more than all pools and their waiters, so that the generator is not the limit.
-    let per_server = client.pool.max + client.pool.max_waiting;
-    let in_flight_max = 2 * per_server * cli.servers.max(1);
-    let load = LoadConfig { in_flight_max, drivers: cli.max_procs.into(), seed, ..LoadConfig::default() };
-    LoadPlan { load, client, rate }
 }

@@ -16,10 +16,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use verdict::Verdict;
 
-use crate::cli::Cli;
 use crate::failure::{Failure, infrastructure};
-use crate::run::print;
-use crate::settings;
+use crate::output::print;
+use crate::settings::{EnvironmentSettings, Place, SuiteSettings};
 use crate::world::{Shared, World};
 use results::{Ended, Results};
 
@@ -30,8 +29,9 @@ const BETWEEN_LOOPS: Duration = Duration::from_secs(10);
 
 /// Everything that all jobs know.
 pub struct Suite {
-    cli: Cli,
-    scenarios: Vec<Scenario>,
+    settings: SuiteSettings,
+    place: Place,
+    environment: EnvironmentSettings,
     shared: Shared,
     /// One a job.
     statuses: Vec<watch::Sender<Status>>,
@@ -56,7 +56,7 @@ struct Pass<'a> {
 }
 
 /// A world with its environment, and whether a run has been in it.
-struct Place {
+struct Site {
     world: World,
     environment: Environment,
     used: bool,
@@ -65,47 +65,48 @@ struct Place {
 impl Suite {
     /// `statuses`: one a job.
     pub fn new(
-        cli: Cli,
-        scenarios: Vec<Scenario>,
+        settings: SuiteSettings,
+        place: Place,
+        environment: EnvironmentSettings,
         shared: Shared,
         statuses: Vec<watch::Sender<Status>>,
     ) -> Self {
-        Self { cli, scenarios, shared, statuses }
+        Self { settings, place, environment, shared, statuses }
     }
 
     /// Runs everything, with `--loop` again and again; gives the exit code.
     pub async fn run(self) -> Result<u8, Failure> {
         let suite = self;
-        let mut places = Vec::new();
+        let mut sites = Vec::new();
         for job in suite.jobs() {
-            match suite.place(job).await {
-                Ok(place) => places.push(Some(place)),
+            match suite.site(job).await {
+                Ok(site) => sites.push(Some(site)),
                 Err(failure) => {
-                    stop_all(places).await;
+                    stop_all(sites).await;
                     return Err(failure);
                 }
             }
         }
-        let first = places.iter().flatten().next();
+        let first = sites.iter().flatten().next();
         let checked = match first {
-            Some(place) => scenario::preflight(&suite.scenarios, &place.environment).await,
+            Some(site) => scenario::preflight(&suite.settings.scenarios, &site.environment).await,
             None => Ok(()),
         };
         if let Err(error) = checked {
-            stop_all(places).await;
+            stop_all(sites).await;
             return Err(error.into());
         }
         let mut worst = Ok(0);
         loop {
             let ended;
-            (ended, places) = suite.pass(places).await;
+            (ended, sites) = suite.pass(sites).await;
             worst = results::worse(worst, ended);
-            let over = !suite.cli.r#loop || worst.is_err();
+            let over = !suite.settings.forever || worst.is_err();
             if over || paused(BETWEEN_LOOPS, &suite.shared.stop).await {
                 break;
             }
         }
-        stop_all(places).await;
+        stop_all(sites).await;
         worst
     }
 
@@ -113,14 +114,14 @@ impl Suite {
         1..=u32::try_from(self.statuses.len()).unwrap_or(u32::MAX)
     }
 
-    async fn place(&self, job: u32) -> Result<Place, Failure> {
-        let world = World::start(&self.cli, &self.shared, job).await?;
+    async fn site(&self, job: u32) -> Result<Site, Failure> {
+        let world = World::start(&self.place, &self.shared, job).await?;
         let Some(status) = self.statuses.get(job as usize - 1).cloned() else {
             world.stop().await;
             return Err(infrastructure(anyhow::anyhow!("there is no job {job}")));
         };
-        match world.environment(&self.cli, &self.shared, job, status).await {
-            Ok(environment) => Ok(Place { world, environment, used: false }),
+        match world.environment(&self.environment, &self.shared, job, status).await {
+            Ok(environment) => Ok(Site { world, environment, used: false }),
             Err(failure) => {
                 world.stop().await;
                 Err(failure)
@@ -129,19 +130,19 @@ impl Suite {
     }
 
     /// Every scenario once, or as often as it is to be repeated.
-    async fn pass(&self, places: Vec<Option<Place>>) -> (Result<u8, Failure>, Vec<Option<Place>>) {
-        let results = match Results::begin(&self.cli, &self.scenarios, places.len()) {
+    async fn pass(&self, sites: Vec<Option<Site>>) -> (Result<u8, Failure>, Vec<Option<Site>>) {
+        let results = match Results::begin(&self.settings, sites.len()) {
             Ok(results) => Mutex::new(results),
-            Err(failure) => return (Err(failure), places),
+            Err(failure) => return (Err(failure), sites),
         };
-        let queue = Mutex::new(units(self.scenarios.len(), self.cli.repeat));
+        let queue = Mutex::new(units(self.settings.scenarios.len(), self.settings.repeat));
         let pass = Pass { suite: self, queue, results, broken: Mutex::new(None) };
         // One task for all runners: they wait. What works (load, proxies, journals, judging) has tasks of its own.
-        let working = self.jobs().zip(places).map(|(job, place)| pass.work(job, place));
-        let places = futures::future::join_all(working).await;
+        let working = self.jobs().zip(sites).map(|(job, site)| pass.work(job, site));
+        let sites = futures::future::join_all(working).await;
         let broken = lock(&pass.broken).take();
         let ended = lock(&pass.results).end();
-        (broken.map_or(ended, Err), places)
+        (broken.map_or(ended, Err), sites)
     }
 }
 
@@ -155,9 +156,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn stop_all(places: Vec<Option<Place>>) {
-    for place in places.into_iter().flatten() {
-        place.world.stop().await;
+async fn stop_all(sites: Vec<Option<Site>>) {
+    for site in sites.into_iter().flatten() {
+        site.world.stop().await;
     }
 }
 
@@ -188,18 +189,16 @@ impl Pass<'_> {
     }
 
     /// Takes one run after another; gives back the world, unless a run may have left something in it.
-    async fn work(&self, job: u32, mut place: Option<Place>) -> Option<Place> {
+    async fn work(&self, job: u32, mut site: Option<Site>) -> Option<Site> {
         while let Some(unit) = self.next() {
-            if place.as_ref().is_some_and(|place| place.used)
-                && paused(BETWEEN, &self.suite.shared.stop).await
-            {
+            if site.as_ref().is_some_and(|site| site.used) && paused(BETWEEN, &self.suite.shared.stop).await {
                 break;
             }
-            let Some(scenario) = self.suite.scenarios.get(unit.scenario) else { continue };
+            let Some(scenario) = self.suite.settings.scenarios.get(unit.scenario) else { continue };
             let began_ms = wall_ms();
-            let here = match place.take() {
-                Some(place) => Ok(place),
-                None => self.suite.place(job).await,
+            let here = match site.take() {
+                Some(site) => Ok(site),
+                None => self.suite.site(job).await,
             };
             let ended = match here {
                 Ok(mut here) => {
@@ -209,8 +208,8 @@ impl Pass<'_> {
                         self.suite.shared.live.judged(job, verdict);
                     }
                     // A lab that is in doubt is thrown away; what is not ours stays as it is.
-                    if ended.is_ok() || !self.suite.cli.lab {
-                        place = Some(here);
+                    if ended.is_ok() || !here.world.is_a_lab() {
+                        site = Some(here);
                     } else {
                         here.world.stop().await;
                     }
@@ -220,7 +219,7 @@ impl Pass<'_> {
             };
             self.record(unit, job, began_ms, ended);
         }
-        place
+        site
     }
 
     /// Runs one scenario, judges its journal, writes and prints the report.
@@ -229,7 +228,7 @@ impl Pass<'_> {
         scenario: &Scenario,
         environment: &Environment,
     ) -> Result<(Verdict, PathBuf), Failure> {
-        let phases = settings::phases(&self.suite.cli, scenario);
+        let phases = self.suite.settings.lengths.of(scenario);
         tracing::info!("{}: {}", scenario.name, scenario.description);
         let outcome = scenario::run(scenario, phases, environment, &self.suite.shared.stop).await?;
         let dir = outcome.dir.clone();
@@ -257,7 +256,7 @@ impl Pass<'_> {
     }
 
     fn record(&self, unit: Unit, job: u32, began_ms: u64, ended: Result<(Verdict, PathBuf), Failure>) {
-        let Some(scenario) = self.suite.scenarios.get(unit.scenario) else { return };
+        let Some(scenario) = self.suite.settings.scenarios.get(unit.scenario) else { return };
         let mut run = SuiteRun {
             scenario: scenario.name.clone(),
             dir: String::new(),

@@ -1,8 +1,9 @@
 //! Where runs take place: a lab of our own, or what the flags point at.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use lab::{Lab, LabLoad, Ports};
+use lab::{Lab, LabLoad};
 use prometheus::Registry;
 use scenario::backends::toxiproxy::Toxiproxy;
 use scenario::metrics::Metrics;
@@ -15,14 +16,18 @@ use tokio_util::sync::CancellationToken;
 use toxiproxy::wire::NewProxy;
 use verdict::{Expectation, FaultPlan, Situation, Trip};
 
-use crate::cli::Cli;
 use crate::explain::SERVICE_MS;
 use crate::failure::{Failure, infrastructure, usage};
 use crate::live::Live;
-use crate::settings;
+use crate::settings::{self, EnvironmentSettings, Place};
 
 /// Between two questions whether Toxiproxy is there.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Ops/s of all labs side by side together, at most, unless a rate is asked for.
+const RATE_TOGETHER: f64 = 4_000.0;
+/// A lab beside others asks for this share of what it would alone: each fault's extra work is the others' disturbance.
+const RATE_SHARE: f64 = 0.5;
 
 /// A trip that may come later than this is not told to be missing, ms.
 const TRIP_MS: f64 = 5_000.0;
@@ -38,10 +43,6 @@ pub fn shown(lab: &Lab) -> String {
 pub struct Shared {
     /// Where runs and faults are exported.
     pub metrics: Metrics,
-    /// Seed of loads and dice.
-    pub seed: u64,
-    /// Ops/s of each lab; `None`: each is calibrated.
-    pub rate: Option<f64>,
     /// What the page shows.
     pub live: Live,
     /// The end of everything.
@@ -60,19 +61,19 @@ pub struct World {
 }
 
 impl World {
-    /// A lab if the flags ask for one. `job`, from 1: which of several.
-    pub async fn start(cli: &Cli, shared: &Shared, job: u32) -> Result<Self, Failure> {
-        match cli.lab {
-            true => Self::lab(cli, shared, job).await,
-            false => {
+    /// `job`, from 1: which of several.
+    pub async fn start(place: &Place, shared: &Shared, job: u32) -> Result<Self, Failure> {
+        match place {
+            Place::Lab(lab) => Self::lab(&lab.of_job(job), shared, job).await,
+            Place::Elsewhere(elsewhere) => {
                 let stop_serving = CancellationToken::new();
                 Ok(Self {
                     lab: None,
-                    toxiproxy: cli.toxiproxy.clone(),
-                    observe: cli.observe.clone(),
-                    proxies: settings::proxies(cli),
+                    toxiproxy: elsewhere.toxiproxy.clone(),
+                    observe: elsewhere.observe.clone(),
+                    proxies: elsewhere.proxies.clone(),
                     serving: None,
-                    watching: watch_api(&cli.toxiproxy, shared, job, &stop_serving)?,
+                    watching: watch_api(&elsewhere.toxiproxy, shared, job, &stop_serving)?,
                     stop_serving,
                 })
             }
@@ -80,12 +81,12 @@ impl World {
     }
 
     /// Servers, proxies and load in this process, on free loopback ports.
-    async fn lab(cli: &Cli, shared: &Shared, job: u32) -> Result<Self, Failure> {
-        let seed = shared.seed.wrapping_add(u64::from(job - 1));
-        let lab = Lab::start(&settings::lab(cli, Ports::Ephemeral, seed)).await?;
+    async fn lab(settings: &settings::Lab, shared: &Shared, job: u32) -> Result<Self, Failure> {
+        let lab = Lab::start(&settings.config).await?;
+        let seed = settings.config.seed;
         tracing::info!("lab: {}, proxies on {}, seed {seed}", lab.servers().describe(), shown(&lab));
         let registry = Registry::new();
-        let load = LabLoad::start(&lab, &settings::load(cli, seed, shared.rate), &registry).await?;
+        let load = LabLoad::start(&lab, &settings.load, &registry).await?;
         let server = Server::bind(&telemetry::ListenAddr::loopback(0), Limits::default())
             .await
             .map_err(infrastructure)?;
@@ -123,21 +124,21 @@ impl World {
     /// What a run here needs.
     pub async fn environment(
         &self,
-        cli: &Cli,
+        settings: &EnvironmentSettings,
         shared: &Shared,
         job: u32,
         status: watch::Sender<Status>,
     ) -> Result<Environment, Failure> {
         let metrics = shared.metrics.for_lab(job);
         Ok(Environment {
-            toxiproxy: toxiproxy(cli, &self.toxiproxy, &metrics, &shared.stop).await?,
-            inside: cli.lab,
+            toxiproxy: toxiproxy(settings.wait, &self.toxiproxy, &metrics, &shared.stop).await?,
+            inside: self.is_a_lab(),
             proxies: self.proxies.clone(),
             observe: self.observe.clone(),
-            runs: cli.runs.clone(),
-            wait: *cli.wait,
+            runs: settings.runs.clone(),
+            wait: settings.wait,
             metrics,
-            endings: settings::endings(cli),
+            endings: settings.endings.clone(),
             onlooker: shared.live.onlooker(job),
             status,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -145,6 +146,11 @@ impl World {
             program: std::env::current_exe()
                 .map_err(|error| infrastructure(anyhow::anyhow!("this program's path: {error}")))?,
         })
+    }
+
+    /// Is it in this process?
+    pub fn is_a_lab(&self) -> bool {
+        self.lab.is_some()
     }
 
     /// Ends what is ours.
@@ -168,11 +174,16 @@ impl World {
 
 /// Ops/s for each of so many labs side by side: calibrated once, because labs that are calibrated at the same moment measure each
 /// other.
-pub async fn fair_rate(cli: &Cli, seed: u64, labs: u32) -> Result<f64, Failure> {
-    let lab = Lab::start(&settings::lab(cli, Ports::Ephemeral, seed)).await?;
-    let calibrated = lab::calibrate(&lab, &settings::load(cli, seed, None)).await;
+pub async fn fair_rate(settings: &settings::Lab, labs: u32) -> Result<f64, Failure> {
+    let lab = Lab::start(&settings.config).await?;
+    let calibrated = lab::calibrate(&lab, &settings.load).await;
     lab.stop().await;
-    Ok(settings::share_of_rate(calibrated?, labs))
+    Ok(share_of_rate(calibrated?, labs))
+}
+
+/// Ops/s of each of so many labs, of which one alone would ask for `rate`.
+fn share_of_rate(rate: f64, labs: u32) -> f64 {
+    ((rate * RATE_SHARE).min(RATE_TOGETHER) / f64::from(labs.max(1))).floor().max(1.0)
 }
 
 /// Looks at the API of a Toxiproxy until `stop`.
@@ -213,14 +224,14 @@ fn must_trip(ahead: &Ahead<'_>) -> BTreeSet<String> {
     must.map(|(server, _)| server).collect()
 }
 
-/// Waits for Toxiproxy as long as the flags allow.
+/// Waits for Toxiproxy, but no longer than `wait`.
 async fn toxiproxy(
-    cli: &Cli,
+    wait: Duration,
     url: &str,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Toxiproxy, Failure> {
-    let deadline = Instant::now() + *cli.wait;
+    let deadline = Instant::now() + wait;
     loop {
         match Toxiproxy::connect(url, metrics.clone()).await {
             Ok(toxiproxy) => return Ok(toxiproxy),

@@ -28,6 +28,7 @@ async fn offer(database: &Database, rate: f64, seconds: u64, patience: Duration,
     let mut queries = JoinSet::new();
     while at < end {
         at += Duration::from_secs_f64(-(1.0 - rng.random::<f64>()).ln() / rate);
+        // Sleeps: queries come at this pace, in paused time.
         sleep_until(at).await;
         let database = database.clone();
         queries.spawn(async move {

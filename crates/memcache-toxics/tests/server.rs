@@ -546,6 +546,7 @@ async fn under_traffic_faults_come_and_go_and_no_reply_is_lost_or_another_ops() 
             ("mc_truncate_value", ""),
         ] {
             scene.add(fault, words).await;
+            // Sleeps: each fault is there for a while, of another length each round.
             tokio::time::sleep(Duration::from_millis(3 * round + 1)).await;
             scene.remove().await;
         }

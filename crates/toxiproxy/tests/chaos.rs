@@ -228,6 +228,7 @@ async fn work(storm: Storm, addr: SocketAddr, id: u64, load: Arc<Load>) {
     while !load.stop.load(Ordering::Relaxed) {
         let Ok(stream) = TcpStream::connect(addr).await else {
             assert_eq!(storm, Storm::Harmful, "refused");
+            // Sleeps: who was refused comes again at this pace.
             sleep(WRITE_EVERY).await;
             continue;
         };
@@ -315,6 +316,7 @@ fn watch_the_machine(stop: CancellationToken) -> JoinHandle<Duration> {
             let mut longest = Duration::ZERO;
             while !stop.is_cancelled() {
                 let began = Instant::now();
+                // Sleeps: how much later than this it wakes up is what is measured.
                 sleep(CHANGE_EVERY).await;
                 longest = longest.max(began.elapsed().saturating_sub(CHANGE_EVERY));
             }
@@ -331,6 +333,7 @@ async fn watch_memory(lasts: Duration) -> [u64; 2] {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         samples.push(resident.trim().trim_end_matches(" kB").parse().unwrap());
+        // Sleeps: samples are taken at this pace while the storm lasts.
         sleep(CHANGE_EVERY * 5).await;
     }
     let quarter = samples.len() / 4;

@@ -18,12 +18,21 @@ const IDS: &[&str] = &[
 
 /// What another test or command shows.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("E2", "`tests/random_cancel.rs`: 110 000 ops, 1 % dropped, over 1 000 late replies"),
-    ("R-C1", "`tests/cancel_matrix.rs`: every op × every poll × 1 024 gates, both modes"),
-    ("R-C2", "`pool::tests::no_slot_is_lost_by_any_number_of_cancelled_waiters`, `tests/cancel_matrix.rs`"),
+    (
+        "E2",
+        "`crates/memcache-client/tests/random_cancel.rs`: 110 000 ops, 1 % dropped, over 1 000 late replies",
+    ),
+    (
+        "R-C1",
+        "`crates/memcache-client/tests/cancel_matrix.rs`: every op × every poll × 1 024 gates, both modes",
+    ),
+    (
+        "R-C2",
+        "`pool::tests::no_slot_is_lost_by_any_number_of_cancelled_waiters`, `crates/memcache-client/tests/cancel_matrix.rs`",
+    ),
     ("R-C3", "D7; `bench soak`"),
-    ("R-C4", "`tests/shuttle.rs`, `tests/breaker_model.rs`"),
-    ("R-C6", "C4; `tests/shuttle.rs`"),
+    ("R-C4", "`crates/memcache-client/tests/shuttle.rs`, `crates/memcache-client/tests/breaker_model.rs`"),
+    ("R-C6", "C4; `crates/memcache-client/tests/shuttle.rs`"),
     ("R-C7", "C2, C10"),
     ("R-C19", "D11"),
     ("R-L1", "`workload`: `arrivals::pacer` tests; `loadgen check-generator`"),

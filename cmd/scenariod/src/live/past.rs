@@ -142,17 +142,17 @@ fn read(file: File, most: u64) -> Option<Vec<u8>> {
 mod tests {
     use std::fs::{create_dir, write};
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     use super::*;
 
     const RUN: &str = "20261121T101112Z-packet-loss-100-pct";
 
-    #[test]
-    fn only_pages_that_this_program_has_made_are_given() {
-        let dir = tempfile::tempdir().unwrap();
-        let runs = dir.path().join("runs");
+    /// Runs of each kind, and what only looks like one.
+    fn folders(dir: &Path) -> PathBuf {
+        let runs = dir.join("runs");
         create_dir(&runs).unwrap();
-        write(dir.path().join("report.html"), "secret").unwrap();
+        write(dir.join("report.html"), "secret").unwrap();
         for name in
             [RUN, "20261121T101113Z-suite", "20261121T101114Z-linked", "notes", "20261121T101115Z-Odd"]
         {
@@ -180,6 +180,13 @@ mod tests {
         .unwrap();
         write(experiment.join("unprotected-1/report.html"), "one").unwrap();
         symlink("../..", experiment.join("up")).unwrap();
+        runs
+    }
+
+    #[test]
+    fn only_pages_that_this_program_has_made_are_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = folders(dir.path());
         assert_eq!(
             find(&runs, "20261121T101110Z-metastable-fast/unprotected-1/report.html").unwrap().body,
             "one"

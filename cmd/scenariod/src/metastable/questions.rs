@@ -78,7 +78,7 @@ impl Runs<'_> {
             let share = tips.map_or(1.0, |tips: f64| (holds + tips) / 2.0);
             let cell = full.with_trigger(share);
             let name = format!("{}-bisect-{}", full.name, n + 1);
-            let run = self.valid(&cell, &name, self.args.seed).await;
+            let run = self.valid(&cell, &name, self.settings.seed).await;
             let state = run.as_ref().map_or(CellState::Invalid, |run| run.cell.state);
             tries.extend(run.map(|run| Try { share, trigger: cell.trigger.to_string(), run }));
             match state {
@@ -107,7 +107,7 @@ impl Runs<'_> {
                     cell.name,
                     metastable::sweep_takes(cell)
                 );
-                let ran = self.journal(cell, Course::Sweep, &dir, self.args.seed).await?;
+                let ran = self.journal(cell, Course::Sweep, &dir, self.settings.seed).await?;
                 let whole = ran.filter(|(ran, _)| *ran == Ran::Whole);
                 Ok::<_, Failure>(whole.map(|(_, journal)| Sweep {
                     cell: cell.name.clone(),
@@ -115,7 +115,7 @@ impl Runs<'_> {
                     found: hysteresis(&journal),
                 }))
             })
-            .buffered(self.args.jobs.max(1) as usize);
+            .buffered(self.settings.jobs.max(1) as usize);
         let mut sweeps = Vec::new();
         while let Some(sweep) = running.next().await {
             sweeps.extend(sweep?);

@@ -11,14 +11,14 @@ use report::{CellRun, PAGE, metastable_page};
 use tokio_util::sync::CancellationToken;
 use verdict::metastable::{CellState, Parts};
 
-use super::Args;
+use super::Settings;
 use crate::failure::{Failure, infrastructure};
 
 /// An experiment under way.
 #[derive(Debug, Clone, Copy)]
 pub struct Runs<'a> {
-    /// What was typed.
-    pub args: &'a Args,
+    /// How often, and how.
+    pub settings: &'a Settings,
     /// What is run.
     pub plan: &'a Plan,
     /// Its folder.
@@ -32,18 +32,18 @@ pub struct Runs<'a> {
 impl Runs<'_> {
     /// Every cell so often as asked: by cell, by run. What was stopped is missing.
     pub async fn all(&self, cells: &[Cell]) -> Vec<Vec<CellRun>> {
-        let most = cells.iter().map(|cell| cell.repeat).max().unwrap_or(1) * self.args.runs_each;
+        let most = cells.iter().map(|cell| cell.repeat).max().unwrap_or(1) * self.settings.runs_each;
         // The first run of every cell before the second of any: what is stopped has something of each.
         let planned = (0..most).flat_map(|n| {
-            let wanted = move |(_, cell): &(usize, &Cell)| n < cell.repeat * self.args.runs_each;
+            let wanted = move |(_, cell): &(usize, &Cell)| n < cell.repeat * self.settings.runs_each;
             cells.iter().enumerate().filter(wanted).map(move |(index, cell)| (index, cell, n))
         });
         let mut running = futures::stream::iter(planned)
             .map(|(index, cell, n)| async move {
-                let seed = self.args.seed.wrapping_add(n.into());
+                let seed = self.settings.seed.wrapping_add(n.into());
                 (index, n, self.valid(cell, &format!("{}-{seed}", cell.name), seed).await)
             })
-            .buffer_unordered(self.args.jobs.max(1) as usize);
+            .buffer_unordered(self.settings.jobs.max(1) as usize);
         let mut results = vec![Vec::new(); cells.len()];
         while let Some((index, n, run)) = running.next().await {
             results[index].extend(run.map(|run| (n, run)));
@@ -65,7 +65,7 @@ impl Runs<'_> {
             };
             let run = self.one(cell, &again, seed).await?;
             let invalid = run.cell.state == CellState::Invalid && run.cell.wrong_values == 0;
-            if !invalid || reruns.len() >= self.args.rerun_invalid as usize {
+            if !invalid || reruns.len() >= self.settings.rerun_invalid as usize {
                 return Some(CellRun { reruns, ..run });
             }
             reruns.push(run.dir);
@@ -125,7 +125,7 @@ impl Runs<'_> {
             return Ok(None);
         }
         let dir = self.dir.join(name);
-        let (memcached, watched) = (self.args.memcached, self.args.watch.as_slice());
+        let (memcached, watched) = (self.settings.memcached, self.settings.watch.as_slice());
         let how = How { course, dir: &dir, memcached, watched, seed };
         let ran = metastable::run(cell, how, self.stop).await.map_err(infrastructure)?;
         Ok(Some((ran, Journal::read(&dir).map_err(infrastructure)?)))

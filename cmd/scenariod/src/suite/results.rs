@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use observation::clock::wall_ms;
 use report::suite::{Repeated, SUITE_VERSION, SuiteRun};
-use scenario::Scenario;
 use verdict::repeat::{class, majority};
 
 use super::Unit;
-use crate::cli::Cli;
 use crate::failure::{Failure, infrastructure, usage};
+use crate::output::print;
 use crate::report::Pages;
-use crate::run::print;
+use crate::settings::SuiteSettings;
 
 /// One run that has ended.
 pub(super) struct Ended {
@@ -40,9 +39,9 @@ pub(super) struct Results {
 }
 
 impl Results {
-    pub(super) fn begin(cli: &Cli, scenarios: &[Scenario], jobs: usize) -> Result<Self, Failure> {
-        let names: Vec<String> = scenarios.iter().map(|scenario| scenario.name.clone()).collect();
-        let several = names.len() > 1 || cli.repeat > 1;
+    pub(super) fn begin(settings: &SuiteSettings, jobs: usize) -> Result<Self, Failure> {
+        let names: Vec<String> = settings.scenarios.iter().map(|scenario| scenario.name.clone()).collect();
+        let several = names.len() > 1 || settings.repeat > 1;
         let record = report::suite::Suite {
             v: SUITE_VERSION,
             began_ms: wall_ms(),
@@ -52,17 +51,17 @@ impl Results {
             runs: Vec::new(),
             repeated: Vec::new(),
         };
-        let dir = several.then(|| scenario::folder(&cli.runs, "suite"));
+        let dir = several.then(|| scenario::folder(&settings.runs, "suite"));
         let results = Self {
             reruns: vec![0; names.len()],
             names,
-            repeat: cli.repeat,
-            reruns_max: cli.rerun_inconclusive,
+            repeat: settings.repeat,
+            reruns_max: settings.reruns_max,
             ended: Vec::new(),
             record,
             dir,
-            runs: cli.runs.clone(),
-            summary: cli.summary.clone(),
+            runs: settings.runs.clone(),
+            summary: settings.summary.clone(),
         };
         results.write().map(|()| results)
     }
@@ -212,17 +211,24 @@ pub(super) fn worse(one: Result<u8, Failure>, other: Result<u8, Failure>) -> Res
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use report::suite::Suite;
     use verdict::Ruling::{Fail, Inconclusive, Pass, WrongData};
 
     use super::*;
+    use crate::settings::PhaseLengths;
 
-    fn begin(dir: &std::path::Path, more: &[&str]) -> Results {
-        let runs = dir.to_string_lossy().into_owned();
-        let cli = Cli::parse_from([&["scenariod", "--runs", &runs], more].concat());
+    fn begin(dir: &Path, repeat: u32, reruns_max: u32) -> Results {
         let scenarios = ["packet-loss-2-pct", "packet-loss-5-pct"].map(str::to_owned);
-        Results::begin(&cli, &scenario::catalogue::select(&scenarios).unwrap(), 2).unwrap()
+        let settings = SuiteSettings {
+            scenarios: scenario::catalogue::select(&scenarios).unwrap(),
+            lengths: PhaseLengths::default(),
+            repeat,
+            reruns_max,
+            forever: false,
+            runs: dir.to_owned(),
+            summary: None,
+        };
+        Results::begin(&settings, 2).unwrap()
     }
 
     fn ended(scenario: usize, attempt: u32, result: Result<verdict::Ruling, Failure>) -> Ended {
@@ -245,7 +251,7 @@ mod tests {
     #[test]
     fn the_record_is_whole_after_each_run_and_in_the_order_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        let mut results = begin(dir.path(), &[]);
+        let mut results = begin(dir.path(), 1, 0);
         let read = || {
             let folder = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
             Suite::read(&folder).unwrap()
@@ -264,7 +270,7 @@ mod tests {
     fn a_run_that_could_not_be_made_does_not_lose_the_others_and_is_weaker_than_a_failure() {
         let dir = tempfile::tempdir().unwrap();
         let error = || Err(infrastructure(anyhow::anyhow!("no disk")));
-        let mut results = begin(dir.path(), &[]);
+        let mut results = begin(dir.path(), 1, 0);
         results.add(ended(0, 1, error())).unwrap();
         results.add(ended(1, 1, Ok(Pass))).unwrap();
         assert!(
@@ -275,7 +281,7 @@ mod tests {
         let failure = results.end().unwrap_err();
         assert_eq!(failure.exit_code(), 4);
         assert_eq!(failure.error().to_string(), "1 of 2 runs could not be made; s0: no disk");
-        let mut results = begin(dir.path(), &[]);
+        let mut results = begin(dir.path(), 1, 0);
         results.add(ended(0, 1, error())).unwrap();
         results.add(ended(1, 1, Ok(WrongData))).unwrap();
         assert_eq!(results.end().ok(), Some(5));
@@ -284,7 +290,7 @@ mod tests {
     #[test]
     fn repeated_runs_give_the_majority_and_a_class() {
         let dir = tempfile::tempdir().unwrap();
-        let mut results = begin(dir.path(), &["--repeat", "3"]);
+        let mut results = begin(dir.path(), 3, 0);
         for (attempt, result) in [Pass, Fail, Pass].into_iter().enumerate() {
             results.add(ended(0, attempt as u32 + 1, Ok(result))).unwrap();
             results.add(ended(1, attempt as u32 + 1, Ok(Pass))).unwrap();
@@ -301,7 +307,7 @@ mod tests {
     #[test]
     fn an_inconclusive_run_is_run_again_as_often_as_is_allowed_and_then_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
-        let mut results = begin(dir.path(), &["--rerun-inconclusive", "1"]);
+        let mut results = begin(dir.path(), 1, 1);
         let unit = Unit { scenario: 0, attempt: 1 };
         let mut first = ended(0, 1, Ok(Inconclusive));
         assert_eq!(results.rerun(unit, Pass, &first.run), None);

@@ -133,6 +133,7 @@ impl Model {
             // A change of the rate forgets the gap that was drawn, which has no memory.
             let next = deed.map_or(arrives, |(when, _)| *when);
             while counted < self.seconds && next >= (counted + 1) as f64 {
+                // Sleeps: in paused time, until this second is over.
                 tokio::time::sleep_until(began + Duration::from_secs(counted as u64 + 1)).await;
                 let now = database.snapshot().demanded;
                 seconds.lock().unwrap()[counted].demanded = now - std::mem::replace(&mut demanded, now);
@@ -141,6 +142,7 @@ impl Model {
             if next >= self.seconds as f64 {
                 break;
             }
+            // Sleeps: in paused time, until the next request or deed.
             tokio::time::sleep_until(began + Duration::from_secs_f64(next)).await;
             at = next;
             match deed {

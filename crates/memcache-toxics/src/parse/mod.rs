@@ -36,7 +36,7 @@ pub(crate) enum Frame {
 }
 
 #[derive(Debug)]
-enum State {
+enum FramerState {
     Line,
     Value(u64),
     End,
@@ -55,19 +55,19 @@ pub(crate) struct Grammar {
 #[derive(Debug)]
 pub(crate) struct Framer {
     grammar: &'static Grammar,
-    state: State,
+    state: FramerState,
     /// A line without its end, or the first byte of the end of a value.
     partial: BytesMut,
 }
 
 impl Framer {
     pub(crate) fn new(grammar: &'static Grammar) -> Self {
-        Self { grammar, state: State::Line, partial: BytesMut::new() }
+        Self { grammar, state: FramerState::Line, partial: BytesMut::new() }
     }
 
     /// A value follows the line just taken.
     pub(crate) fn expect_value(&mut self, length: u64) {
-        self.state = if length == 0 { State::End } else { State::Value(length) };
+        self.state = if length == 0 { FramerState::End } else { FramerState::Value(length) };
     }
 
     /// Takes the next piece off `input`; `None`: more bytes are needed. After an error what was not handed out is in
@@ -77,14 +77,14 @@ impl Framer {
             return Ok(None);
         }
         match self.state {
-            State::Line => self.line(input),
-            State::Value(left) => {
+            FramerState::Line => self.line(input),
+            FramerState::Value(left) => {
                 let here = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
                 let left = left - here as u64;
-                self.state = if left == 0 { State::End } else { State::Value(left) };
+                self.state = if left == 0 { FramerState::End } else { FramerState::Value(left) };
                 Ok(Some(Frame::Value(input.split_to(here))))
             }
-            State::End => {
+            FramerState::End => {
                 let wanted = &b"\r\n"[self.partial.len()..];
                 let here = wanted.len().min(input.len());
                 if input[..here] != wanted[..here] {
@@ -95,7 +95,7 @@ impl Framer {
                     self.put_back(&end);
                     return Ok(None);
                 }
-                self.state = State::Line;
+                self.state = FramerState::Line;
                 Ok(Some(Frame::End(end)))
             }
         }

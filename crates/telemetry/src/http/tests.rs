@@ -30,6 +30,7 @@ async fn start(limits: Limits) -> Running {
         "application/x-ndjson",
         || {
             let pieces = futures::stream::unfold(0u32, |n| async move {
+                // Sleeps: the stream has something to say at this pace.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 Some((Bytes::from(format!("{n}\n")), n + 1))
             });

@@ -259,11 +259,7 @@ impl Api {
             (Route::DoseBuckets, _) => {
                 Ok(success(StatusCode::OK, &store.dose_buckets(after_us(query)?).await))
             }
-            (Route::Lease(prefix), "PUT") => {
-                let terms = serde_json::from_slice(bytes).map_err(bad_body)?;
-                let state = store.leases.renew(prefix, terms);
-                Ok(success(StatusCode::OK, &state.map_err(|why| refuse(StatusCode::BAD_REQUEST, why))?))
-            }
+            (Route::Lease(prefix), "PUT") => renew_lease(store, prefix, bytes),
             (Route::Lease(prefix), _) => match store.leases.end(prefix) {
                 true => Ok(empty()),
                 false => Err(refuse(StatusCode::NOT_FOUND, "lease not found")),
@@ -278,11 +274,7 @@ impl Api {
             }
             (Route::Populate, _) => {
                 let (made, failed) = populate(store, bytes).await;
-                let shown = show(&made);
-                Ok(match failed {
-                    None => success(StatusCode::CREATED, &json!({ "proxies": shown })),
-                    Some(refusal) => populate_failed(refusal, &shown),
-                })
+                Ok(populated(&made, failed))
             }
             (Route::Proxies, "GET") => {
                 let all = store.all().await;
@@ -321,6 +313,12 @@ impl Api {
             (Route::Toxic(name, toxic), _) => update_toxic(&*proxy(name).await?, toxic, bytes),
         }
     }
+}
+
+fn renew_lease(store: &Store, prefix: &str, bytes: &[u8]) -> Result<Reply, Refusal> {
+    let terms = serde_json::from_slice(bytes).map_err(bad_body)?;
+    let state = store.leases.renew(prefix, terms);
+    Ok(success(StatusCode::OK, &state.map_err(|why| refuse(StatusCode::BAD_REQUEST, why))?))
 }
 
 /// The one query that is not ignored, of an extension.
@@ -370,10 +368,14 @@ pub(super) fn show(proxies: &[Arc<Proxy>]) -> Vec<wire::Proxy> {
     proxies.iter().map(|proxy| proxy.show()).collect()
 }
 
-/// Here even a refusal is JSON by its media type.
-fn populate_failed(refusal: Refusal, made: &[wire::Proxy]) -> Reply {
-    let made = if made.is_empty() { Value::Null } else { json!(made) };
-    let body = json!({"error": refusal.text, "status": refusal.status.as_u16(), "proxies": made});
+fn populated(made: &[Arc<Proxy>], failed: Option<Refusal>) -> Reply {
+    let shown = show(made);
+    let Some(refusal) = failed else {
+        return success(StatusCode::CREATED, &json!({ "proxies": shown }));
+    };
+    // Here even a refusal is JSON by its media type.
+    let shown = if shown.is_empty() { Value::Null } else { json!(shown) };
+    let body = json!({"error": refusal.text, "status": refusal.status.as_u16(), "proxies": shown});
     reply(refusal.status, JSON, body.to_string())
 }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::dice::Dice;
 use super::dose::{Dose, LinkDose};
-use super::pipe::{Pipe, Spec, State};
+use super::pipe::{Pipe, PipeState, Spec};
 use super::timer::Timer;
 use crate::toxic::{Behaviour, Build, Joined};
 use crate::wire::{LinkCounters, Stream};
@@ -236,8 +236,8 @@ impl Way {
         let pipe = &mut state.pipes[self.stream as usize];
         if !pipe.is_idle() {
             match pipe.pump(Instant::now()) {
-                State::Closed | State::Ended => return Turn::Over,
-                State::Open(at) => wake = at,
+                PipeState::Closed | PipeState::Ended => return Turn::Over,
+                PipeState::Open(at) => wake = at,
             }
             match self.write(pipe, context) {
                 Poll::Ready(Err(_)) => return Turn::Over,

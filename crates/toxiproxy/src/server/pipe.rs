@@ -45,7 +45,7 @@ struct Stage {
 
 /// What is left to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum PipeState {
     /// Look again at that moment, or when something happens.
     Open(Option<Instant>),
     /// The end has gone through: close when the output is written.
@@ -162,7 +162,7 @@ impl Pipe {
     }
 
     /// Moves everything as far as it goes now.
-    pub(super) fn pump(&mut self, now: Instant) -> State {
+    pub(super) fn pump(&mut self, now: Instant) -> PipeState {
         let mut wake = None;
         let mut progress = true;
         while progress && !self.closed {
@@ -175,11 +175,11 @@ impl Pipe {
         }
         self.forget_drained(now);
         if self.closed {
-            State::Closed
+            PipeState::Closed
         } else if self.ended && self.output.is_empty() {
-            State::Ended
+            PipeState::Ended
         } else {
-            State::Open(wake)
+            PipeState::Open(wake)
         }
     }
 

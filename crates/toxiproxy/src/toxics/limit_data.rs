@@ -18,7 +18,7 @@ pub(super) const KIND: ToxicKind = ToxicKind {
             limit: number(attributes, "bytes"),
             taken: 0,
             passing: VecDeque::new(),
-            state: State::Open,
+            state: LimitState::Open,
         })
     }),
 };
@@ -27,11 +27,11 @@ struct LimitData {
     limit: u64,
     taken: u64,
     passing: VecDeque<Chunk>,
-    state: State,
+    state: LimitState,
 }
 
 #[derive(PartialEq)]
-enum State {
+enum LimitState {
     Open,
     Ended,
     /// The limit is reached: closes when what is before it has passed.
@@ -40,38 +40,38 @@ enum State {
 
 impl Behaviour for LimitData {
     fn push(&mut self, mut chunk: Chunk, _: Instant) -> bool {
-        if self.state == State::Full {
+        if self.state == LimitState::Full {
             // Behind the cut, even if the limit was raised since.
             return true;
         }
         let left = self.limit.saturating_sub(self.taken);
         let length = chunk.bytes.len() as u64;
         if length >= left {
-            self.state = State::Full;
+            self.state = LimitState::Full;
             chunk.bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         }
         self.taken += chunk.bytes.len() as u64;
         if !chunk.bytes.is_empty() {
             self.passing.push_back(chunk);
         }
-        self.state == State::Full
+        self.state == LimitState::Full
     }
 
     fn pop(&mut self, _: Instant) -> Pop {
         match (self.passing.pop_front(), &self.state) {
             (Some(chunk), _) => Pop::Chunk(chunk),
-            (None, State::Open) => Pop::Wait(None),
-            (None, State::Ended | State::Full) => Pop::End,
+            (None, LimitState::Open) => Pop::Wait(None),
+            (None, LimitState::Ended | LimitState::Full) => Pop::End,
         }
     }
 
     fn has_room(&self) -> bool {
-        self.state == State::Open && self.passing.is_empty()
+        self.state == LimitState::Open && self.passing.is_empty()
     }
 
     fn end(&mut self, _: Instant) {
-        if self.state == State::Open {
-            self.state = State::Ended;
+        if self.state == LimitState::Open {
+            self.state = LimitState::Ended;
         }
     }
 
@@ -84,7 +84,7 @@ impl Behaviour for LimitData {
     }
 
     fn drained(&self) -> bool {
-        self.state != State::Full
+        self.state != LimitState::Full
     }
 }
 

@@ -50,7 +50,7 @@ async fn a_removed_latency_gives_all_at_once_in_order(server: &Server) {
         proxy.add("latency", "downstream", json!({"latency": 60_000})).await;
         for byte in b"abc" {
             client.write_all(&[*byte]).await.unwrap();
-            // So that they are chunks of their own, mostly.
+            // Sleeps: so that they are chunks of their own, mostly.
             sleep(Duration::from_millis(20)).await;
         }
         assert!(is_idle(&mut client).await);
@@ -70,10 +70,11 @@ async fn an_updated_latency_gives_the_chunk_in_hand_and_counts_anew_for_the_othe
         proxy.add("latency", "downstream", json!({"latency": 60_000})).await;
         let (mut client, mut far) = proxy.pair(&upstream).await;
         far.write_all(b"a").await.unwrap();
-        // Its own chunk, and in hand. If it were not: the next attempt.
+        // Sleeps: its own chunk, and in hand. If it were not: the next attempt.
         sleep(Duration::from_millis(100)).await;
         let sent = Instant::now();
         far.write_all(b"b").await.unwrap();
+        // Sleeps: the second chunk waits for a part of its new latency before the update.
         sleep(Duration::from_millis(200)).await;
         proxy.update("t", json!({"attributes": {"latency": 600}})).await;
         let first = read_exactly(&mut client, 1).await;

@@ -228,6 +228,7 @@ async fn what_is_under_way_is_delivered_although_its_client_has_closed(server: &
     proxy.add("latency", "upstream", json!({"latency": 400})).await;
     for byte in [b"a", b"b", b"c", b"d"] {
         client.write_all(byte).await.unwrap();
+        // Sleeps: chunks of their own, which are held until different times.
         sleep(Duration::from_millis(60)).await;
     }
     drop(client);
@@ -244,7 +245,7 @@ async fn a_held_reply_is_delivered_although_its_client_has_half_closed(server: &
     let (mut client, mut far) = proxy.pair(&upstream).await;
     proxy.add("latency", "downstream", json!({"latency": 400})).await;
     far.write_all(b"reply").await.unwrap();
-    // It is in the proxy by then, and held there.
+    // Sleeps: it is in the proxy by then, and held there; the stock server does not say so.
     sleep(Duration::from_millis(150)).await;
     client.shutdown().await.unwrap();
     assert_eq!(read_on(&mut client, LONG).await, (b"reply".to_vec(), End::Fin));

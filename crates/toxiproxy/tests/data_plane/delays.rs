@@ -34,6 +34,7 @@ async fn every_byte_is_late_by_the_latency_and_none_waits_for_another(server: &S
         let sender = async {
             let mut sent = Vec::new();
             for n in 0..5u8 {
+                // Sleeps: the sender sends at this pace.
                 sleep_until(begin + Duration::from_millis(20) * n.into()).await;
                 sent.push(Instant::now());
                 far.write_all(&[b'0' + n]).await.unwrap();

@@ -51,6 +51,7 @@ async fn timeout_never_closes_who_keeps_sending(server: &Server) {
         let (mut client, mut far) = proxy.pair(&upstream).await;
         let mut last = Instant::now();
         for _ in 0..10 {
+            // Sleeps: the client sends at this pace, faster than the timeout.
             sleep(Duration::from_millis(100)).await;
             if last.elapsed() > Duration::from_millis(400) {
                 // The machine stalled: nothing can be said.

@@ -66,7 +66,7 @@ impl Prepared {
         let names: Vec<String> = greeting.servers.into_iter().map(|server| server.name).collect();
         let mix = config.mix()?.only(&greeting.ops);
         let mix =
-            mix.map_err(|what| LoadError::NothingLeft { what, driver: hello.settings.driver.clone() })?;
+            mix.map_err(|what| LoadError::NothingLeft { what, driver: hello.settings.driver.to_string() })?;
         let instance = hello.instance.clone();
         let hub = Hub::new(hello, RunClock::start());
         let metrics = Arc::new(Mutex::new(Metrics::register(registry, &names)?));

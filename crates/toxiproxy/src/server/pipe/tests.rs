@@ -55,12 +55,12 @@ async fn two_latencies_add_up_and_are_counted() {
     let begin = Instant::now();
     pipe.count_read(b"hello");
     pipe.push(Bytes::from_static(b"hello"), begin);
-    assert_eq!(pipe.pump(begin), State::Open(Some(begin + Duration::from_millis(100))));
+    assert_eq!(pipe.pump(begin), PipeState::Open(Some(begin + Duration::from_millis(100))));
     assert_eq!(
         pipe.pump(begin + Duration::from_millis(100)),
-        State::Open(Some(begin + Duration::from_millis(150)))
+        PipeState::Open(Some(begin + Duration::from_millis(150)))
     );
-    assert_eq!(pipe.pump(begin + Duration::from_millis(150)), State::Open(None));
+    assert_eq!(pipe.pump(begin + Duration::from_millis(150)), PipeState::Open(None));
     assert_eq!(out(&mut pipe), b"hello");
     assert_eq!(
         (dose.read_out().chunks_touched, dose.read_out().links_touched),
@@ -112,7 +112,7 @@ async fn nothing_is_lost_or_reordered_while_toxics_come_and_go() {
                 }
                 _ => tokio::time::advance(Duration::from_millis(rng.random_range(0..30))).await,
             }
-            assert!(matches!(pipe.pump(Instant::now()), State::Open(_)));
+            assert!(matches!(pipe.pump(Instant::now()), PipeState::Open(_)));
             got.extend(out(&mut pipe));
         }
         pipe.end_input(Instant::now());
@@ -123,9 +123,9 @@ async fn nothing_is_lost_or_reordered_while_toxics_come_and_go() {
             let state = pipe.pump(Instant::now());
             got.extend(out(&mut pipe));
             match state {
-                State::Ended => break,
-                State::Open(_) if pipe.output().is_none() && pipe.ended => break,
-                other => assert!(matches!(other, State::Open(_)), "{other:?}"),
+                PipeState::Ended => break,
+                PipeState::Open(_) if pipe.output().is_none() && pipe.ended => break,
+                other => assert!(matches!(other, PipeState::Open(_)), "{other:?}"),
             }
         }
         assert!(got == sent, "seed {seed}: {} of {} bytes", got.len(), sent.len());
@@ -136,9 +136,9 @@ async fn nothing_is_lost_or_reordered_while_toxics_come_and_go() {
 async fn removing_a_timeout_closes_also_what_the_dice_had_spared() {
     for toxicity in [0.0, 1.0] {
         let (mut pipe, _) = pipe(&[spec("t", "timeout", toxicity, &[])], 1);
-        assert!(matches!(pipe.pump(Instant::now()), State::Open(_)));
+        assert!(matches!(pipe.pump(Instant::now()), PipeState::Open(_)));
         pipe.remove("t", Instant::now());
-        assert_eq!(pipe.pump(Instant::now()), State::Closed);
+        assert_eq!(pipe.pump(Instant::now()), PipeState::Closed);
     }
 }
 

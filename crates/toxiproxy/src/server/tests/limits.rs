@@ -73,6 +73,7 @@ async fn between_requests_a_client_may_be_silent_for_longer() {
     for _ in 0..2 {
         stream.write_all(VERSION).await.unwrap();
         assert_eq!(one_answer(&mut stream).await.status, 200);
+        // Sleeps: the client says nothing for longer than a request may take.
         tokio::time::sleep(2 * SHORT).await;
     }
     // But a request that has begun is one again.
