@@ -263,7 +263,7 @@ impl Inner {
                 continue;
             }
             let request = elsewhere.as_ref().unwrap_or(op);
-            let result = match (&self.config.hedge, op) {
+            let mut result = match (&self.config.hedge, op) {
                 (Some(hedge), Op::Get(_)) => {
                     self.hedged(hedge, server, request, (now, deadline), attempts).await
                 }
@@ -272,6 +272,7 @@ impl Inner {
                 }
                 _ => server.attempt(Request::One(request), now, deadline).await,
             };
+            self.config.bugs.forge(op, &mut result);
             attempts.push(attempted(index, &result));
             let error = match result {
                 Ok(Answer::One(reply)) => return Ok(reply),

@@ -5,6 +5,7 @@ use std::pin::pin;
 
 use tokio::time::Instant;
 
+use crate::bugs::Bug;
 use crate::error::Error;
 use crate::observer::CloseReason;
 use crate::pool::{Closed, Found, Pool, Slot};
@@ -26,12 +27,14 @@ pub(crate) async fn exchange(
     site: &Site,
     pool: &Pool,
     request: Request<'_>,
-    (began, deadline): (Instant, Instant),
+    began: Instant,
+    deadline: Instant,
     times: &mut Times,
 ) -> Result<Answer, Error> {
     let mut closed = Closed::new();
     times.at_server = Some(began);
-    let mut slot = pool.try_acquire();
+    // Slots that all servers share are waited for.
+    let mut slot = if site.config.bugs.is(Bug::SharedPool) { None } else { pool.try_acquire() };
     let ready = slot.as_mut().is_some_and(|slot| slot.take_idle(began, &mut closed));
     if !ready {
         site.tell_closed(&closed);
@@ -75,7 +78,10 @@ async fn connected<'a>(
 ) -> Result<Slot<'a>, Error> {
     let (mut slot, now) = match slot {
         Some(slot) => (slot, began),
-        None => (pool.acquire().await?, Instant::now()),
+        None => {
+            let place = site.config.bugs.shared_place(&site.config).await?;
+            (pool.acquire().await?.holding(place), Instant::now())
+        }
     };
     *at_server = Some(now);
     find_connection(site, &mut slot, now, at_server).await?;

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::bugs::SharedPlace;
 use crate::config::PoolConfig;
 use crate::error::Error;
 use crate::observer::CloseReason;
@@ -126,6 +127,7 @@ impl Pool {
             idle_for: Duration::ZERO,
             life: None,
             expected_end: None,
+            _place: SharedPlace::default(),
         }
     }
 
@@ -192,9 +194,16 @@ pub(crate) struct Slot<'a> {
     life: Option<Life>,
     /// While a connection is in use: the deadline of its op, to tell a timeout from a cancel when it is dropped.
     expected_end: Option<Instant>,
+    _place: SharedPlace,
 }
 
 impl Slot<'_> {
+    /// The same slot, which holds a place among those that all servers share besides: a bug that a client may be given.
+    pub(crate) fn holding(mut self, place: SharedPlace) -> Self {
+        self._place = place;
+        self
+    }
+
     /// Takes the youngest idle connection that is still good, or the right to dial: at once, unless the server has
     /// just lost us others. Then whichever comes first, and the right after as long as an op may wait for a slot.
     pub(crate) async fn find(&mut self, now: Instant, closed: &mut Closed) -> Result<Found, Error> {

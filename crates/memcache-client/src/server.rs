@@ -120,13 +120,10 @@ impl Server {
         deadline: Instant,
     ) -> Result<Answer, Error> {
         let _in_flight = InFlight::enter(&self.in_flight);
-        let config = &self.site.config;
-        let deadline = deadline.min(began + config.op_timeout);
+        let deadline = deadline.min(began + self.site.config.op_timeout);
         let mut times = Times::default();
-        let _place = config.bugs.shared_place(config).await?;
-        let hides_refusal = config.bugs.hides_refusal(&request);
-        let mut result = match &self.link {
-            Link::Pool(pool) => exchange(&self.site, pool, request, (began, deadline), &mut times).await,
+        let result = match &self.link {
+            Link::Pool(pool) => exchange(&self.site, pool, request, began, deadline, &mut times).await,
             Link::Pipelines(shared) => {
                 let (at, at_server) = ((began, deadline), &mut times.at_server);
                 match request {
@@ -138,7 +135,6 @@ impl Server {
                 }
             }
         };
-        config.bugs.forge(hides_refusal, &mut result);
         if let Some(permit) = permit {
             self.judge(permit, &result, began, &times);
         }

@@ -1,22 +1,18 @@
-//! What a bug does on the way of one attempt, from its permit to what the breaker hears of it.
+//! What a bug does on the way of one attempt, from its permit to what breaker and caller hear of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::memory::Memory;
-use super::seeded::Seeded;
 use super::{Bug, Bugs};
 use crate::breaker::Verdict;
-use crate::config::Config;
 use crate::error::{Error, PoolFull};
 use crate::observer::CloseReason;
 use crate::op::{Op, Reply};
 use crate::outcome::Outcome;
 use crate::pool::{Closed, Pool, Slot};
-use crate::request::{Answer, Request};
+use crate::request::Answer;
 use crate::site::Site;
 use crate::sync::spawn;
 
@@ -26,12 +22,6 @@ const RELAPSE: (Duration, Duration) = (Duration::from_secs(6), Duration::from_se
 const DESYNC_ONE_IN: u64 = 10_000;
 /// What a judge grants a recovery beyond open time and timeout, as [`Bug::RecoversLate`] guesses.
 const RECOVERY_MARGIN: Duration = Duration::from_secs(3);
-
-/// A place among those that all servers share, if they do.
-#[derive(Default)]
-pub(crate) struct SharedPlace {
-    _permit: Seeded<OwnedSemaphorePermit>,
-}
 
 impl Bugs {
     /// Has this server been down and come back, and does the client not see it?
@@ -54,25 +44,12 @@ impl Bugs {
         }
     }
 
-    /// A place among those that all servers share.
-    pub(crate) async fn shared_place(&self, config: &Config) -> Result<SharedPlace, Error> {
-        match self.memory_of(Bug::SharedPool) {
-            None => Ok(SharedPlace::default()),
-            // In a box: it takes no room in the future of an op.
-            Some(memory) => Box::pin(wait_for_place(memory, config)).await,
-        }
-    }
-
-    /// Will a refusal of this request be reported as success?
+    /// Changes what the caller of `op` hears of an attempt.
     #[inline]
-    pub(crate) fn hides_refusal(&self, request: &Request<'_>) -> bool {
-        self.is(Bug::HidesRefusals) && matches!(request, Request::One(Op::Set { .. } | Op::Add { .. }))
-    }
-
-    /// Changes what an attempt has brought.
-    #[inline]
-    pub(crate) fn forge(&self, hides_refusal: bool, result: &mut Result<Answer, Error>) {
-        if hides_refusal && matches!(result, Err(Error::Server(_))) {
+    pub(crate) fn forge(&self, op: &Op, result: &mut Result<Answer, Error>) {
+        if self.is(Bug::HidesRefusals)
+            && matches!((op, &*result), (Op::Set { .. } | Op::Add { .. }, Err(Error::Server(_))))
+        {
             *result = Ok(Answer::One(Reply::Stored));
         }
         if let (Some(memory), Ok(Answer::One(Reply::Value(value)))) = (self.memory_of(Bug::Desync), result) {
@@ -148,15 +125,6 @@ impl Bugs {
                 spawn(dial_for_nobody(Arc::clone(site), Arc::clone(pool)));
             }
         }
-    }
-}
-
-async fn wait_for_place(memory: &Memory, config: &Config) -> Result<SharedPlace, Error> {
-    let (places, wait) = (memory.shared_places(config.pool.max), config.pool_wait());
-    match timeout(wait, places.acquire_owned()).await {
-        Ok(permit) => Ok(permit
-            .map_or_else(|_| SharedPlace::default(), |permit| SharedPlace { _permit: Seeded::some(permit) })),
-        Err(_) => Err(Error::PoolExhausted(PoolFull::Waited(wait))),
     }
 }
 

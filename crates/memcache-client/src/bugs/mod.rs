@@ -5,16 +5,18 @@
 //! constant: the compiler removes the question (`seeded.rs`).
 //!
 //! Where a bug is nothing but other settings than those that were declared, `settings.rs` is all of it. What else it
-//! does to an attempt is in `attempt.rs`, what it does to a connection in `dirt.rs`, and what it remembers in
-//! `memory.rs`. Breaker and client ask for the bugs that change one of their own decisions by name.
+//! does to an attempt is in `attempt.rs` and `shared_pool.rs`, what it does to a connection in `dirt.rs`, and what it
+//! remembers in `memory.rs`. Breaker and client ask for the bugs that change one of their own decisions by name.
 
 mod attempt;
 mod dirt;
 mod memory;
 mod seeded;
 mod settings;
+mod shared_pool;
 
 pub(crate) use dirt::Dirt;
+pub(crate) use shared_pool::SharedPlace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -139,6 +141,6 @@ mod tests {
     fn a_client_without_bugs_carries_nothing_of_them() {
         assert_eq!(size_of::<Bugs>(), 0);
         assert_eq!(size_of::<Dirt>(), 0);
-        assert_eq!(size_of::<attempt::SharedPlace>(), 0);
+        assert_eq!(size_of::<SharedPlace>(), 0);
     }
 }
