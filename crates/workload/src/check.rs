@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Profile;
-use crate::arrivals::pacer::TOO_LATE;
+use crate::arrivals::pacer::{Start, TOO_LATE};
 use crate::driver::drive;
 use crate::intervals::Intervals;
 use crate::limit;
@@ -82,9 +82,11 @@ pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Generator
     for (pace, _) in config.paces(0, start, changes) {
         recorders.push(Arc::clone(&pace.recorder));
         schedules.extend(pace.schedule.clone());
-        let stop = stop.clone();
+        let (recorder, stop) = (Arc::clone(&pace.recorder), stop.clone());
         drivers.spawn(async move {
-            drive(pace, Alarm::exact(), &stop, |_| std::future::ready(()), |()| {}).await;
+            let recorder = &*recorder;
+            let next = |start: Start| async move { start.begin(recorder) };
+            drive(pace, Alarm::exact(), &stop, next, |_| {}).await;
         });
     }
     // What has not been started by then would be dropped.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::arrivals::pacer::RateChange;
+use crate::arrivals::pacer::{RateChange, Start};
 use crate::arrivals::{Rate, RateError};
 use crate::driver::drive;
 use crate::intervals::Intervals;
@@ -47,9 +47,11 @@ impl OpenLoop {
             recorders.push(Arc::clone(&recorder));
             let (op, alarm, stop) = (op.clone(), alarm(), stop.clone());
             drivers.spawn(async move {
-                let next = |intended| {
+                let counted = &*recorder;
+                let next = |start: Start| {
                     let op = op();
                     async move {
+                        let intended = start.begin(counted);
                         let began = Instant::now();
                         let outcome = op.await;
                         let ended = Instant::now();

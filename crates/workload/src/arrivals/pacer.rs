@@ -75,18 +75,19 @@ pub(crate) enum Step<T> {
 }
 
 /// An op that is to be started now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
+#[must_use]
 pub(crate) struct Start {
-    /// When it should have started.
-    pub(crate) intended: Instant,
+    intended: Instant,
     open: bool,
 }
 
 impl Start {
-    /// The op starts at this moment: counts it, and how far it is behind.
-    pub(crate) fn count(self, recorder: &Mutex<Recorder>) {
+    /// The op starts at this moment: counts it, and how far it is behind. Gives when it should have started.
+    pub(crate) fn begin(self, recorder: &Mutex<Recorder>) -> Instant {
         let lag = self.open.then(|| self.intended.elapsed());
         recorder.lock().unwrap_or_else(PoisonError::into_inner).started(lag);
+        self.intended
     }
 }
 

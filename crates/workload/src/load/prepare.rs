@@ -15,7 +15,7 @@ use super::config::LoadConfig;
 use super::error::LoadError;
 use super::hello;
 use super::ticker::Ticker;
-use crate::arrivals::pacer::Pace;
+use crate::arrivals::pacer::{Pace, Start};
 use crate::control::LoadControl;
 use crate::driver::drive;
 use crate::events::EventSink;
@@ -175,7 +175,12 @@ fn planners(
 async fn run_driver(mut planner: Planner, pace: Pace, stop: CancellationToken) {
     let shared = Arc::clone(&planner.shared);
     let mut recording = Recording::new(Arc::clone(&shared), Arc::clone(&pace.recorder));
-    let next = |intended| planner.next().run(&shared.target, intended);
+    let (target, recorder) = (&shared.target, Arc::clone(&pace.recorder));
+    let recorder = &*recorder;
+    let next = |start: Start| {
+        let next = planner.next();
+        async move { next.run(target, start.begin(recorder)).await }
+    };
     drive(pace, Alarm::exact(), &stop, next, |ended| recording.record(&ended)).await;
 }
 

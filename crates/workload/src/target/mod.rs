@@ -237,15 +237,16 @@ impl Target for AnyTarget {
         }
     }
 
-    async fn execute(&self, op: Op) -> Done {
+    // Not async: another future around the target's would hold the op once more.
+    fn execute(&self, op: Op) -> impl Future<Output = Done> + Send {
         match self {
-            AnyTarget::Ours(target) => target.execute(op).await,
+            AnyTarget::Ours(target) => target.execute(op),
         }
     }
 
-    async fn multi_get(&self, keys: &[Key]) -> MultiDone {
+    fn multi_get(&self, keys: &[Key]) -> impl Future<Output = MultiDone> + Send {
         match self {
-            AnyTarget::Ours(target) => target.multi_get(keys).await,
+            AnyTarget::Ours(target) => target.multi_get(keys),
         }
     }
 

@@ -42,9 +42,13 @@ impl Setup {
             end.cancel();
         });
         let mut intended = Vec::new();
-        let next = |at| {
-            intended.push(at);
-            tokio::time::sleep(op)
+        let recorder = &*self.recorder;
+        let next = |start: Start| {
+            intended.push(start.intended);
+            async move {
+                start.begin(recorder);
+                tokio::time::sleep(op).await;
+            }
         };
         drive(self.pace.take().unwrap(), (self.alarm)(), &stop, next, |()| {}).await;
         timer.await.unwrap();
