@@ -180,37 +180,8 @@ impl Scene {
         let mut entries = Vec::new();
         let mut add =
             |at_us: u64, source: Source, record: Record| entries.push(Entry { at_us, source, record });
-        let phases = RunPhases {
-            stabilization_ms: STABLE_S * 1000,
-            testing_ms: FAULT_S * 1000,
-            recovery_ms: RECOVERY_S * 1000,
-        };
-        let run = Run {
-            v: 1,
-            run: "r".to_owned(),
-            scenario: "s".to_owned(),
-            suite: "x".to_owned(),
-            description: String::new(),
-            scenario_toml: String::new(),
-            rules_sha256: String::new(),
-            phases,
-            wall_ms: 0,
-            tool_version: "0".to_owned(),
-            backend: "none".to_owned(),
-            control: self.control,
-        };
-        add(0, Source::Runner, Record::Run(Box::new(run)));
-        let server = |name: &str| Server { name: name.to_owned(), addr: format!("{name}:1") };
-        let hello = Hello {
-            v: 1,
-            client: ClientInfo { name: "c".to_owned(), version: "1".to_owned() },
-            instance: "i".to_owned(),
-            at_us: 0,
-            wall_ms: 0,
-            servers: ["a", "b", "c"].map(server).into(),
-            settings: settings(self.on_open, self.slow_rule_ms),
-        };
-        add(0, Source::Client, Record::Hello(Box::new(hello)));
+        add(0, Source::Runner, Record::Run(Box::new(self.run())));
+        add(0, Source::Client, Record::Hello(Box::new(self.hello())));
         for (at_us, phase) in
             [(0, PhaseKind::Stabilization), (FAULT_ON, PhaseKind::Testing), (FAULT_OFF, PhaseKind::Recovery)]
         {
@@ -231,26 +202,7 @@ impl Scene {
             add(at_us, Source::Client, Record::Tick(self.tick(at_us)));
             add(at_us, Source::Runner, Record::Canary(self.canary(at_us, n)));
         }
-        if let Some([chunks, chunks_touched]) = self.counted {
-            for second in 1..=FAULT_S {
-                let at_us = FAULT_ON + second * 1_000_000;
-                let target = if self.kind == "toxic" { "proxy-a" } else { "f" };
-                let (target, period_us) = (target.to_owned(), 1_000_000);
-                let (links, links_touched, bytes, bytes_touched) = (0, 0, 0, 0);
-                let dose = Dose {
-                    at_us,
-                    period_us,
-                    target,
-                    links,
-                    links_touched,
-                    chunks,
-                    chunks_touched,
-                    bytes,
-                    bytes_touched,
-                };
-                add(at_us, Source::Runner, Record::Dose(dose));
-            }
-        }
+        self.doses(&mut add);
         if self.gap {
             let gap = Gap { from_us: FAULT_ON, to_us: FAULT_ON + 2_000_000, reason: "lost".into() };
             add(FAULT_ON, Source::Runner, Record::Gap(gap));
@@ -262,6 +214,63 @@ impl Scene {
             add(END, Source::Runner, Record::End(end));
         }
         Journal { entries, truncated: false }
+    }
+
+    fn run(&self) -> Run {
+        let phases = RunPhases {
+            stabilization_ms: STABLE_S * 1000,
+            testing_ms: FAULT_S * 1000,
+            recovery_ms: RECOVERY_S * 1000,
+        };
+        Run {
+            v: 1,
+            run: "r".to_owned(),
+            scenario: "s".to_owned(),
+            suite: "x".to_owned(),
+            description: String::new(),
+            scenario_toml: String::new(),
+            rules_sha256: String::new(),
+            phases,
+            wall_ms: 0,
+            tool_version: "0".to_owned(),
+            backend: "none".to_owned(),
+            control: self.control,
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let server = |name: &str| Server { name: name.to_owned(), addr: format!("{name}:1") };
+        Hello {
+            v: 1,
+            client: ClientInfo { name: "c".to_owned(), version: "1".to_owned() },
+            instance: "i".to_owned(),
+            at_us: 0,
+            wall_ms: 0,
+            servers: ["a", "b", "c"].map(server).into(),
+            settings: settings(self.on_open, self.slow_rule_ms),
+        }
+    }
+
+    fn doses(&self, add: &mut impl FnMut(u64, Source, Record)) {
+        let Some([chunks, chunks_touched]) = self.counted else { return };
+        for second in 1..=FAULT_S {
+            let at_us = FAULT_ON + second * 1_000_000;
+            let target = if self.kind == "toxic" { "proxy-a" } else { "f" };
+            let (target, period_us) = (target.to_owned(), 1_000_000);
+            let (links, links_touched, bytes, bytes_touched) = (0, 0, 0, 0);
+            let dose = Dose {
+                at_us,
+                period_us,
+                target,
+                links,
+                links_touched,
+                chunks,
+                chunks_touched,
+                bytes,
+                bytes_touched,
+            };
+            add(at_us, Source::Runner, Record::Dose(dose));
+        }
     }
 
     fn fault(&self, at_us: u64, state: FaultState) -> Fault {
