@@ -3,168 +3,19 @@
 //! The runner knows backends only through [`Backend`]. Each of them answers for every kind of fault whether it can give it,
 //! applies it in parts that have names, ends its effect, takes it away, and reads back that nothing is left.
 
+mod backend;
 pub mod nftables;
 mod target;
 pub mod toxiproxy;
 
-use std::fmt;
-use std::time::Duration;
-
 use ::toxiproxy::ClientError;
-use futures::FutureExt;
-use futures::future::{BoxFuture, LocalBoxFuture};
-use observation::Dose;
-use observation::clock::RunClock;
-use tokio_util::sync::CancellationToken;
 
-use crate::faults::FaultSpec;
-use crate::metrics::Metrics;
-use crate::removal::owner::Owner;
-use crate::removal::resource::Resource;
+pub use backend::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer};
 pub use target::Target;
 use toxiproxy::Toxiproxy;
 
-/// What a backend says to a fault.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Offer {
-    /// It gives this.
-    Gives(Given),
-    /// It cannot give it, because of this.
-    Cannot(String),
-}
-
-/// What is really applied for a fault.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Given {
-    /// The fault that is applied.
-    pub spec: FaultSpec,
-    /// The difference to what the scenario means, if there is one.
-    pub substitute: Option<String>,
-}
-
-impl Given {
-    /// Exactly what was meant.
-    pub fn as_meant(spec: &FaultSpec) -> Self {
-        Self { spec: spec.clone(), substitute: None }
-    }
-}
-
-/// Why a backend did not do what it was asked to do.
-#[derive(Debug, thiserror::Error)]
-pub enum BackendError {
-    /// The scenario asks for something that does not exist at this backend.
-    #[error("{0}")]
-    Misfit(String),
-    /// It is not permitted or not possible here.
-    #[error("{0}")]
-    Refused(String),
-    /// A call failed.
-    #[error("{0}")]
-    Failed(String),
-    /// A call has no answer; another call would wait behind it.
-    #[error("{0}")]
-    Hangs(String),
-}
-
-impl BackendError {
-    /// A call has no answer.
-    pub fn hangs(&self) -> bool {
-        matches!(self, BackendError::Hangs(_))
-    }
-}
-
-impl From<ClientError> for BackendError {
-    fn from(error: ClientError) -> Self {
-        match error.is_timed_out() {
-            true => BackendError::Hangs(error.to_string()),
-            false => BackendError::Failed(error.to_string()),
-        }
-    }
-}
-
-/// Something that an earlier run has left, and that was taken away.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftover {
-    /// Its name and place.
-    pub what: String,
-    /// Whose it was, where the name tells more than itself.
-    pub whose: Option<String>,
-}
-
-impl fmt::Display for Leftover {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-/// The answer to a call of a backend.
-pub type Answer<'a, T> = LocalBoxFuture<'a, Result<T, BackendError>>;
-
-/// One way to apply faults, for one run.
-///
-/// The order of calls: [`sweep`](Backend::sweep), [`permitted`](Backend::permitted) and [`accepts`](Backend::accepts) for each
-/// fault, [`plan`](Backend::plan) for each fault and target, [`apply`](Backend::apply) for each part, [`lift`](Backend::lift), [`remove`](Backend::remove), and
-/// [`read_back`](Backend::read_back) at every way out. Every call but `apply` may be repeated.
-pub trait Backend: fmt::Debug + Send {
-    /// What it is, for the journal.
-    fn describe(&self) -> String;
-
-    /// What it gives for a fault, as far as that can be said without a call.
-    fn offer(&self, spec: &FaultSpec) -> Offer;
-
-    /// Do its faults outlast this process? Then a janitor must know how to undo them.
-    fn outlasts_us(&self) -> bool;
-
-    /// Takes away what dead runs have left, and gives what that was.
-    fn sweep(&mut self) -> Answer<'_, Vec<Leftover>>;
-
-    /// Is the fault permitted and possible at these targets? Asked without a claim too, so it changes nothing that another
-    /// run could meet.
-    fn permitted<'a>(&'a mut self, _: &'a FaultSpec, _: &'a [Target]) -> Answer<'a, ()> {
-        async { Ok(()) }.boxed_local()
-    }
-
-    /// Does it take the fault as the scenario writes it? Tries it under the claim of the run, and leaves nothing behind.
-    fn accepts<'a>(&'a mut self, _: &'a FaultSpec) -> Answer<'a, ()> {
-        async { Ok(()) }.boxed_local()
-    }
-
-    /// Names the parts of a fault at one target. `deadline`: Unix seconds. Nothing is applied yet.
-    fn plan(&mut self, spec: &FaultSpec, target: &Target, deadline: u64)
-    -> Result<Vec<String>, BackendError>;
-
-    /// What a janitor undoes a part with; `None`: the run's own claim covers it.
-    fn resource(&self, part: &str) -> Option<Resource>;
-
-    /// Applies a planned part. It is remembered before the call: the answer may get lost, the effect not.
-    fn apply<'a>(&'a mut self, part: &'a str) -> Answer<'a, ()>;
-
-    /// Ends the effect of everything that was applied, at once. Tries everything before it gives an error.
-    fn lift(&mut self) -> Answer<'_, ()>;
-
-    /// Takes away everything that was applied, and reads back that it is gone.
-    fn remove(&mut self) -> Answer<'_, ()>;
-
-    /// Looks for anything of this run's that is left, takes it away, and reads back that nothing is there.
-    fn read_back(&mut self) -> Answer<'_, ()>;
-
-    /// Cancelled when the backend has ended the faults by itself, because this process stood still.
-    fn lapsed(&self) -> CancellationToken {
-        CancellationToken::new()
-    }
-
-    /// What counts how much its faults touch at these targets; `None`: it cannot count.
-    fn dose(&self, targets: &[Target]) -> Option<Box<dyn DoseCounter>>;
-}
-
-/// Counts what faults touch, beside the calls of the backend.
-pub trait DoseCounter: Send {
-    /// Time between two reads.
-    fn period(&self) -> Duration;
-
-    /// What was touched since the last read, on the run's clock. A read that fails loses nothing: the next one has it.
-    fn read(&mut self, clock: RunClock) -> BoxFuture<'_, Vec<Dose>>;
-}
+use crate::metrics::Metrics;
+use crate::removal::owner::Owner;
 
 /// The backends of a run at a Toxiproxy. Of several that can give a fault, the first that gives exactly what is meant is
 /// used, otherwise the first that gives something in its place.

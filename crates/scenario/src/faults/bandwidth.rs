@@ -3,7 +3,7 @@
 use observation::FaultKind;
 use observation::effect::Params;
 
-use super::{Kind, params};
+use super::kind::{Kind, params};
 use crate::file::written::{KbPerS, Keys, Wrong};
 
 /// Replies pass at a limited rate, per connection.

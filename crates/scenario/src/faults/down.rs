@@ -3,7 +3,7 @@
 use observation::FaultKind;
 use observation::effect::Params;
 
-use super::Kind;
+use super::kind::Kind;
 use crate::file::written::{Keys, Wrong};
 
 /// The server refuses connections, and those that are open end.

@@ -3,7 +3,7 @@
 use observation::FaultKind;
 use observation::effect::Params;
 
-use super::{Kind, params};
+use super::kind::{Kind, params};
 use crate::file::written::{Keys, Wrong};
 
 /// Connections end after a number of reply bytes.

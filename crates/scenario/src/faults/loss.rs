@@ -3,7 +3,7 @@
 use observation::FaultKind;
 use observation::effect::Params;
 
-use super::{Kind, params, percent};
+use super::kind::{Kind, params, percent};
 use crate::file::written::{Keys, Share, Wrong};
 
 /// The delay that packet loss causes on a reliable stream, both ways.

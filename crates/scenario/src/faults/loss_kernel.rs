@@ -3,7 +3,7 @@
 use observation::FaultKind;
 use observation::effect::Params;
 
-use super::{Kind, params, percent};
+use super::kind::{Kind, params, percent};
 use crate::file::written::{Keys, Share, Wrong};
 
 /// Maximum length of the name of a network namespace.

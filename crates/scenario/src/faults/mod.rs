@@ -5,6 +5,7 @@
 
 mod bandwidth;
 mod down;
+mod kind;
 mod latency;
 mod limit_data;
 mod loss;
@@ -14,9 +15,6 @@ mod slicer;
 mod slow_close;
 mod stall;
 mod toxic;
-
-use std::fmt;
-use std::time::Duration;
 
 use observation::FaultKind;
 use observation::effect::Params;
@@ -34,26 +32,7 @@ pub use stall::Stall;
 pub use toxic::NamedToxic;
 
 use crate::file::written::{Keys, Wrong, wrong};
-
-/// What every kind of fault answers.
-trait Kind: fmt::Debug {
-    /// Reads it from the keys of a `[[fault]]`.
-    fn read(keys: &mut Keys) -> Result<Self, Wrong>
-    where
-        Self: Sized;
-
-    fn kind(&self) -> FaultKind;
-
-    /// One plain phrase: what happens to connections, requests or replies.
-    fn describe(&self) -> String;
-
-    fn params(&self) -> Params;
-
-    /// Is it refused to most users, because it changes the machine and not a proxy?
-    fn needs_permission(&self) -> bool {
-        false
-    }
-}
+use kind::Kind;
 
 /// One fault as a scenario means it.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,18 +128,4 @@ fn unknown(keys: &Keys, name: &str) -> Wrong {
         kinds.join(", ")
     );
     wrong(keys.kind(), what)
-}
-
-/// Parameters of these names.
-fn params<const N: usize>(pairs: [(&str, f64); N]) -> Params {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
-}
-
-/// A share (0-1) as a percentage.
-fn percent(share: f64) -> String {
-    format!("{} %", (share * 1000.0).round() / 10.0)
 }

@@ -3,7 +3,7 @@
 use observation::FaultKind;
 use observation::effect::Params;
 
-use super::Kind;
+use super::kind::Kind;
 use crate::file::written::{Keys, Wrong};
 
 /// Connections are reset at their first request.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use observation::FaultKind;
 use observation::effect::Params;
 
-use super::{Kind, millis, params};
+use super::kind::{Kind, millis, params};
 use crate::file::written::{Keys, Wrong};
 
 /// Replies come in small pieces.

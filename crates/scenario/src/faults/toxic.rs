@@ -4,7 +4,7 @@ use observation::FaultKind;
 use observation::effect::Params;
 use toxiproxy::wire::{Attributes, Stream};
 
-use super::{Kind, percent};
+use super::kind::{Kind, percent};
 use crate::file::written::{Keys, Share, Wrong};
 use crate::removal::ladder::MARKER;
 

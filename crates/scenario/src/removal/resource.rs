@@ -8,7 +8,8 @@ use tokio::time::sleep;
 
 use super::ladder;
 use super::owner::Owner;
-use crate::backends::nftables::{Namespace, TableName, table};
+use crate::backends::nftables::namespace::Namespace;
+use crate::backends::nftables::table::{self, TableName};
 use crate::faults::namespace_name;
 
 /// Between the look that finds a dead owner's faults and the one that finds what its last call has made.

@@ -9,8 +9,8 @@ use observation::Dose;
 use observation::clock::RunClock;
 use tokio::sync::Mutex;
 
-use super::Tables;
-use crate::backends::DoseCounter;
+use super::tables::Tables;
+use crate::backends::backend::DoseCounter;
 
 /// Time between two looks at the counters: each takes a process.
 const PERIOD: Duration = Duration::from_secs(1);

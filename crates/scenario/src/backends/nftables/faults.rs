@@ -7,8 +7,12 @@ use futures::FutureExt;
 use tokio::sync::Mutex;
 
 use super::dose::Counters;
-use super::{Maker, Namespace, Refused, TableName, Tables, arrives_here, permitted, sweep, sweep_here};
-use crate::backends::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer, Target};
+use super::namespace::{CallError, Namespace, Refused};
+use super::permission::{arrives_here, permitted};
+use super::table::{self, Maker, TableName};
+use super::tables::Tables;
+use crate::backends::backend::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer};
+use crate::backends::target::Target;
 use crate::faults::{FaultSpec, LossKernel};
 use crate::metrics::Metrics;
 use crate::removal::resource::Resource;
@@ -195,4 +199,20 @@ impl Backend for Nftables {
     fn dose(&self, _: &[Target]) -> Option<Box<dyn DoseCounter>> {
         Some(Box::new(Counters(Arc::clone(&self.tables))))
     }
+}
+
+/// Takes away tables whose scenariod is gone.
+async fn sweep(namespace: &Namespace) -> Result<Vec<Leftover>, CallError> {
+    let swept = table::sweep(namespace).await?;
+    Ok(swept.into_iter().map(|name| Leftover { what: format!("table {name}"), whose: None }).collect())
+}
+
+/// The same in this network namespace. Where that is not permitted, or there is no `nft`, no scenariod of this user has left
+/// anything either.
+pub(crate) async fn sweep_here() -> Vec<Leftover> {
+    let Ok(here) = Namespace::find(None) else { return Vec::new() };
+    sweep(&here).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "tables of packet filter rules are not looked at");
+        Vec::new()
+    })
 }

@@ -9,8 +9,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::Refused;
-
 /// Longest call of a program. A call takes some 5 ms; with a large foreign rule set more.
 const CALL_MAX: Duration = Duration::from_secs(5);
 /// Longest answer of a program, bytes; what is longer is cut, and then no JSON.
@@ -19,6 +17,32 @@ const ANSWER_MAX: u64 = 4 * 1024 * 1024;
 const NAMED: &str = "/run/netns";
 /// Folders of system programs that are on no ordinary user's `PATH`.
 const SYSTEM: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// Why there can be no real loss here.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A program is missing: its name and its package's.
+    #[error(
+        "real packet loss needs the program `{0}`, which is not here: install {1}, or use `loss`, the proxy's own delay"
+    )]
+    NoProgram(&'static str, &'static str),
+    /// A scenario names one that is not here.
+    #[error("there is no network namespace {0:?} here (`ip netns list`) for real packet loss")]
+    NoNamespace(String),
+    /// The kernel does not let us.
+    #[error(
+        "real packet loss is not permitted here ({0}): run as root or with CAP_NET_ADMIN, or use `loss`, the proxy's own delay"
+    )]
+    NotPermitted(CallError),
+    /// Packets to there do not arrive here.
+    #[error(
+        "real packet loss at {0}: {1} is no address of this host or network namespace, and only what arrives here can be lost here: run scenariod where the proxies and the client are, or use `loss`, the proxy's own delay"
+    )]
+    Elsewhere(String, String),
+    /// The owner's name cannot be made, or an address not be found.
+    #[error("real packet loss: {0}")]
+    Unknown(String),
+}
 
 /// A call of `nft` or `ip` that did not do what it should.
 #[derive(Debug, thiserror::Error)]

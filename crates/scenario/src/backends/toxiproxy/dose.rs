@@ -10,7 +10,8 @@ use observation::Dose;
 use observation::clock::RunClock;
 
 use super::Toxiproxy;
-use crate::backends::{DoseCounter, Target};
+use crate::backends::backend::DoseCounter;
+use crate::backends::target::Target;
 use crate::metrics::{Metrics, PROXY};
 
 /// Time between two reads of the proxy's buckets.

@@ -5,7 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::toxics::{Act, acts};
 use super::{Toxiproxy, dose, undo};
-use crate::backends::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer, Target};
+use crate::backends::backend::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer};
+use crate::backends::target::Target;
 use crate::faults::{FaultSpec, Stall};
 use crate::removal::ladder::Applied;
 use crate::removal::lease::Lease;

@@ -8,7 +8,8 @@ use ::toxiproxy::wire::{LEASES, NewProxy, Proxy, Stream, Toxic};
 use ::toxiproxy::{Client, ClientError, Version};
 use observation::clock;
 
-use super::{Backend, Leftover, Target};
+use super::backend::{Backend, Leftover};
+use super::target::Target;
 use crate::metrics::Metrics;
 use crate::removal::claim::{self, ClaimError};
 use crate::removal::ladder::{self, Applied, MARKER, NOWHERE, Swept, Undo};

@@ -5,6 +5,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::backends::{Given, Offer};
+use crate::faults::{Down, FaultSpec, Loss, LossKernel, NamedToxic, Stall};
 use crate::removal::owner::tests::{dead, elsewhere};
 
 /// A running server with a proxy `memcached1`.
@@ -179,5 +181,92 @@ async fn of_many_that_begin_at_once_never_two_hold_it() {
     // Else the rule would hold because nobody ever does.
     assert!(holders >= 10, "{holders}");
     assert_eq!(rig.proxies().await, ["memcached1"]);
+    rig.stop().await;
+}
+
+/// Faults of a run at the rig's only proxy.
+struct Run {
+    owner: Owner,
+    faults: Box<dyn Backend>,
+    target: Target,
+}
+
+impl Run {
+    async fn of(rig: &Rig) -> Self {
+        let owner = Owner::of_run("x");
+        let proxy = rig.toxiproxy.client().proxy("memcached1").await.unwrap();
+        let target = Target::new(&proxy, rig.toxiproxy.client().url());
+        Self { faults: rig.toxiproxy.faults(owner.clone(), true), owner, target }
+    }
+
+    fn plan(&mut self, spec: &FaultSpec) -> Vec<String> {
+        self.faults.plan(spec, &self.target, in_a_minute()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_parts_of_a_fault_bear_its_owners_name_and_go_by_lift_and_remove() {
+    let rig = Rig::start().await;
+    let mut run = Run::of(&rig).await;
+    let mut parts = run.plan(&FaultSpec::Loss(Loss { share: 0.5, burst: 1 }));
+    assert_eq!(parts.len(), 2, "one for each direction");
+    parts.extend(run.plan(&FaultSpec::Down(Down)));
+    assert!(parts.iter().all(|part| part.starts_with(&run.owner.prefix())), "{parts:?}");
+    assert_eq!(rig.toxics().await, [] as [String; 0], "nothing is applied by a plan");
+
+    for part in &parts {
+        run.faults.apply(part).await.unwrap();
+    }
+    let mut toxics = rig.toxics().await;
+    toxics.sort();
+    parts.sort();
+    assert_eq!(toxics, parts);
+    assert!(!rig.toxiproxy.client().proxy("memcached1").await.unwrap().enabled);
+
+    run.faults.lift().await.unwrap();
+    assert!(rig.toxiproxy.client().proxy("memcached1").await.unwrap().enabled);
+    run.faults.remove().await.unwrap();
+    assert_eq!(rig.toxics().await, [] as [String; 0]);
+    // Both may be repeated, and find nothing.
+    run.faults.lift().await.unwrap();
+    run.faults.read_back().await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_applied_and_not_removed_is_found_by_reading_back() {
+    let rig = Rig::start().await;
+    let mut run = Run::of(&rig).await;
+    let part = run.plan(&FaultSpec::Down(Down)).remove(0);
+    run.faults.apply(&part).await.unwrap();
+    run.faults.read_back().await.unwrap();
+    let proxy = rig.toxiproxy.client().proxy("memcached1").await.unwrap();
+    assert!(proxy.enabled && proxy.toxics.is_empty());
+    assert!(run.faults.apply("never planned").await.is_err());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_stock_server_gives_a_stall_for_a_loss_and_no_toxic_that_it_does_not_have() {
+    let rig = Rig::start().await;
+    let version = Version { text: "2.12.0".to_owned(), extensions: Vec::new() };
+    let stock = Toxiproxy { version, ..rig.toxiproxy.clone() };
+    let offers =
+        |toxiproxy: &Toxiproxy, spec: &FaultSpec| toxiproxy.faults(Owner::of_run("x"), true).offer(spec);
+    let loss = FaultSpec::Loss(Loss { share: 0.1, burst: 1 });
+    assert_eq!(offers(&rig.toxiproxy, &loss), Offer::Gives(Given::as_meant(&loss)));
+    let Offer::Gives(given) = offers(&stock, &loss) else { panic!("refused") };
+    assert_eq!(given.spec, FaultSpec::Stall(Stall { share: 0.1 }));
+    assert!(given.substitute.unwrap().contains("has no packet loss; given instead: connection stall"));
+
+    let own = |toxic: &str| {
+        let (toxic, stream) = (toxic.to_owned(), Stream::Downstream);
+        FaultSpec::Toxic(NamedToxic { toxic, stream, toxicity: 1.0, attributes: [].into() })
+    };
+    assert!(matches!(offers(&stock, &own("latency")), Offer::Gives(_)));
+    let Offer::Cannot(why) = offers(&stock, &own("mc_stall")) else { panic!("given") };
+    assert!(why.contains("has no toxic \"mc_stall\"; it has: none beside the stock ones"), "{why}");
+    let kernel = FaultSpec::LossKernel(LossKernel { share: 0.1, netns: None });
+    assert!(matches!(offers(&stock, &kernel), Offer::Cannot(_)));
     rig.stop().await;
 }
