@@ -25,6 +25,7 @@ pub(crate) struct Recording {
 }
 
 /// What a driver started and has ended.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for every op")]
 pub(crate) enum Ended {
     Op(Finished),
     /// A request; its ops have been recorded as they ended.

@@ -73,14 +73,14 @@ pub enum Subject {
     /// Servers.
     Servers {
         /// The load.
-        load: Load,
+        load: Box<Load>,
         /// Its ticks.
         ticks: mpsc::Receiver<Tick>,
     },
     /// In this process.
     Inside {
         /// The load.
-        load: OpenLoop,
+        load: Box<OpenLoop>,
         /// Whose queue is seen.
         database: Option<Database>,
         /// End of the tick that runs.
@@ -99,7 +99,7 @@ impl Subject {
         let next = Instant::now() + TICK;
         let Backend::Database { workers, service } = backend else {
             let load = OpenLoop::start("null", config, alarm, || async { Outcome::Hit });
-            return Ok(Subject::Inside { load, database: None, next });
+            return Ok(Subject::Inside { load: Box::new(load), database: None, next });
         };
         let settings =
             database::Config { workers, service, seed: config.seed, ..database::Config::default() };
@@ -115,7 +115,7 @@ impl Subject {
                 }
             }
         });
-        Ok(Subject::Inside { load, database: Some(database), next })
+        Ok(Subject::Inside { load: Box::new(load), database: Some(database), next })
     }
 
     /// From now on so many ops/s.
