@@ -235,5 +235,5 @@ async fn open(
             return Ok(None);
         }
     }
-    Ok(Some(Subject::Servers { load: prepared.start(), ticks }))
+    Ok(Some(Subject::Servers { load: Box::new(prepared.start()), ticks }))
 }

@@ -73,7 +73,7 @@ pub enum Subject {
     /// Servers.
     Servers {
         /// The load.
-        load: Load,
+        load: Box<Load>,
         /// Its ticks.
         ticks: mpsc::Receiver<Tick>,
     },
