@@ -3,7 +3,8 @@
 use crate::Ruling;
 use crate::question::{Answers, Finding, Question};
 
-/// Of each group at least one must have been asked. Those of a group are other views of the same thing.
+/// Of each group at least one must have been asked: they are views of the same thing. That a fault was there must have been asked of
+/// every fault.
 const ESSENTIAL: [(&str, &[&str]); 3] = [
     ("whether the fault was there", &[FAULT_BIT]),
     (
@@ -18,15 +19,18 @@ const FAULT_BIT: &str = "fault-bit";
 
 const QUESTION: Question = Question { id: "essential", title: "What a verdict must rest on was asked" };
 
-/// Was it asked whether the fault was there? Of a control run it need not be.
+/// Was it asked of every fault whether it was there? Of a control run it need not be.
 pub(crate) fn asked_for_the_fault(answers: &Answers, is_control: bool) -> bool {
-    is_control || answers.was_asked(FAULT_BIT)
+    let left_out = answers.not_asked.iter().any(|not_asked| not_asked.id == FAULT_BIT);
+    is_control || (answers.was_asked(FAULT_BIT) && !left_out)
 }
 
 /// Adds a criterion that says what is missing first, if anything is.
 pub(crate) fn demand(answers: &mut Answers, is_control: bool) {
-    let is_asked =
-        |ids: &[&str]| (is_control && ids.contains(&FAULT_BIT)) || ids.iter().any(|id| answers.was_asked(id));
+    let is_asked = |ids: &[&str]| match ids {
+        [FAULT_BIT] => asked_for_the_fault(answers, is_control),
+        ids => ids.iter().any(|id| answers.was_asked(id)),
+    };
     let Some((what, ids)) = ESSENTIAL.into_iter().find(|(_, ids)| !is_asked(ids)) else { return };
     let why = answers.not_asked.iter().filter(|not_asked| ids.contains(&not_asked.id));
     let why: Vec<String> = why.map(|not_asked| format!("{}: {}", not_asked.id, not_asked.reason)).collect();

@@ -73,7 +73,7 @@ pub(super) const DEAD_SERVER_CALLS: Law = Law {
 fn dead_server_calls(question: &Question, case: &Case<'_>) -> Answer {
     let Some(breaker) = case.breaker() else { return question.not_asked(NO_BREAKER) };
     let Some(cycles) = case.expected.probe_cycles else {
-        return question.not_asked("how often an open breaker probes cannot be computed for this fault");
+        return question.not_asked("no breaker must stay open under this fault");
     };
     if !case.measures.reported.attempts {
         return question.not_asked(NO_ATTEMPTS);

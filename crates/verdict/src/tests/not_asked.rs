@@ -161,6 +161,12 @@ fn a_fault_that_nothing_could_show_is_not_there_and_the_run_is_inconclusive() {
     let unseen = Scene { kind: "bandwidth", params: vec![("rate_kb_per_s", 5.0)], counted: None, ..own() };
     expect(unseen.clone(), Ruling::Inconclusive, "essential");
     assert!(reason(&unseen.judge(), "fault-bit").starts_with("proxy-a: nothing can show it: "));
+    // Beside one that is proven it is as little there.
+    let beside = with_second(&hung(), |fault| {
+        (fault.kind, fault.target) = (FaultKind::Bandwidth, "proxy-b".to_owned());
+        (fault.params, fault.server) = (BTreeMap::new(), Some("b".to_owned()));
+    });
+    assert_eq!(judge(&beside).result, Ruling::Inconclusive);
     // The client's own harm shows it.
     expect(Scene { slow_ops: true, ..unseen }, Ruling::Pass, "");
 }
