@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::settings::Task;
+use crate::task::Task;
 pub use proxy::ProxyArgs;
 pub use run::RunArgs;
 

@@ -239,7 +239,7 @@ fn table(predicted: &[Predicted]) -> String {
 mod tests {
     use super::*;
     use crate::cli;
-    use crate::settings::Task;
+    use crate::task::Task;
 
     fn asked(flags: &[&str]) -> (Hello, PhaseLengths, Vec<Scenario>) {
         let typed = [&["explain"], flags].concat();

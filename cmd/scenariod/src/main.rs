@@ -19,13 +19,15 @@ mod run;
 mod settings;
 mod stable;
 mod suite;
+mod task;
 mod world;
 
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
 use failure::Failure;
-use settings::{Process, Task};
+use settings::Process;
+use task::Task;
 
 fn main() -> ExitCode {
     // The process that takes a fault away should this one be killed: no flags, no clap.

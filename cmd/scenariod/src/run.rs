@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Failure, infrastructure};
 use crate::last_word::Scrapes;
 use crate::live::Live;
-use crate::settings::{Place, Runs, Task};
+use crate::settings::{Place, Runs};
 use crate::suite::Suite;
+use crate::task::Task;
 use crate::world::{self, Shared};
 use crate::{compare, explain, judge, list, metastable, progress, reap, report};
 

@@ -9,8 +9,6 @@ use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
 use toxiproxy::wire::NewProxy;
 
-use crate::{compare, explain, metastable, reap};
-
 /// What the process itself is like.
 #[derive(Debug, Clone, Copy)]
 pub struct Process {
@@ -18,29 +16,6 @@ pub struct Process {
     pub threads: usize,
     /// Form of log lines.
     pub log_format: LogFormat,
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub enum Task {
-    /// Print the scenarios and experiments.
-    List,
-    /// Serve the servers and proxies of a lab until a signal.
-    ServeLab(LabConfig),
-    /// Run scenarios.
-    Run(Box<Runs>),
-    /// Run experiments on metastable failure.
-    Metastable(metastable::Settings),
-    /// Say what is expected.
-    Explain(explain::Settings),
-    /// Judge these journals.
-    Judge(Vec<PathBuf>),
-    /// Report on these runs.
-    Report(Vec<PathBuf>),
-    /// Compare two runs.
-    Compare(compare::Settings),
-    /// Take away what dead runs have left.
-    Reap(reap::Settings),
 }
 
 /// Runs of scenarios.

@@ -12,7 +12,8 @@ use super::phases::PhaseArgs;
 use super::place::PlaceArgs;
 use crate::failure::{Failure, usage};
 use crate::metastable::{self, Question};
-use crate::settings::{EnvironmentSettings, Place, Process, Runs, SuiteSettings, Task};
+use crate::settings::{EnvironmentSettings, Place, Process, Runs, SuiteSettings};
+use crate::task::Task;
 
 /// Threads, if no other number is asked for.
 pub const THREADS: u16 = 2;
