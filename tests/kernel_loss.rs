@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use scenario::backends::Resource;
 use scenario::backends::nftables::{self, Counted, Maker, Namespace, TableName, Tables};
 use scenario::janitor::Janitor;
-use scenario::removal::Resource;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

@@ -229,6 +229,7 @@ async fn liar(
                 while stream.read_buf(&mut buffer).await.is_ok_and(|n| n > 0) {
                     while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
                         let line: Vec<u8> = buffer.drain(..=end).collect();
+                        // Sleeps: this is how late the server answers.
                         tokio::time::sleep((lie.0)(asked.fetch_add(1, Ordering::Relaxed))).await;
                         let line = String::from_utf8_lossy(&line).trim().to_owned();
                         if stream.write_all(&(lie.1)(&line)).await.is_err() {
@@ -360,6 +361,7 @@ async fn a_drip_meets_the_deadline_of_the_whole_op() {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 while stream.write_all(b"V").await.is_ok() {
+                    // Sleeps: this is the pace of the drip.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             });

@@ -9,7 +9,6 @@ use scenario::backends::{Backend, BackendError};
 use scenario::faults;
 use scenario::metrics::Metrics;
 use scenario::removal::Owner;
-use toxiproxy::wire::NewProxy;
 
 /// The deadline in the names of the faults: long after the end of any cell. The proxies end with this process anyway.
 const DEADLINE_S: u64 = 24 * 3600;
@@ -27,21 +26,14 @@ impl Down {
         let metrics = Metrics::register(&Registry::new());
         let metrics = metrics.map_err(|error| BackendError::Failed(error.to_string()))?;
         let toxiproxy = Toxiproxy::connect(&lab.toxiproxy_url(), metrics).await?;
-        let proxies = lab.proxied_servers().iter().take(servers);
-        let wanted: Vec<NewProxy> = proxies
-            .map(|proxy| NewProxy {
-                name: proxy.name.clone(),
-                listen: proxy.addr.clone(),
-                upstream: String::new(),
-                enabled: true,
-            })
-            .collect();
-        let found = toxiproxy.prepare(&wanted).await?;
+        let names: Vec<String> =
+            lab.proxied_servers().iter().take(servers).map(|proxy| proxy.name.clone()).collect();
+        let targets = toxiproxy.targets(&names).await?;
         let mut backend = toxiproxy.faults(Owner::of_run("metastable"), true);
         let spec = FaultSpec::Down(faults::Down);
         let deadline = clock::wall_ms() / 1000 + DEADLINE_S;
         let mut parts = Vec::new();
-        for target in &found.targets {
+        for target in &targets {
             parts.extend(backend.plan(&spec, target, deadline)?);
         }
         Ok(Self { backend, parts })

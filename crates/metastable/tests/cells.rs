@@ -56,6 +56,7 @@ async fn a_stopped_cell_leaves_a_journal_that_can_be_read() {
         let lines = || std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());
         // A journal that stays empty ends with the cell, which is not stopped then.
         while lines() <= 5 {
+            // Sleeps: the pause of a poll that ends with the cell.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         stopper.cancel();

@@ -62,7 +62,15 @@ const RESTARTED: &str = "; the source has restarted";
 impl GapReason {
     /// Was the client under test started again meanwhile?
     pub fn is_restart(&self) -> bool {
-        matches!(self, GapReason::Broken { restarted: true, .. })
+        match self {
+            GapReason::Broken { restarted, .. } => *restarted,
+            // A source that tells of its own gaps says so in its own words.
+            GapReason::Other(text) => text.contains("restarted"),
+            GapReason::NoTicks { .. }
+            | GapReason::UnreadStream { .. }
+            | GapReason::UnreadJournal { .. }
+            | GapReason::SlowReader { .. } => false,
+        }
     }
 }
 
@@ -173,7 +181,9 @@ mod tests {
             "the client was restarted",
             "",
         ] {
-            assert_eq!(GapReason::from(text), GapReason::Other(text.to_owned()));
+            let reason = GapReason::from(text);
+            assert_eq!(reason, GapReason::Other(text.to_owned()));
+            assert_eq!(reason.is_restart(), text.contains("restarted"));
         }
     }
 }

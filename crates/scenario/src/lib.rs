@@ -7,6 +7,7 @@
 //! | [`backends`] | what applies faults, one module each, behind one trait |
 //! | [`removal`] | how faults are taken away, whatever happens to their owner |
 //! | [`run`] | one run: phases, faults, witnesses, journal |
+//! | [`stop`] | the rules that end a run before its time |
 //! | [`metrics`] | what is exported of all that |
 
 pub mod backends;
@@ -15,12 +16,13 @@ pub mod file;
 pub mod metrics;
 pub mod removal;
 pub mod run;
+pub mod stop;
 
 pub use faults::FaultSpec;
 pub use file::{ModelError, Phases, Scenario, Target, catalogue};
 pub use removal::{janitor, reap};
 pub use run::{
     Ahead, Endings, Environment, Forecast, Onlooker, RunError, RunOutcome, Stability, Status, UntilStable,
-    folder, is_folder, observe, preflight, run, status, stop,
+    folder, is_folder, observe, preflight, run, status,
 };
 pub use stop::{StopRule, StopRuleError};

@@ -222,7 +222,8 @@ pub fn judge(journal: &Journal) -> Verdict {
         _ => answers.not_asked.extend(criteria::none_asked()),
     }
     if passed {
-        essential::demand(&mut answers, timeline.is_control());
+        let seen = timeline.fault_window().is_none() || measures.fault_ops > 0;
+        essential::demand(&mut answers, timeline.is_control(), seen);
     }
     let Answers { mut criteria, not_asked } = answers;
     // A client that was stopped half-way, perhaps because it was gone, had no time to do what is asked of it.

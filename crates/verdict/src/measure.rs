@@ -9,7 +9,7 @@ pub(crate) mod seconds;
 
 use std::collections::BTreeMap;
 
-use observation::{BreakerState, Outcome, PhaseKind};
+use observation::{BreakerState, NoteCode, Outcome, PhaseKind};
 use serde::Serialize;
 
 use crate::ERROR_CLASSES;
@@ -28,6 +28,8 @@ pub use routing::RoutingMeasures;
 
 /// Seed of the resampling: any, but always the same, so that judging again gives the same bytes.
 const SEED: u64 = 1;
+/// Length of a tick, µs.
+const TICK_US: u64 = 100_000;
 
 /// After goodput was back: so many seconds below this share of the baseline, or with so many more failed ops, are a relapse.
 pub(crate) const RELAPSE_S: usize = 3;
@@ -59,6 +61,9 @@ pub struct Measures {
     /// Ops with their home on a healthy server that ended under the fault.
     #[serde(skip)]
     pub(crate) healthy_ops: u64,
+    /// Ops that ended under the fault, at any server.
+    #[serde(skip)]
+    pub(crate) fault_ops: u64,
     /// Writes that were acknowledged.
     #[serde(skip)]
     pub(crate) acknowledged: u64,
@@ -250,6 +255,9 @@ impl Measures {
 
         let whole = timeline.sum(on, off);
         let all = whole.all();
+        // Of a fault shorter than a tick, the ticks around it.
+        let around = || timeline.sum(on.saturating_sub(TICK_US), off + TICK_US).all().total();
+        self.fault_ops = if whole.seconds > 0.0 { all.total() } else { around() };
         for class in ERROR_CLASSES {
             if all.get(class) > 0 {
                 self.error_share_by_class.insert(class.name(), share(all.get(class), all.total()));
@@ -302,7 +310,10 @@ impl Measures {
         });
         let horizon = recovery::horizon(&baseline, seconds.len())?;
         // A phase that ended because all was well has shown it for as long as the noise asks for.
-        let early = timeline.notes.iter().any(|note| note.phase == Some(PhaseKind::Recovery));
+        let early = timeline
+            .notes
+            .iter()
+            .any(|note| note.code == NoteCode::UntilStable && note.phase == Some(PhaseKind::Recovery));
         let horizon = if early { horizon.wanted.min(seconds.len()) } else { horizon.seconds };
         self.recovery_horizon_s = horizon;
         let back = recovery::find(&seconds, &baseline, horizon);

@@ -82,7 +82,7 @@ impl OpenLoop {
         interval.tick(0, vec![interval.recorded.servers[0].tick(&self.name)])
     }
 
-    /// Starts no more ops, and waits for those in flight.
+    /// Starts no more ops, and waits for those in flight, but 2 s at most.
     pub async fn stop(mut self) {
         self.stop.cancel();
         while let Some(ended) = self.drivers.join_next().await {

@@ -93,9 +93,9 @@ mod tests {
     }
 
     async fn dies(pid: &str) {
-        let until = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while alive(pid) {
-            assert!(Instant::now() < until, "{pid} lives");
+            assert!(Instant::now() < deadline, "{pid} lives");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

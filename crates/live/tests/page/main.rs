@@ -278,6 +278,7 @@ fn an_hour_with_three_servers_is_smooth_and_readable_in_any_look() {
         while !until.is_cancelled() {
             n += 1;
             ticking.record(n * TICK_US, &tick(NAMES, n));
+            // Sleeps: this is the pace of a client's ticks.
             std::thread::sleep(Duration::from_micros(TICK_US));
         }
     });

@@ -33,6 +33,7 @@ async fn d1_a_hung_server_holds_no_more_ops_than_its_own_pool() {
         let mut most = 0;
         for _ in 0..100 {
             most = most.max(rig.client.stats()[0].pool.active);
+            // Sleeps: the most of a whole second is what is asserted.
             tokio::time::sleep(ms(10)).await;
         }
         most

@@ -74,6 +74,7 @@ async fn h1a_a_server_with_too_many_connections_keeps_those_that_it_has() {
     let probe_addr = real.addr();
     let mut rejected = 0;
     for _ in 0..50 {
+        // Sleeps: the pause of a poll that gives up after 50 tries.
         tokio::time::sleep(ms(20)).await;
         rejected = stat(probe_addr, "rejected_connections").await;
         if rejected > 0 {

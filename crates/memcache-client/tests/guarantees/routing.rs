@@ -84,6 +84,7 @@ async fn f2_what_was_written_elsewhere_is_gone_after_the_failover_ttl() {
             Some(value) => assert_eq!(value, three),
             None => {}
         }
+        // Sleeps: the pause between reads of a stretch of 3 s, which is what is asserted.
         tokio::time::sleep(ms(20)).await;
     }
     assert!(stale_until <= ms(2_000), "{stale_until:?}");

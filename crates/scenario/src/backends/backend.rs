@@ -3,18 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use ::toxiproxy::ClientError;
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use observation::Dose;
 use observation::clock::RunClock;
 use tokio_util::sync::CancellationToken;
 
+use super::resource::Resource;
 use super::target::Target;
 use crate::faults::FaultSpec;
-use crate::removal::resource::Resource;
 
-/// What a backend says to a fault.
+/// The answer of a backend to a fault.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Offer {
     /// It gives this.
@@ -23,7 +22,7 @@ pub enum Offer {
     Cannot(String),
 }
 
-/// What is really applied for a fault.
+/// The fault that is really applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Given {
     /// The fault that is applied.
@@ -63,15 +62,6 @@ impl BackendError {
     }
 }
 
-impl From<ClientError> for BackendError {
-    fn from(error: ClientError) -> Self {
-        match error.is_timed_out() {
-            true => BackendError::Hangs(error.to_string()),
-            false => BackendError::Failed(error.to_string()),
-        }
-    }
-}
-
 /// Something that an earlier run has left, and that was taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
@@ -92,14 +82,17 @@ pub type Answer<'a, T> = LocalBoxFuture<'a, Result<T, BackendError>>;
 
 /// One way to apply faults, for one run.
 ///
-/// The order of calls: [`sweep`](Backend::sweep), [`permitted`](Backend::permitted) and [`accepts`](Backend::accepts) for each
-/// fault, [`plan`](Backend::plan) for each fault and target, [`apply`](Backend::apply) for each part, [`lift`](Backend::lift), [`remove`](Backend::remove), and
-/// [`read_back`](Backend::read_back) at every way out. Every call but `apply` may be repeated.
+/// A run calls in this order, and what may be repeated is marked by *:
+///
+/// 1. [`sweep`](Backend::sweep)*, then [`permitted`](Backend::permitted)* and [`prepare`](Backend::prepare) for each fault;
+/// 2. [`plan`](Backend::plan) for each fault and target, [`begin`](Backend::begin) once, [`apply`](Backend::apply) for each part;
+/// 3. [`look`](Backend::look), [`lift`](Backend::lift)*, [`remove`](Backend::remove)*;
+/// 4. [`read_back`](Backend::read_back)* at every way out, whatever was called before.
 pub trait Backend: fmt::Debug + Send {
-    /// What it is, for the journal.
+    /// Name, version and place, for the journal.
     fn describe(&self) -> String;
 
-    /// What it gives for a fault, as far as that can be said without a call.
+    /// The fault that it gives for this one, as far as that can be said without a call.
     fn offer(&self, spec: &FaultSpec) -> Offer;
 
     /// Do its faults outlast this process? Then a janitor must know how to undo them.
@@ -108,26 +101,42 @@ pub trait Backend: fmt::Debug + Send {
     /// Takes away what dead runs have left, and gives what that was.
     fn sweep(&mut self) -> Answer<'_, Vec<Leftover>>;
 
-    /// Is the fault permitted and possible at these targets? Asked without a claim too, so it changes nothing that another
-    /// run could meet.
+    /// Must this user be permitted to give faults here? Then a suite asks before its first run.
+    fn needs_permission(&self) -> bool {
+        false
+    }
+
+    /// Fails when the fault is not permitted or not possible at these targets. Asked without a claim too, so it changes nothing
+    /// that another run could meet.
     fn permitted<'a>(&'a mut self, _: &'a FaultSpec, _: &'a [Target]) -> Answer<'a, ()> {
         async { Ok(()) }.boxed_local()
     }
 
-    /// Does it take the fault as the scenario writes it? Tries it under the claim of the run, and leaves nothing behind.
-    fn accepts<'a>(&'a mut self, _: &'a FaultSpec) -> Answer<'a, ()> {
-        async { Ok(()) }.boxed_local()
+    /// Under the claim of the run: fails when the fault is refused as the scenario writes it, and takes away what dead runs have
+    /// left where it will be given.
+    fn prepare<'a>(&'a mut self, _: &'a FaultSpec) -> Answer<'a, Vec<Leftover>> {
+        async { Ok(Vec::new()) }.boxed_local()
     }
 
     /// Names the parts of a fault at one target. `deadline`: Unix seconds. Nothing is applied yet.
     fn plan(&mut self, spec: &FaultSpec, target: &Target, deadline: u64)
     -> Result<Vec<String>, BackendError>;
 
-    /// What a janitor undoes a part with; `None`: the run's own claim covers it.
+    /// The words in which a janitor is told of a part; `None`: the run's own claim covers it.
     fn resource(&self, part: &str) -> Option<Resource>;
+
+    /// Everything is planned, and nothing applied yet.
+    fn begin(&mut self) -> Answer<'_, ()> {
+        async { Ok(()) }.boxed_local()
+    }
 
     /// Applies a planned part. It is remembered before the call: the answer may get lost, the effect not.
     fn apply<'a>(&'a mut self, part: &'a str) -> Answer<'a, ()>;
+
+    /// Reads counters that go with their faults, before those are lifted.
+    fn look(&mut self) -> LocalBoxFuture<'_, ()> {
+        async {}.boxed_local()
+    }
 
     /// Ends the effect of everything that was applied, at once. Tries everything before it gives an error.
     fn lift(&mut self) -> Answer<'_, ()>;
@@ -135,7 +144,7 @@ pub trait Backend: fmt::Debug + Send {
     /// Takes away everything that was applied, and reads back that it is gone.
     fn remove(&mut self) -> Answer<'_, ()>;
 
-    /// Looks for anything of this run's that is left, takes it away, and reads back that nothing is there.
+    /// Takes away everything of this run's that it finds or remembers, and reads back that nothing is there.
     fn read_back(&mut self) -> Answer<'_, ()>;
 
     /// Cancelled when the backend has ended the faults by itself, because this process stood still.
@@ -143,7 +152,7 @@ pub trait Backend: fmt::Debug + Send {
         CancellationToken::new()
     }
 
-    /// What counts how much its faults touch at these targets; `None`: it cannot count.
+    /// A counter of what its faults touch at these targets; `None`: it cannot count.
     fn dose(&self, targets: &[Target]) -> Option<Box<dyn DoseCounter>>;
 }
 
@@ -152,6 +161,6 @@ pub trait DoseCounter: Send {
     /// Time between two reads.
     fn period(&self) -> Duration;
 
-    /// What was touched since the last read, on the run's clock. A read that fails loses nothing: the next one has it.
+    /// The dose since the last read, on the run's clock. A read that fails loses nothing: the next one has it.
     fn read(&mut self, clock: RunClock) -> BoxFuture<'_, Vec<Dose>>;
 }

@@ -5,12 +5,14 @@
 
 mod backend;
 pub mod nftables;
+pub(crate) mod resource;
 mod target;
 pub mod toxiproxy;
 
 use ::toxiproxy::ClientError;
 
 pub use backend::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer};
+pub use resource::Resource;
 pub use target::Target;
 use toxiproxy::Toxiproxy;
 

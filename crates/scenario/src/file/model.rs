@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::written::{FromWritten, Keys, WrittenFault, Wrong, duration, wrong};
 use crate::faults::FaultSpec;
-use crate::run::stop::{self, StopRule};
+use crate::stop::{self, StopRule};
 
 /// Maximum size of a scenario file, bytes.
 pub const FILE_MAX: u64 = 1024 * 1024;
@@ -74,7 +74,7 @@ pub struct Fault {
 /// On which servers a fault acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// The first so many.
+    /// The first N.
     Count(usize),
     /// Fewer than half: (n-1)/2, at least one.
     Minority,
@@ -180,7 +180,7 @@ impl Scenario {
         Self::interpret(written, text).map_err(|Wrong(span, what)| at(span, what))
     }
 
-    /// Has it a fault that is refused to most users?
+    /// Is one of its faults refused to most users?
     pub fn needs_permission(&self) -> bool {
         self.faults.iter().any(|fault| fault.spec.needs_permission())
     }
@@ -342,6 +342,10 @@ mod tests {
         assert_eq!(
             error("latency = \"200ms\"", "loss = \"5%\"\nlatency = \"1ms\""),
             at(9, 8, "loss: a latency fault takes latency, jitter")
+        );
+        assert_eq!(
+            error("latency = \"200ms\"", "latncy = \"200ms\""),
+            at(9, 10, "latncy: there is no such key; did you mean latency?")
         );
         assert!(
             error("\"latency\"", "\"latncy\"")

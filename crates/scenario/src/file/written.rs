@@ -13,6 +13,8 @@ use toxiproxy::wire::Attributes;
 
 /// Longest duration in a scenario.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Keys that differ by this many letters at most look alike.
+const TYPO_MAX: usize = 2;
 /// Highest rate, kB/s.
 const RATE_MAX: u64 = 4_000_000;
 
@@ -43,7 +45,7 @@ pub(crate) enum Value {
     Text(String),
     Number(i64),
     Attributes(Attributes),
-    /// Nothing that a fault takes: a truth value, a list, a fraction, a date.
+    /// Nothing that a fault takes: a truth value, a list or a fraction.
     Other,
 }
 
@@ -186,8 +188,23 @@ impl Keys {
 
     /// A key that the kind cannot do without.
     pub(crate) fn required<T: FromWritten>(&mut self, name: &'static str) -> Result<T, Wrong> {
-        self.optional(name)?
-            .ok_or_else(|| wrong(&self.kind, format!("a {} fault needs {name}", self.kind.get_ref())))
+        match self.optional(name)? {
+            Some(value) => Ok(value),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    /// The error for a key that is needed: at one that looks like it, or at the kind.
+    fn missing(&self, name: &str) -> Wrong {
+        let alike = |written: &String| {
+            strsim::damerau_levenshtein(written, name) <= TYPO_MAX && !self.takes.contains(&written.as_str())
+        };
+        match self.written.iter().find(|(written, _)| alike(written)) {
+            Some((written, value)) => {
+                wrong(value, format!("{written}: there is no such key; did you mean {name}?"))
+            }
+            None => wrong(&self.kind, format!("a {} fault needs {name}", self.kind.get_ref())),
+        }
     }
 
     /// An error at the value of a key, or at the kind if the key is missing.

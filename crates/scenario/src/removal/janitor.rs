@@ -32,7 +32,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::resource::Resource;
+use crate::backends::resource::Resource;
 
 /// First and only argument of a program that is to be a janitor.
 pub const COMMAND: &str = "janitor";
@@ -223,6 +223,13 @@ async fn read(mut input: impl AsyncBufRead + Unpin, orders: mpsc::Sender<String>
 #[derive(Debug, thiserror::Error)]
 #[error("the process that takes faults away should this one be killed: {0}")]
 pub struct JanitorError(String);
+
+impl JanitorError {
+    /// There is none, and a fault would need one.
+    pub(crate) fn missing() -> Self {
+        Self("it was not started".to_owned())
+    }
+}
 
 /// The owner's side; clones speak to the same process. Dropping the last one ends the pipe, and so everything that is owned.
 #[derive(Debug, Clone)]

@@ -8,8 +8,6 @@ pub(crate) mod lease;
 pub(crate) mod owner;
 pub(crate) mod process;
 pub mod reap;
-pub(crate) mod resource;
 
 pub use claim::ClaimError;
 pub use owner::Owner;
-pub use resource::Resource;

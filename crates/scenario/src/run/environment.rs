@@ -14,12 +14,12 @@ use super::observe::NoStream;
 use super::onlooker::Onlooker;
 use super::stable::UntilStable;
 use super::status::Status;
-use super::stop::StopRule;
 use crate::backends::BackendError;
 use crate::backends::toxiproxy::Toxiproxy;
 use crate::metrics::Metrics;
 use crate::removal::claim::ClaimError;
 use crate::removal::janitor::JanitorError;
+use crate::stop::StopRule;
 
 /// Where a run takes place.
 #[derive(Debug, Clone)]
@@ -129,5 +129,5 @@ pub enum RunError {
     },
     /// A backend did not do what it was asked to do.
     #[error(transparent)]
-    Backend(#[from] BackendError),
+    Backend(BackendError),
 }

@@ -1,9 +1,8 @@
 //! A run's faults: how they are applied, and the way down the ladder at every way out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::future::join_all;
 use observation::{End, EndStatus, Fault, FaultState, LoadKind, NoteCode, Record, clock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,10 +11,11 @@ use tokio_util::task::TaskTracker;
 use super::environment::{Ahead, RunError, RunOutcome};
 use super::follow::Broken;
 use super::recorder::Writing;
+use super::rungs::{self, Rung, Trouble};
 use super::runner::{AppliedPart, Running};
 use super::status::Status;
 use crate::backends::BackendError;
-use crate::removal::resource::Resource;
+use crate::backends::resource::Resource;
 
 /// The lease of a fault outlasts its phase by this.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -40,6 +40,9 @@ impl Running<'_> {
         self.health.values().for_each(|health| health.fault_begins());
         self.hold.until(lease).await.map_err(|error| Broken::Failed(error.to_string()))?;
         let parts = self.parts(lease).map_err(|error| Broken::Failed(error.to_string()))?;
+        for backend in &mut self.plan.backends {
+            backend.begin().await.map_err(|error| Broken::Failed(error.to_string()))?;
+        }
         for part in parts {
             self.apply_part(part, lease).await?;
         }
@@ -83,7 +86,7 @@ impl Running<'_> {
             return Err(Broken::Failed("the journal cannot be written; no fault is applied".to_owned()));
         }
         // Remembered before the call: its answer may get lost, its effect not.
-        self.applied.push(AppliedPart { record: record.clone(), resource: resource.clone() });
+        self.applied.push(AppliedPart { backend, record: record.clone(), resource: resource.clone() });
         self.faulted.insert(record.target.clone());
         let owned = match &resource {
             Some(resource) => self.hold.own(resource, lease).await.map_err(|error| error.to_string()),
@@ -148,74 +151,77 @@ impl Running<'_> {
     /// First rung of the ladder. An error is not the end: the rungs below come anyway.
     pub(super) async fn lift(&mut self) {
         self.nothing_is_declared();
-        self.record_all(FaultState::Removing).await;
-        let Err(error) = self.lift_all().await else { return self.record_all(FaultState::Lifted).await };
-        if error.hangs() {
-            self.hangs(&error).await;
+        for backend in &mut self.plan.backends {
+            backend.look().await;
         }
-        tracing::error!(%error, "the effect of a fault could not be set to zero");
-        self.note(NoteCode::Cleanup, error.to_string()).await;
-    }
-
-    async fn lift_all(&mut self) -> Result<(), BackendError> {
-        together(join_all(self.plan.backends.iter_mut().map(|backend| backend.lift())).await)
-    }
-
-    async fn remove_all(&mut self) -> Result<(), BackendError> {
-        together(join_all(self.plan.backends.iter_mut().map(|backend| backend.remove())).await)
-    }
-
-    async fn read_back_all(&mut self) -> Result<(), BackendError> {
-        together(join_all(self.plan.backends.iter_mut().map(|backend| backend.read_back())).await)
+        self.record_all(FaultState::Removing).await;
+        let trouble = rungs::take(Rung::Lift, &mut self.plan.backends, |_| true).await;
+        if trouble.is_none() {
+            return self.record_all(FaultState::Lifted).await;
+        }
+        self.hang(&trouble).await;
+        let why = trouble.text();
+        tracing::error!("the effect of a fault could not be set to zero: {why}");
+        self.note(NoteCode::Cleanup, why).await;
     }
 
     /// The other rungs; what is left is tried again at the end.
     pub(super) async fn remove(&mut self) {
-        let removed = match &self.stuck {
-            None => self.remove_all().await,
-            // The first rung hangs; another call would only wait behind it.
-            Some(_) => self.once_more().await,
-        };
-        let removed = match removed {
-            Err(error) if error.hangs() && self.stuck.is_none() => {
-                self.hangs(&error).await;
-                self.once_more().await
-            }
-            other => other,
-        };
-        if let Err(error) = removed {
-            tracing::error!(%error, "a fault is not gone");
-            return self.note(NoteCode::Cleanup, error.to_string()).await;
+        // Where the first rung hangs, another call would only wait behind it.
+        let hung = self.hung.clone();
+        let mut trouble = rungs::take(Rung::Remove, &mut self.plan.backends, |n| !hung.contains(&n)).await;
+        self.hang(&trouble).await;
+        if !self.hung.is_empty() {
+            trouble = self.once_more(&trouble).await;
         }
-        self.record_all(FaultState::Removed).await;
-        self.forget_applied().await;
+        self.forget_applied(&trouble).await;
+        if !trouble.is_none() {
+            let why = trouble.text();
+            tracing::error!("a fault is not gone: {why}");
+            return self.note(NoteCode::Cleanup, why).await;
+        }
         let faulted = self.faulted.iter().filter_map(|proxy| self.health.get(proxy));
         faulted.for_each(|health| health.fault_is_gone());
         self.hold.without_faults(self.phases.recovery).await;
     }
 
-    /// Everything that was applied is gone: the janitor need not undo it.
-    async fn forget_applied(&mut self) {
-        for part in std::mem::take(&mut self.applied) {
+    /// The parts of all other backends are gone, and a janitor need not undo them.
+    async fn forget_applied(&mut self, trouble: &Trouble) {
+        let (left, gone) = std::mem::take(&mut self.applied)
+            .into_iter()
+            .partition(|part| trouble.failed.contains(&part.backend));
+        self.applied = left;
+        let gone: Vec<AppliedPart> = gone;
+        for part in gone {
+            self.record(&part.record, FaultState::Removed).await;
             if let Some(resource) = &part.resource {
                 self.hold.disown(resource).await;
             }
         }
     }
 
-    /// A call that was to take a fault away has no answer: whatever is measured from now on, the fault may be in it.
-    async fn hangs(&mut self, error: &BackendError) {
+    /// A call that was to take a fault away may have no answer: whatever is measured from now on, the fault may be in it.
+    async fn hang(&mut self, trouble: &Trouble) {
+        if trouble.hung.is_empty() {
+            return;
+        }
+        self.hung.extend(&trouble.hung);
+        let why = trouble.text();
         self.environment.metrics.cleanup_stuck(true);
-        tracing::error!(%error, "taking a fault away hangs; once more in {STUCK_PAUSE:?}");
-        self.note(NoteCode::CleanupStuck, error.to_string()).await;
-        self.stuck = Some(format!("{}: {error}", NoteCode::CleanupStuck));
+        tracing::error!("taking a fault away hangs; once more in {STUCK_PAUSE:?}: {why}");
+        self.note(NoteCode::CleanupStuck, why.clone()).await;
+        self.stuck = Some(format!("{}: {why}", NoteCode::CleanupStuck));
     }
 
-    /// After a pause, in which what is held may leave, the whole ladder a second and last time.
-    async fn once_more(&mut self) -> Result<(), BackendError> {
+    /// After a pause, in which what is held may leave, the whole ladder a second and last time where it hung or failed.
+    async fn once_more(&mut self, trouble: &Trouble) -> Trouble {
         tokio::time::sleep(STUCK_PAUSE).await;
-        self.lift_all().await?;
-        self.remove_all().await
+        let again: BTreeSet<usize> = self.hung.union(&trouble.failed).copied().collect();
+        let lifted = rungs::take(Rung::Lift, &mut self.plan.backends, |n| again.contains(&n)).await;
+        // One that hangs again is not called any more.
+        let removable = |n: usize| again.contains(&n) && !lifted.hung.contains(&n);
+        let removed = rungs::take(Rung::Remove, &mut self.plan.backends, removable).await;
+        removed.and(lifted)
     }
 
     /// The last rung: each proxy that had a fault answers as it did before.
@@ -270,12 +276,12 @@ impl Running<'_> {
             self.remove().await;
         }
         // Reads back even when nothing was applied: the promise is that nothing is there.
-        let read_back = self.read_back_all().await;
-        match &read_back {
-            Ok(()) => self.forget_applied().await,
-            Err(error) => tracing::error!(%error, "cleaning up"),
+        let trouble = rungs::take(Rung::ReadBack, &mut self.plan.backends, |_| true).await;
+        self.forget_applied(&trouble).await;
+        let clean = trouble.is_none();
+        if !clean {
+            tracing::error!("cleaning up: {}", trouble.text());
         }
-        let clean = read_back.is_ok();
         if self.stuck.is_some() || !clean {
             self.environment.metrics.cleanup_stuck(!clean);
         }
@@ -285,16 +291,5 @@ impl Running<'_> {
             return false;
         }
         clean
-    }
-}
-
-/// The answers of all backends as one: what hangs counts most, and every error is told.
-fn together(answers: Vec<Result<(), BackendError>>) -> Result<(), BackendError> {
-    let errors: Vec<BackendError> = answers.into_iter().filter_map(Result::err).collect();
-    let told = errors.iter().map(BackendError::to_string).collect::<Vec<_>>().join("; ");
-    match errors.iter().any(BackendError::hangs) {
-        true => Err(BackendError::Hangs(told)),
-        false if errors.is_empty() => Ok(()),
-        false => Err(BackendError::Failed(told)),
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::observe::Observed;
 use super::recorder::Journal;
 use super::status::{Status, Window};
-use super::stop::Watch;
+use crate::stop::Watch;
 
 /// Why the phases of a run do not go to their end.
 #[derive(Debug, Clone, PartialEq)]

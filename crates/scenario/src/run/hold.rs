@@ -7,11 +7,11 @@ use observation::clock;
 use tokio_util::sync::CancellationToken;
 
 use super::environment::{Environment, RunError};
+use crate::backends::resource::Resource;
 use crate::file::Phases;
 use crate::removal::claim::ClaimError;
 use crate::removal::janitor::{Janitor, JanitorError};
 use crate::removal::owner::Owner;
-use crate::removal::resource::Resource;
 
 /// A claim outlasts the phases by this: the ladder is climbed down after them, and a call may hang.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ impl Hold {
     pub(super) async fn own(&self, part: &Resource, lease: Duration) -> Result<(), JanitorError> {
         match &self.janitor {
             Some(janitor) => janitor.own(part, lease).await,
-            None => Ok(()),
+            None => Err(JanitorError::missing()),
         }
     }
 

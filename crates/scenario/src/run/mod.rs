@@ -11,10 +11,10 @@ pub mod observe;
 mod onlooker;
 mod plan;
 mod recorder;
+mod rungs;
 mod runner;
 mod stable;
 pub mod status;
-pub mod stop;
 
 pub use environment::{Ahead, Endings, Environment, Forecast, RunError, RunOutcome};
 pub use folder::{folder, is_folder};

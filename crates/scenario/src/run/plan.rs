@@ -29,8 +29,12 @@ pub(super) struct Plan {
 pub async fn preflight(scenarios: &[Scenario], environment: &Environment) -> Result<(), RunError> {
     environment.toxiproxy.vacant().await?;
     for scenario in scenarios {
-        let mut plan = Plan::choose(scenario, environment, &Owner::of_run(&scenario.name))?;
-        if plan.faults.iter().any(|fault| fault.given.spec.needs_permission()) {
+        // One that no backend can give fails alone, as a run of its own.
+        let Ok(mut plan) = Plan::choose(scenario, environment, &Owner::of_run(&scenario.name)) else {
+            continue;
+        };
+        let asks = |fault: &PlannedFault| plan.backends[fault.backend].needs_permission();
+        if plan.faults.iter().any(asks) {
             environment.toxiproxy.vacant().await?;
             let found = environment.toxiproxy.prepare(&environment.proxies).await?;
             plan.locate(scenario, &found.targets)?;
@@ -90,25 +94,22 @@ impl Plan {
         Ok(())
     }
 
-    /// Fails when a fault cannot be given; gives what earlier runs had left where it will be given.
+    /// Fails when a fault cannot be given. Gives what earlier runs had left where it will be given; it is gone now.
     pub(super) async fn check(&mut self, scenario: &Scenario) -> Result<Vec<Leftover>, RunError> {
         self.permitted(scenario).await?;
         let mut left = Vec::new();
         for PlannedFault { backend, given, .. } in &self.faults {
-            let backend = &mut self.backends[*backend];
-            backend.accepts(&given.spec).await.map_err(|error| refused(scenario, error))?;
-            if given.spec.needs_permission() {
-                left.extend(backend.sweep().await.map_err(|error| refused(scenario, error))?);
-            }
+            let swept = self.backends[*backend].prepare(&given.spec).await;
+            left.extend(swept.map_err(|error| refused(scenario, error))?);
         }
         Ok(left)
     }
 
     /// Takes away what earlier runs have left.
-    pub(super) async fn sweep(&mut self) -> Result<Vec<Leftover>, RunError> {
+    pub(super) async fn sweep(&mut self, scenario: &Scenario) -> Result<Vec<Leftover>, RunError> {
         let mut left = Vec::new();
         for backend in &mut self.backends {
-            left.extend(backend.sweep().await?);
+            left.extend(backend.sweep().await.map_err(|error| refused(scenario, error))?);
         }
         Ok(left)
     }

@@ -26,11 +26,11 @@ use super::observe::{self, Stream};
 use super::plan::Plan;
 use super::recorder::{self, Journal};
 use super::stable::{UntilStable, Watching};
-use super::stop::{StopRule, Watch};
+use crate::backends::resource::Resource;
 use crate::backends::{Leftover, Target};
 use crate::file::{Phases, Scenario};
 use crate::removal::owner::Owner;
-use crate::removal::resource::Resource;
+use crate::stop::{StopRule, Watch};
 
 /// Runs `scenario` with `phases` (which may be shorter than its own) until its end or `stop`.
 pub async fn run(
@@ -58,7 +58,7 @@ async fn held(
 ) -> Result<RunOutcome, RunError> {
     let mut found = environment.toxiproxy.prepare(&environment.proxies).await?;
     // Leftovers of a run that was killed must not be part of this one's baseline.
-    let mut left = plan.sweep().await?;
+    let mut left = plan.sweep(scenario).await?;
     let clock = RunClock::start();
     let done = CancellationToken::new();
     let _ended = done.clone().drop_guard();
@@ -87,6 +87,7 @@ async fn held(
         health: environment.proxies.iter().map(|proxy| (proxy.name.clone(), Arc::default())).collect(),
         faulted: BTreeSet::new(),
         stuck: None,
+        hung: BTreeSet::new(),
         watching,
         halt: Halt::new(),
     };
@@ -108,6 +109,8 @@ async fn held(
 
 /// A part of a fault whose call was sent.
 pub(super) struct AppliedPart {
+    /// Position of its backend.
+    pub(super) backend: usize,
     pub(super) record: Fault,
     /// What a janitor was told of it.
     pub(super) resource: Option<Resource>,
@@ -134,6 +137,8 @@ pub(super) struct Running<'a> {
     pub(super) faulted: BTreeSet<String>,
     /// A call that was to take a fault away has hung: why the run says nothing.
     pub(super) stuck: Option<String>,
+    /// The backends that have hung.
+    pub(super) hung: BTreeSet<usize>,
     pub(super) watching: Option<Watching>,
     pub(super) halt: Halt,
 }

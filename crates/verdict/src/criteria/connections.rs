@@ -34,7 +34,7 @@ fn dial_burst(question: &Question, case: &Case<'_>) -> Answer {
             format!("all were lost at once: {rate:.0} dials a second, twice that in any 100 ms"),
         ),
         None if pool == NO_LIMIT => {
-            return question.not_asked("the client declares no limit of its pool, and none of its dials");
+            return question.not_asked("the client declares no limit of its pool");
         }
         None => (f64::from(pool).max(DIALS), format!("a pool of {pool} connections, each dialled once")),
     };
@@ -58,14 +58,16 @@ pub(super) const SOCKETS: Law = Law {
 fn sockets(question: &Question, case: &Case<'_>) -> Answer {
     let Some(hello) = case.timeline.hello else { return question.not_asked("the client told no settings") };
     let reported = &case.measures.reported;
-    if !reported.pool {
+    let connections = &case.measures.connections;
+    // A finding is one, whatever else was asked: what was dialled and is nowhere has leaked.
+    let leaks = reported.closes && connections.unaccounted.values().any(|lost| *lost > UNACCOUNTED);
+    if !reported.pool && !leaks {
         return question.not_asked("the client reports no connections of its pool");
     }
     let max = Some(hello.settings.pool_max).filter(|max| *max != NO_LIMIT);
     if max.is_none() && !reported.dials {
         return question.not_asked("the client declares no limit of its pool, and reports no dials");
     }
-    let connections = &case.measures.connections;
     let finding = |(server, peak): (&String, &u32)| {
         let lost = connections.unaccounted.get(server).copied().unwrap_or(0);
         let most = max.map_or("any number of".to_owned(), |max| format!("at most {max}"));

@@ -1,5 +1,6 @@
 //! What a client reports at all: a number about anything else is no number.
 
+use observation::BreakerState;
 use serde::Serialize;
 
 use crate::timeline::{Sum, Timeline};
@@ -7,12 +8,15 @@ use crate::timeline::{Sum, Timeline};
 /// Of what the client tells in the whole run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Reported {
-    /// It declares a breaker, or one changed its state.
+    /// It declares a breaker, or one was not closed.
     pub breakers: bool,
     /// A half-open probe ended.
     pub probes: bool,
     /// A dial ended.
     pub dials: bool,
+    /// A connection was closed.
+    #[serde(skip)]
+    pub(crate) closes: bool,
     /// A pool had a connection.
     pub pool: bool,
     /// An attempt ended.
@@ -24,12 +28,14 @@ pub struct Reported {
 impl Reported {
     pub(super) fn of(timeline: &Timeline<'_>, whole: &Sum) -> Self {
         let declares = timeline.hello.is_some_and(|hello| hello.settings.breaker.is_some());
-        let mut servers = timeline.ticks.iter().flat_map(|(_, tick)| &tick.servers);
+        let servers = || timeline.ticks.iter().flat_map(|(_, tick)| &tick.servers);
+        let shows = || servers().any(|server| server.breaker != BreakerState::Closed);
         Self {
-            breakers: declares || !timeline.breakers.is_empty(),
+            breakers: declares || !timeline.breakers.is_empty() || shows(),
             probes: !timeline.probes.is_empty(),
             dials: timeline.connections.iter().any(|change| change.dial),
-            pool: servers.any(|server| server.pool.total > 0),
+            closes: timeline.connections.iter().any(|change| !change.dial),
+            pool: servers().any(|server| server.pool.total > 0),
             attempts: whole.attempts.values().any(|attempts| attempts.total() > 0),
             service: whole.service.values().any(|service| service.count() > 0),
         }

@@ -134,6 +134,17 @@ const CASES: &[Row] = &[
         }
     }),
     ("sockets", hung, |journal| ticks(journal, FAULT_ON, FAULT_OFF, |tick| a(tick).pool.total = 257)),
+    // Its pool is always empty: what it loses is in no number of its own.
+    ("sockets", hung, |journal| {
+        ticks(journal, 0, END, |tick| {
+            tick.servers.iter_mut().for_each(|s| s.pool = observation::PoolTick::default())
+        });
+        for n in 0..9 {
+            let dial = EventKind::Dial { ok: true, took_us: 1, error: None };
+            event(journal, FAULT_ON + 1_000_000 + n * 500_000, dial);
+        }
+        event(journal, FAULT_ON + 2_000_000, EventKind::Closed { reason: "idle".to_owned() });
+    }),
 ];
 
 #[test]

@@ -188,4 +188,17 @@ fn a_run_in_which_nothing_under_the_fault_could_be_asked_is_inconclusive() {
         settings.total_timeout_ms = Some(1_000);
     };
     assert_eq!(judge(&changed(&own(), with_deadline, |_| {})).result, Ruling::Pass);
+    // But not of ops that ended before and after the fault only.
+    let mut hangs = changed(&own(), with_deadline, |_| {});
+    for entry in &mut hangs.entries {
+        if let Record::Tick(tick) = &mut entry.record
+            && (FAULT_ON..=FAULT_OFF + 100_000).contains(&entry.at_us)
+        {
+            tick.servers.iter_mut().for_each(|server| server.ops = observation::Counts::default());
+        }
+    }
+    let verdict = judge(&hangs);
+    let essential = verdict.criteria.iter().find(|criterion| criterion.id == "essential").unwrap();
+    assert_eq!(essential.result, Ruling::Inconclusive);
+    assert!(essential.measured.contains("no op ended under the fault"), "{essential:?}");
 }

@@ -54,7 +54,8 @@ pub struct LoadConfig {
     pub ttl_jitter: Jitter,
     /// The same seed draws the same ops, keys, sizes and arrivals.
     pub seed: u64,
-    /// Which part of the load is made here; everything else here describes the whole.
+    /// The part of the load that is made here; everything else describes the whole. Whoever builds the client mixes it into the
+    /// client's seed, so that the parts draw different jitter.
     pub shard: Shard,
     /// Load is made for so long before it counts in the summary.
     pub warm_up: Duration,

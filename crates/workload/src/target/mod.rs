@@ -1,4 +1,4 @@
-//! The client under test as the load sees it: a [`Target`]. One implementation is one file, and its line in [`AnyTarget`].
+//! The client under test as the load sees it: a [`Target`]. One implementation is one folder, and its arms in [`AnyTarget`].
 //!
 //! Every target knows keys, values and how its ops end. Attempts, pools and breakers are told by a target that has them.
 
@@ -237,7 +237,8 @@ impl Target for AnyTarget {
         }
     }
 
-    // Not async: another future around the target's would hold the op once more.
+    // Not async: another future around the target's would hold the op once more. With a second target this is an
+    // `Either` of both futures.
     fn execute(&self, op: Op) -> impl Future<Output = Done> + Send {
         match self {
             AnyTarget::Ours(target) => target.execute(op),

@@ -9,6 +9,7 @@ use observation::Dose;
 use observation::clock::RunClock;
 use tokio::sync::Mutex;
 
+use super::table;
 use super::tables::Tables;
 use crate::backends::backend::DoseCounter;
 
@@ -26,8 +27,15 @@ impl DoseCounter for Counters {
     /// Packets are the record's chunks, and the fault's id its target: the same proxy may count chunks of its own.
     fn read(&mut self, clock: RunClock) -> BoxFuture<'_, Vec<Dose>> {
         async move {
-            let mut tables = self.0.lock().await;
-            let counted = tables.count().await.into_iter().map(|(name, since)| Dose {
+            // The calls are slow, and nothing that takes a fault away must wait for them.
+            let in_force = self.0.lock().await.in_force();
+            for (namespace, name) in in_force {
+                if let Ok(now) = table::count(&namespace, &name).await {
+                    self.0.lock().await.counted(&name, now);
+                }
+            }
+            let counted = self.0.lock().await.untold();
+            let counted = counted.into_iter().map(|(name, since)| Dose {
                 at_us: clock.at(since.at),
                 period_us: since.period.as_micros() as u64,
                 target: name.to_string(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use tokio::sync::Mutex;
 
 use super::dose::Counters;
@@ -12,10 +13,10 @@ use super::permission::{arrives_here, permitted};
 use super::table::{self, Maker, TableName};
 use super::tables::Tables;
 use crate::backends::backend::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer};
+use crate::backends::resource::Resource;
 use crate::backends::target::Target;
 use crate::faults::{FaultSpec, LossKernel};
 use crate::metrics::Metrics;
-use crate::removal::resource::Resource;
 
 /// A namespace in which packets may be lost, and where each target listens in it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ struct Part {
     share: f64,
 }
 
-/// What one run has the kernel lose.
+/// The loss of one run.
 #[derive(Debug)]
 pub(crate) struct Nftables {
     metrics: Metrics,
@@ -56,7 +57,7 @@ impl Nftables {
         Self { metrics, tables: Arc::default(), places: Vec::new(), numbers: 0, planned: Vec::new() }
     }
 
-    /// Where the kernel is to lose packets: where that is permitted, and they arrive.
+    /// The place in which the kernel is to lose packets: that must be permitted, and they must arrive.
     async fn place(netns: Option<&str>, targets: &[Target]) -> Result<Place, Refused> {
         let namespace = Namespace::find(netns)?;
         permitted(&namespace).await?;
@@ -112,16 +113,13 @@ impl Backend for Nftables {
         true
     }
 
-    /// In this network namespace, where it may; in those of the faults that were permitted too, where it must.
+    fn needs_permission(&self) -> bool {
+        true
+    }
+
+    /// In this network namespace, where it may.
     fn sweep(&mut self) -> Answer<'_, Vec<Leftover>> {
-        async {
-            let mut swept = sweep_here().await;
-            for place in &self.places {
-                swept.extend(sweep(&place.namespace).await.map_err(Refused::NotPermitted)?);
-            }
-            Ok(swept)
-        }
-        .boxed_local()
+        async { Ok(sweep_here().await) }.boxed_local()
     }
 
     fn permitted<'a>(&'a mut self, spec: &'a FaultSpec, targets: &'a [Target]) -> Answer<'a, ()> {
@@ -130,6 +128,16 @@ impl Backend for Nftables {
                 self.places.push(Self::place(netns.as_deref(), targets).await?);
             }
             Ok(())
+        }
+        .boxed_local()
+    }
+
+    fn prepare<'a>(&'a mut self, spec: &'a FaultSpec) -> Answer<'a, Vec<Leftover>> {
+        async move {
+            let FaultSpec::LossKernel(LossKernel { netns, .. }) = spec else { return Ok(Vec::new()) };
+            let place = self.places.iter().find(|place| place.namespace.name() == netns.as_deref());
+            let Some(Place { namespace, .. }) = place else { return Ok(Vec::new()) };
+            Ok(sweep(namespace).await.map_err(Refused::NotPermitted)?)
         }
         .boxed_local()
     }
@@ -181,6 +189,10 @@ impl Backend for Nftables {
             Ok(())
         }
         .boxed_local()
+    }
+
+    fn look(&mut self) -> LocalBoxFuture<'_, ()> {
+        async { self.tables.lock().await.look().await }.boxed_local()
     }
 
     /// A table is gone at once, and with it its effect.

@@ -29,13 +29,15 @@ struct Active {
 }
 
 impl Active {
-    /// What it has counted since the last look; `None`: its counters cannot be read now, and the next look has it all.
-    async fn count(&mut self) -> Option<(TableName, Since)> {
-        let now = table::count(&self.namespace, &self.name).await.ok()?;
+    /// The counts between the last look and this one; `None`: a later look was quicker.
+    fn since(&mut self, now: Counted) -> Option<(TableName, Since)> {
+        if now.seen < self.counted.seen {
+            return None;
+        }
         let before = std::mem::replace(&mut self.counted, now);
         let then = std::mem::replace(&mut self.at, Instant::now());
         let counted = Counted {
-            seen: now.seen.saturating_sub(before.seen),
+            seen: now.seen - before.seen,
             dropped: now.dropped.saturating_sub(before.dropped),
             seen_bytes: now.seen_bytes.saturating_sub(before.seen_bytes),
             dropped_bytes: now.dropped_bytes.saturating_sub(before.dropped_bytes),
@@ -44,7 +46,7 @@ impl Active {
     }
 }
 
-/// What a table has counted between two looks.
+/// The counts of a table between two looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since {
     /// Packets.
@@ -59,8 +61,8 @@ pub struct Since {
 #[derive(Debug, Default)]
 pub struct Tables {
     active: Vec<Active>,
-    /// What tables that are gone had counted last.
-    last_counts: Vec<(TableName, Since)>,
+    /// Counts that were read by a look, and not told yet.
+    untold: Vec<(TableName, Since)>,
 }
 
 impl Tables {
@@ -85,13 +87,36 @@ impl Tables {
         Ok(table::create(namespace, &name, &rules).await?)
     }
 
-    /// What each table has counted since the last time.
+    /// The counts of each table since the last time.
     pub async fn count(&mut self) -> Vec<(TableName, Since)> {
-        let mut all = std::mem::take(&mut self.last_counts);
+        self.look().await;
+        self.untold()
+    }
+
+    /// Reads the counters of every table, which go with it.
+    pub(super) async fn look(&mut self) {
         for active in &mut self.active {
-            all.extend(active.count().await);
+            // What cannot be read now is part of the next look.
+            if let Ok(now) = table::count(&active.namespace, &active.name).await {
+                self.untold.extend(active.since(now));
+            }
         }
-        all
+    }
+
+    /// Counts that were read, each once.
+    pub(super) fn untold(&mut self) -> Vec<(TableName, Since)> {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// The tables that are in force.
+    pub(super) fn in_force(&self) -> Vec<(Namespace, TableName)> {
+        self.active.iter().map(|active| (active.namespace.clone(), active.name.clone())).collect()
+    }
+
+    /// Takes over what was read of a table's counters, if it is still in force.
+    pub(super) fn counted(&mut self, name: &TableName, now: Counted) {
+        let active = self.active.iter_mut().find(|active| active.name == *name);
+        self.untold.extend(active.and_then(|active| active.since(now)));
     }
 
     /// Takes every table away and reads back that it is gone. Tries everything before it gives the first error; what is left
@@ -100,9 +125,7 @@ impl Tables {
         let mut first_error = None;
         let mut left = 0;
         // Forgotten only when it is gone: a panic in between must not hide one.
-        while let Some(active) = self.active.get_mut(left) {
-            // The counters go with their table.
-            self.last_counts.extend(active.count().await);
+        while let Some(active) = self.active.get(left) {
             let error = match table::delete(&active.namespace, &active.name).await {
                 Err(error) => {
                     left += 1;

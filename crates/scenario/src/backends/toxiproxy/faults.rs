@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 use super::toxics::{Act, acts};
 use super::{Toxiproxy, dose, undo};
 use crate::backends::backend::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer};
+use crate::backends::resource::Resource;
 use crate::backends::target::Target;
 use crate::faults::{FaultSpec, Stall};
 use crate::removal::ladder::Applied;
 use crate::removal::lease::Lease;
 use crate::removal::owner::{Owner, TRIAL};
-use crate::removal::resource::Resource;
 
 /// A part of a fault at one proxy.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Part {
     }
 }
 
-/// What one run does to the proxies.
+/// The faults of one run at the proxies.
 #[derive(Debug)]
 pub(crate) struct ToxiproxyFaults {
     toxiproxy: Toxiproxy,
@@ -55,20 +55,6 @@ impl ToxiproxyFaults {
             lease: None,
             lapsed: CancellationToken::new(),
         }
-    }
-
-    /// Takes the lease of all parts, where the Toxiproxy knows leases.
-    async fn take_lease(&mut self) -> Result<(), BackendError> {
-        if self.lease.is_some() || !self.toxiproxy.has_leases() {
-            return Ok(());
-        }
-        let disabled = self.planned.iter().filter(|part| part.act == Act::Disable);
-        let disabled = disabled.map(|part| part.proxy.clone()).collect();
-        let (client, prefix) = (self.toxiproxy.client(), self.owner.prefix());
-        let lease = Lease::take(client, prefix, disabled, self.lapsed.clone()).await;
-        let failed = |error| BackendError::Failed(format!("the lease of the faults: {error}"));
-        self.lease = Some(lease.map_err(failed)?);
-        Ok(())
     }
 
     async fn end_lease(&mut self) {
@@ -113,7 +99,7 @@ impl Backend for ToxiproxyFaults {
     }
 
     /// Only a toxic by its own name can be refused: the attributes of the others are ours.
-    fn accepts<'a>(&'a mut self, spec: &'a FaultSpec) -> Answer<'a, ()> {
+    fn prepare<'a>(&'a mut self, spec: &'a FaultSpec) -> Answer<'a, Vec<Leftover>> {
         async move {
             let named = matches!(spec, FaultSpec::Toxic(_));
             for act in acts(spec).unwrap_or_default() {
@@ -122,7 +108,7 @@ impl Backend for ToxiproxyFaults {
                     return Err(BackendError::Misfit(why));
                 }
             }
-            Ok(())
+            Ok(Vec::new())
         }
         .boxed_local()
     }
@@ -149,9 +135,25 @@ impl Backend for ToxiproxyFaults {
         None
     }
 
+    /// Takes the lease of all parts, where the Toxiproxy knows leases.
+    fn begin(&mut self) -> Answer<'_, ()> {
+        async {
+            if !self.toxiproxy.has_leases() {
+                return Ok(());
+            }
+            let disabled = self.planned.iter().filter(|part| part.act == Act::Disable);
+            let disabled = disabled.map(|part| part.proxy.clone()).collect();
+            let (client, prefix) = (self.toxiproxy.client(), self.owner.prefix());
+            let lease = Lease::take(client, prefix, disabled, self.lapsed.clone()).await;
+            let failed = |error| BackendError::Failed(format!("the lease of the faults: {error}"));
+            self.lease = Some(lease.map_err(failed)?);
+            Ok(())
+        }
+        .boxed_local()
+    }
+
     fn apply<'a>(&'a mut self, part: &'a str) -> Answer<'a, ()> {
         async move {
-            self.take_lease().await?;
             let Some(part) = self.planned.iter().find(|planned| planned.name == part) else {
                 return Err(BackendError::Failed(format!("{part} was never planned")));
             };

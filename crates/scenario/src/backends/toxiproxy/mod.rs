@@ -8,7 +8,7 @@ use ::toxiproxy::wire::{LEASES, NewProxy, Proxy, Stream, Toxic};
 use ::toxiproxy::{Client, ClientError, Version};
 use observation::clock;
 
-use super::backend::{Backend, Leftover};
+use super::backend::{Backend, BackendError, Leftover};
 use super::target::Target;
 use crate::metrics::Metrics;
 use crate::removal::claim::{self, ClaimError};
@@ -137,6 +137,14 @@ impl Toxiproxy {
         Ok(Found { targets, foreign: foreign(proxies.values()) })
     }
 
+    /// The proxies of these names; fails when one is missing.
+    pub async fn targets(&self, names: &[String]) -> Result<Vec<Target>, ClientError> {
+        let proxies = names
+            .iter()
+            .map(async |name| Ok(Target::new(&self.client.proxy(name).await?, self.client.url())));
+        futures::future::try_join_all(proxies).await
+    }
+
     /// Adds one toxic; its metrics come from the server's answer.
     pub(crate) async fn add(&self, proxy: &str, name: &str, plan: &ToxicPlan) -> Result<(), ClientError> {
         let echo = self.client.add_toxic(proxy, &toxic(name, plan)).await?;
@@ -212,6 +220,15 @@ fn foreign<'a>(proxies: impl Iterator<Item = &'a Proxy>) -> Vec<(String, String)
     let named = used.flat_map(|proxy| proxy.toxics.iter().map(move |toxic| (proxy, toxic)));
     let foreign = named.filter(|(_, toxic)| ladder::own_toxic(toxic).is_none());
     foreign.map(|(proxy, toxic)| (toxic.name.clone(), proxy.name.clone())).collect()
+}
+
+impl From<ClientError> for BackendError {
+    fn from(error: ClientError) -> Self {
+        match error.is_timed_out() {
+            true => BackendError::Hangs(error.to_string()),
+            false => BackendError::Failed(error.to_string()),
+        }
+    }
 }
 
 /// How the effect of an act is ended.

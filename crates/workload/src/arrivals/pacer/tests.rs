@@ -38,6 +38,7 @@ impl Setup {
         let stop = CancellationToken::new();
         let end = stop.clone();
         let timer = tokio::spawn(async move {
+            // Sleeps: the length of the load; paused in all tests but the one of the real clock.
             tokio::time::sleep(lasts).await;
             end.cancel();
         });

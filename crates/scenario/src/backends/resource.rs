@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::ladder;
-use super::owner::Owner;
-use crate::backends::nftables::namespace::Namespace;
-use crate::backends::nftables::table::{self, TableName};
+use super::nftables::namespace::Namespace;
+use super::nftables::table::{self, TableName};
 use crate::faults::namespace_name;
+use crate::removal::ladder;
+use crate::removal::owner::Owner;
 
 /// Between the look that finds a dead owner's faults and the one that finds what its last call has made.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
