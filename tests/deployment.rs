@@ -189,6 +189,7 @@ fn the_image_is_built_with_our_compiler_and_runs_as_nobody() {
     for member in ["Cargo.toml", "Cargo.lock", "crates", "cmd", "benches", "judged", "simulation", "tests"] {
         assert!(kept.contains(member), "{member}");
     }
+    assert!(kept.contains("crates/*/src/target"), "a module of the load bears the name of build folders");
 }
 
 /// What `proxies` posts, as the shell of the compose file would, with and without `MEMCACHE_HOST`.

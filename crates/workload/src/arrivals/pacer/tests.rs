@@ -48,6 +48,7 @@ impl Setup {
             intended.push(start.intended);
             async move {
                 start.begin(recorder);
+                // Sleeps: the length of an op.
                 tokio::time::sleep(op).await;
             }
         };
