@@ -2,11 +2,11 @@
 //!
 //! | Module | What it holds |
 //! |---|---|
-//! | [`file`] | scenario files, and those that come with the tool |
+//! | [`mod@file`] | scenario files, and those that come with the tool |
 //! | [`faults`] | the kinds of faults, one file each |
 //! | [`backends`] | what applies faults, one module each, behind one trait |
 //! | [`removal`] | how faults are taken away, whatever happens to their owner |
-//! | [`run`] | one run: phases, faults, witnesses, journal |
+//! | [`mod@run`] | one run: phases, faults, witnesses, journal |
 //! | [`stop`] | the rules that end a run before its time |
 //! | [`metrics`] | what is exported of all that |
 

@@ -1,6 +1,6 @@
 //! Does the breaker of a faulted server do what its settings say?
 
-use super::{Case, Law, NO_ATTEMPTS, NO_BREAKER, NO_FAULTED, pass};
+use super::case::{Case, Law, NO_ATTEMPTS, NO_BREAKER, NO_FAULTED, pass};
 use crate::expect::Trip;
 use crate::question::{Answer, Finding, Question};
 

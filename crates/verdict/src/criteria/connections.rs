@@ -1,6 +1,6 @@
 //! Does the client handle its connections with care?
 
-use super::{Case, Law, pass};
+use super::case::{Case, Law, pass};
 use crate::pair::DialPeaks;
 use crate::question::{Answer, Finding, Question};
 

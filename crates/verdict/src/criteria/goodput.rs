@@ -1,6 +1,6 @@
 //! How much work gets done under the fault, and at what cost.
 
-use super::{Case, Law, NO_ATTEMPTS, pass, percent};
+use super::case::{Case, Law, NO_ATTEMPTS, pass, percent};
 use crate::Ruling;
 use crate::question::{Answer, Finding, Question};
 

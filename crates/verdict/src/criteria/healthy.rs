@@ -1,6 +1,6 @@
 //! Do servers without a fault, and moments without one, stay as they were?
 
-use super::{Case, Law, NO_BREAKER, SLOWER, SLOWER_MS, pass, percent, slower_limit_ms};
+use super::case::{Case, Law, NO_BREAKER, SLOWER, SLOWER_MS, pass, percent, slower_limit_ms};
 use crate::Ruling;
 use crate::pair::BeforeAfter;
 use crate::question::{Answer, Finding, Question};

@@ -1,6 +1,6 @@
 //! Is everything as it was, in time and for good?
 
-use super::{Case, Law, NO_ATTEMPTS, NO_FAULTED, pass, percent, slower_limit_ms};
+use super::case::{Case, Law, NO_ATTEMPTS, NO_FAULTED, pass, percent, slower_limit_ms};
 use crate::Ruling;
 use crate::measure::RELAPSE_S;
 use crate::pair::BeforeAfter;
