@@ -87,7 +87,7 @@ impl Cli {
 }
 
 impl TaskCommand {
-    /// What it means.
+    /// The task that it asks for.
     pub fn task(self) -> Result<Task, Failure> {
         Ok(match self {
             TaskCommand::Judge(args) => Task::Judge(args.journals),

@@ -39,7 +39,8 @@ impl Down {
         Ok(Self { backend, parts })
     }
 
-    /// From now on they refuse connections.
+    /// From now on they refuse connections. Without `begin`, and so without a lease: it could end the fault within a trigger,
+    /// and the proxies end with this process anyway.
     pub(crate) async fn apply(&mut self) -> Result<(), BackendError> {
         for part in &self.parts {
             self.backend.apply(part).await?;

@@ -295,6 +295,10 @@ pub(crate) fn add_latency(mine: &mut Latency, theirs: &Latency) {
 }
 
 /// Whole microseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

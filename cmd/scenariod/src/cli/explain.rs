@@ -59,7 +59,7 @@ pub struct ExplainArgs {
 }
 
 impl ExplainArgs {
-    /// What they mean.
+    /// The settings that these flags ask for.
     pub fn settings(self) -> Result<explain::Settings, Failure> {
         let scenarios = run::scenarios(&self.scenario, &self.scenario_file)?;
         let (quick, testing) = (self.quick, self.testing.map(Into::into));

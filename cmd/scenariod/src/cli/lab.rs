@@ -145,7 +145,7 @@ impl LabArgs {
     }
 }
 
-/// What a lab would refuse only once it starts.
+/// Refuses here what a lab would refuse only once it starts.
 fn check(config: &LabConfig) -> Result<(), LabError> {
     let fits = (1..=lab::SERVERS_MAX).contains(&config.servers);
     if fits { Ok(()) } else { Err(LabError::ServerCount(config.servers)) }

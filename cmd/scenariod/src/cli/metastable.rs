@@ -61,7 +61,7 @@ pub struct MetastableArgs {
 }
 
 impl MetastableArgs {
-    /// What they mean.
+    /// The settings that these flags ask for.
     pub fn settings(self) -> Result<Settings, Failure> {
         // At most one of the flags: they are a group.
         let question = match (self.grid, self.bisect, self.hysteresis) {

@@ -46,7 +46,7 @@ fn blind(text: &str) -> Result<Duration, String> {
 }
 
 impl PhaseArgs {
-    /// How long the phases are.
+    /// Lengths of the phases.
     pub fn lengths(&self) -> PhaseLengths {
         PhaseLengths {
             quick: self.quick,
@@ -56,7 +56,7 @@ impl PhaseArgs {
         }
     }
 
-    /// What ends a run, or a phase of it, before its time.
+    /// Rules that end a run, or a phase of it, before its time.
     pub fn endings(&self) -> Result<Endings, Failure> {
         let (rules, most) = (self.abort_if.len(), scenario::stop::RULES_MAX);
         if rules > most {

@@ -32,12 +32,12 @@ pub struct PlaceArgs {
 }
 
 impl PlaceArgs {
-    /// How long Toxiproxy and the observation stream are waited for.
+    /// Patience for Toxiproxy and the observation stream.
     pub fn wait(&self) -> Duration {
         *self.wait
     }
 
-    /// What they mean.
+    /// The settings that these flags ask for.
     pub fn settings(self) -> Result<Elsewhere, Failure> {
         toxiproxy::Client::new(&self.toxiproxy).map_err(usage)?;
         let proxy = |n: u16| NewProxy {

@@ -28,7 +28,7 @@ fn every(text: &str) -> Result<Duration, String> {
 }
 
 impl ReapArgs {
-    /// What they mean.
+    /// The settings that these flags ask for.
     pub fn settings(self) -> Result<reap::Settings, Failure> {
         Ok(reap::Settings {
             client: Client::new(&self.toxiproxy).map_err(usage)?,

@@ -38,7 +38,7 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    /// What they mean.
+    /// The settings that these flags ask for.
     pub fn settings(self) -> compare::Settings {
         let Self { a, b, force, output } = self;
         compare::Settings { a, b, force, page: output }

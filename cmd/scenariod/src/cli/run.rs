@@ -97,12 +97,12 @@ pub fn scenarios(names: &[String], files: &[PathBuf]) -> Result<Vec<Scenario>, F
 }
 
 impl RunArgs {
-    /// What the process is like.
+    /// Threads and log.
     pub fn process(&self) -> Process {
         Process { threads: self.process.max_procs.into(), log_format: self.process.log_format }
     }
 
-    /// What all of them mean together.
+    /// The task that all of them ask for together.
     pub fn task(self) -> Result<Task, Failure> {
         if self.what.list {
             return Ok(Task::List);

@@ -88,15 +88,13 @@ impl Running<'_> {
         // Remembered before the call: its answer may get lost, its effect not.
         self.applied.push(AppliedPart { backend, record: record.clone(), resource: resource.clone() });
         self.faulted.insert(record.target.clone());
-        let owned = match &resource {
-            Some(resource) => self.hold.own(resource, lease).await.map_err(|error| error.to_string()),
-            None => Ok(()),
+        let applied = async {
+            if let Some(resource) = &resource {
+                self.hold.own(resource, lease).await.map_err(|error| error.to_string())?;
+            }
+            self.plan.backends[backend].apply(&record.id).await.map_err(|error| error.to_string())
         };
-        let applied = match owned {
-            Ok(()) => self.plan.backends[backend].apply(&record.id).await.map_err(|error| error.to_string()),
-            Err(why) => Err(why),
-        };
-        if let Err(why) = applied {
+        if let Err(why) = applied.await {
             let failed = Fault { error: Some(why.clone()), ..record };
             self.record(&failed, FaultState::Failed).await;
             return Err(Broken::Failed(format!("fault on {}: {why}", failed.target)));
@@ -187,11 +185,8 @@ impl Running<'_> {
 
     /// The parts of all other backends are gone, and a janitor need not undo them.
     async fn forget_applied(&mut self, trouble: &Trouble) {
-        let (left, gone) = std::mem::take(&mut self.applied)
-            .into_iter()
-            .partition(|part| trouble.failed.contains(&part.backend));
-        self.applied = left;
-        let gone: Vec<AppliedPart> = gone;
+        let is_gone = |part: &mut AppliedPart| !trouble.failed.contains(&part.backend);
+        let gone: Vec<AppliedPart> = self.applied.extract_if(.., is_gone).collect();
         for part in gone {
             self.record(&part.record, FaultState::Removed).await;
             if let Some(resource) = &part.resource {

@@ -13,7 +13,7 @@ pub(super) struct PlannedFault {
     pub(super) backend: usize,
     pub(super) meant: FaultSpec,
     pub(super) given: Given,
-    /// Where; empty until [`Plan::locate`].
+    /// Its places; empty until [`Plan::locate`].
     pub(super) targets: Vec<Target>,
 }
 
@@ -28,18 +28,19 @@ pub(super) struct Plan {
 /// none is run.
 pub async fn preflight(scenarios: &[Scenario], environment: &Environment) -> Result<(), RunError> {
     environment.toxiproxy.vacant().await?;
-    for scenario in scenarios {
-        // One that no backend can give fails alone, as a run of its own.
-        let Ok(mut plan) = Plan::choose(scenario, environment, &Owner::of_run(&scenario.name)) else {
-            continue;
-        };
-        let asks = |fault: &PlannedFault| plan.backends[fault.backend].needs_permission();
-        if plan.faults.iter().any(asks) {
-            environment.toxiproxy.vacant().await?;
-            let found = environment.toxiproxy.prepare(&environment.proxies).await?;
-            plan.locate(scenario, &found.targets)?;
-            plan.permitted(scenario).await?;
-        }
+    // One that no backend can give fails alone, as a run of its own.
+    let plans = scenarios.iter().filter_map(|scenario| {
+        let plan = Plan::choose(scenario, environment, &Owner::of_run(&scenario.name)).ok()?;
+        plan.needs_permission().then_some((scenario, plan))
+    });
+    let mut plans = plans.peekable();
+    if plans.peek().is_none() {
+        return Ok(());
+    }
+    let found = environment.toxiproxy.prepare(&environment.proxies).await?;
+    for (scenario, mut plan) in plans {
+        plan.locate(scenario, &found.targets)?;
+        plan.permitted(scenario).await?;
     }
     Ok(())
 }
@@ -64,6 +65,11 @@ impl Plan {
     /// Does a fault outlast this process?
     pub(super) fn outlasts_us(&self) -> bool {
         self.faults.iter().any(|fault| self.backends[fault.backend].outlasts_us())
+    }
+
+    /// Does a backend of it ask for a permission?
+    fn needs_permission(&self) -> bool {
+        self.faults.iter().any(|fault| self.backends[fault.backend].needs_permission())
     }
 
     /// The backends that give a fault, for the journal; the proxies of the test come first.

@@ -7,6 +7,7 @@ use observation::{
 use crate::keys::KeyDist;
 use crate::load::config::LoadConfig;
 use crate::mix::OpKind;
+use crate::recorder::millis;
 use crate::shard::Shard;
 use crate::target::Target;
 
@@ -69,8 +70,4 @@ fn data_settings(load: &LoadConfig) -> DataSettings {
         ttl_ms: Some(load.ttl.map_or(0, millis)),
         ttl_jitter: Some(load.ttl_jitter.share()),
     }
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

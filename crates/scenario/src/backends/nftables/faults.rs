@@ -18,6 +18,9 @@ use crate::backends::target::Target;
 use crate::faults::{FaultSpec, LossKernel};
 use crate::metrics::Metrics;
 
+/// The answer to every other fault.
+const ONLY_LOSS: &str = "the packet filter only drops packets";
+
 /// A namespace in which packets may be lost, and where each target listens in it.
 #[derive(Debug)]
 struct Place {
@@ -105,7 +108,7 @@ impl Backend for Nftables {
             | FaultSpec::Slicer(_)
             | FaultSpec::LimitData(_)
             | FaultSpec::SlowClose(_)
-            | FaultSpec::Toxic(_) => Offer::Cannot("the packet filter only drops packets".to_owned()),
+            | FaultSpec::Toxic(_) => Offer::Cannot(ONLY_LOSS.to_owned()),
         }
     }
 
@@ -149,12 +152,11 @@ impl Backend for Nftables {
         deadline: u64,
     ) -> Result<Vec<String>, BackendError> {
         let FaultSpec::LossKernel(LossKernel { share, netns }) = spec else {
-            return Err(BackendError::Misfit("the packet filter only drops packets".to_owned()));
+            return Err(BackendError::Misfit(ONLY_LOSS.to_owned()));
         };
         let of = self.places.iter().filter(|place| place.namespace.name() == netns.as_deref());
-        let found = of.flat_map(|place| place.listens.iter().map(|listen| (&place.namespace, listen)));
-        let Some((namespace, (_, listen))) = found.into_iter().find(|(_, (name, _))| *name == target.name)
-        else {
+        let mut found = of.flat_map(|place| place.listens.iter().map(|listen| (&place.namespace, listen)));
+        let Some((namespace, (_, listen))) = found.find(|(_, (name, _))| *name == target.name) else {
             return Err(BackendError::Failed(format!("{} was never permitted", target.name)));
         };
         let maker = Maker::this().map_err(|error| Refused::Unknown(error.to_string()))?;

@@ -4,7 +4,7 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::toxics::{Act, acts};
-use super::{Toxiproxy, dose, undo};
+use super::{ToxicPlan, Toxiproxy, dose, undo};
 use crate::backends::backend::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer};
 use crate::backends::resource::Resource;
 use crate::backends::target::Target;
@@ -101,14 +101,11 @@ impl Backend for ToxiproxyFaults {
     /// Only a toxic by its own name can be refused: the attributes of the others are ours.
     fn prepare<'a>(&'a mut self, spec: &'a FaultSpec) -> Answer<'a, Vec<Leftover>> {
         async move {
-            let named = matches!(spec, FaultSpec::Toxic(_));
-            for act in acts(spec).unwrap_or_default() {
-                let Act::Toxic(plan) = act else { continue };
-                if named && let Some(why) = self.toxiproxy.refuses(&self.owner, &plan).await? {
-                    return Err(BackendError::Misfit(why));
-                }
+            let FaultSpec::Toxic(named) = spec else { return Ok(Vec::new()) };
+            match self.toxiproxy.refuses(&self.owner, &ToxicPlan::from(named)).await? {
+                Some(why) => Err(BackendError::Misfit(why)),
+                None => Ok(Vec::new()),
             }
-            Ok(Vec::new())
         }
         .boxed_local()
     }
@@ -185,6 +182,7 @@ impl Backend for ToxiproxyFaults {
     fn read_back(&mut self) -> Answer<'_, ()> {
         async {
             self.toxiproxy.end(&self.owner, false).await?;
+            self.applied.clear();
             self.end_lease().await;
             Ok(())
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::toxiproxy::wire::{Attributes, Stream};
 
-use crate::faults::FaultSpec;
+use crate::faults::{FaultSpec, NamedToxic};
 
 /// One toxic to add.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,17 @@ pub struct ToxicPlan {
     pub toxicity: f64,
     /// Its attributes, as the API takes them.
     pub attributes: Attributes,
+}
+
+impl From<&NamedToxic> for ToxicPlan {
+    fn from(named: &NamedToxic) -> Self {
+        Self {
+            kind: named.toxic.clone(),
+            stream: named.stream,
+            toxicity: named.toxicity,
+            attributes: named.attributes.clone(),
+        }
+    }
 }
 
 /// One act that applies a part of a fault to one proxy.
@@ -55,12 +66,7 @@ pub(crate) fn acts(spec: &FaultSpec) -> Result<Vec<Act>, &'static str> {
         }
         FaultSpec::LimitData(fault) => down("limit_data", &[("bytes", whole(fault.bytes))]),
         FaultSpec::SlowClose(fault) => down("slow_close", &[("delay", millis(fault.delay))]),
-        FaultSpec::Toxic(fault) => vec![Act::Toxic(ToxicPlan {
-            kind: fault.toxic.clone(),
-            stream: fault.stream,
-            toxicity: fault.toxicity,
-            attributes: fault.attributes.clone(),
-        })],
+        FaultSpec::Toxic(fault) => vec![Act::Toxic(fault.into())],
     })
 }
 
@@ -79,7 +85,7 @@ fn whole(n: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::{Bandwidth, Latency, LimitData, Loss, NamedToxic, Reset, Slicer, SlowClose, Stall};
+    use crate::faults::{Bandwidth, Latency, LimitData, Loss, Reset, Slicer, SlowClose, Stall};
     use crate::removal::ladder::harmless;
 
     #[test]

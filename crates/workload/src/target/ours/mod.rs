@@ -18,6 +18,7 @@ use super::{
     Answer, Attempt, Attempts, Done, Greeting, KeyEnd, MultiDone, NoServer, Observer, Op, ServerStats, Target,
 };
 use crate::mix::OpKind;
+use crate::recorder::millis;
 
 // Keys of every load are the client's own: our client takes them without a copy.
 pub use memcache_client::{KEY_MAX, Key, KeyError};
@@ -264,8 +265,4 @@ fn in_flight_max(config: &Config) -> usize {
         Mode::Pooled => config.pool.max,
         Mode::Pipelined { connections, depth } => connections * depth,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
