@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 
 /// Workspace crates that each member may depend on. What is not listed is forbidden.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("address", &[]),
     ("alarm", &[]),
     ("capacity", &[]),
     ("database", &[]),
     ("look-aside", &["database"]),
-    ("memcache-client", &[]),
+    ("memcache-client", &["address"]),
     ("memcached-fake", &[]),
-    ("toxiproxy", &["alarm"]),
+    ("toxiproxy", &["address", "alarm"]),
     ("memcache-toxics", &["toxiproxy"]),
     ("observation", &[]),
     ("page", &[]),
     ("live", &["observation", "page", "telemetry"]),
     ("telemetry", &[]),
     ("workload", &["alarm", "database", "look-aside", "memcache-client", "observation"]),
-    ("scenario", &["toxiproxy", "observation"]),
+    ("scenario", &["address", "toxiproxy", "observation"]),
     ("verdict", &["observation"]),
     ("report", &["verdict", "capacity", "observation", "page"]),
     (
@@ -28,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "loadgen",
         &[
+            "address",
             "workload",
             "capacity",
             "database",
@@ -55,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "scenariod",
         &[
+            "address",
             "metastable",
             "lab",
             "scenario",

@@ -23,7 +23,7 @@ const LAB: [&str; 12] = [
     "--quick",
 ];
 
-fn runs(dir: &Path) -> Vec<PathBuf> {
+pub fn runs(dir: &Path) -> Vec<PathBuf> {
     let mut runs: Vec<_> =
         std::fs::read_dir(dir.join("runs")).into_iter().flatten().map(|run| run.unwrap().path()).collect();
     runs.sort();
@@ -34,7 +34,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-fn journal(run: &Path) -> Vec<Value> {
+pub fn journal(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("journal.jsonl")).unwrap();
     // The last line of a running journal may be half a line.
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()

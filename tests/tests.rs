@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking, and skip loudly"
 )]
 
+mod addresses;
 mod architecture;
 mod bad_input;
 #[path = "../crates/report/tests/pages/browser.rs"]

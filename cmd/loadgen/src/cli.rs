@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use humantime::Duration;
+use observation::Server;
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
 use workload::{ArrivalKind, Jitter, KeyDist, KeySize, Mix, Profile, Rate, Shard, ValueSize};
@@ -12,6 +13,7 @@ use crate::client::ClientArgs;
 use crate::control::ControlAddr;
 use crate::look_aside::LookAsideArgs;
 use crate::overload::OverloadArgs;
+use crate::servers;
 
 /// Drive continuous load through a memcache client, check every reply, and export what happened.
 #[derive(Debug, Parser)]
@@ -86,8 +88,8 @@ pub struct Cli {
 pub struct Where {
     /// Servers as HOST:PORT, unix:/PATH or NAME=one of these, comma-separated or repeated [default: the three proxies
     /// memcached1..3 on 127.0.0.1:21211-21213]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Target")]
-    pub servers: Vec<String>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = servers::parse, help_heading = "Target")]
+    pub servers: Vec<Server>,
     /// Wait this long for a server before giving up
     #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Target")]
     pub wait: Duration,

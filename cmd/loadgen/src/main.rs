@@ -7,6 +7,7 @@ mod look_aside;
 mod op_log;
 mod overload;
 mod run;
+mod servers;
 
 use std::process::ExitCode;
 

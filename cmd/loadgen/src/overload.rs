@@ -25,6 +25,7 @@ use workload::{Alarm, LoadConfig, Profile, Rate};
 use crate::cli::{Shape, Where};
 use crate::client::ClientArgs;
 use crate::run::{self as plain, Ended, Failure};
+use crate::servers;
 use hook::Hook;
 use markers::Markers;
 use metrics::PhaseGauge;
@@ -111,14 +112,10 @@ pub async fn run(args: OverloadArgs, threads: usize) -> Result<Ended, Failure> {
     let hook = args.mitigate.clone().map(|command| Hook { command, limit: args.mitigate_limit.into() });
     let name = match args.backend {
         Some(backend) => backend.to_string(),
-        None => args
-            .at
-            .servers()
-            .map_err(Failure::Usage)?
-            .iter()
-            .map(|s| s.addr.clone())
-            .collect::<Vec<_>>()
-            .join(", "),
+        None => {
+            let addrs = servers::or_default(&args.at.servers).into_iter().map(|server| server.addr);
+            addrs.collect::<Vec<_>>().join(", ")
+        }
     };
     let mut overload =
         Run::new(args.out.clone(), name, markers, gauge, hook, stop.clone()).map_err(infrastructure)?;
@@ -212,7 +209,7 @@ async fn open(
         let subject = Subject::inside(backend, patience, load_config, Alarm::exact);
         return subject.map(Some).map_err(Failure::Usage);
     }
-    let servers = args.at.servers().map_err(Failure::Usage)?;
+    let servers = servers::or_default(&args.at.servers);
     let client = args.client.target(servers, seed).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
     if !plain::ready(&client, args.at.wait.into(), stop).await? {

@@ -4,19 +4,16 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use observation::Record;
 use observation::clock::wall_ms;
-use observation::{Record, Server};
 use prometheus::Registry;
 use telemetry::http::{self, Limits, Routes, Serving};
 use tokio_util::sync::CancellationToken;
 use workload::{AnyTarget, Arrivals, Load, LoadConfig, Prefilled, Prepared, Profile, Summary, Target};
 
-use crate::cli::{CheckGenerator, Cli, Command, Shape, Where};
+use crate::cli::{CheckGenerator, Cli, Command, Shape};
 use crate::control::ControlServer;
-
-/// Servers that are meant when none are given: the proxies of the lab and of the compose file.
-const DEFAULT_SERVERS: [&str; 3] =
-    ["memcached1=127.0.0.1:21211", "memcached2=127.0.0.1:21212", "memcached3=127.0.0.1:21213"];
+use crate::servers;
 
 /// What this program shows of itself at `/`.
 const PAGE: live::Page<'_> = live::Page {
@@ -53,7 +50,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
         // It needs no runtime, so `main` has done it.
         Some(Command::OpLog { .. }) | None => {}
     }
-    let servers = cli.at.servers().map_err(Failure::Usage)?;
+    let servers = servers::or_default(&cli.at.servers);
     let seed = cli.shape.seed.unwrap_or_else(rand::random);
     let load_config = load_config(&cli, seed);
     let target = cli.client.target(servers, cli.shard.seed(seed)).map_err(Failure::Usage)?;
@@ -217,32 +214,6 @@ fn duration(cli: &Cli) -> Option<Duration> {
     given.into_iter().chain(profile).min()
 }
 
-impl Where {
-    /// The servers, or those that are meant when none are given.
-    pub fn servers(&self) -> anyhow::Result<Vec<Server>> {
-        servers(&self.servers)
-    }
-}
-
-fn servers(given: &[String]) -> anyhow::Result<Vec<Server>> {
-    let texts = if given.is_empty() { DEFAULT_SERVERS.map(str::to_owned).to_vec() } else { given.to_vec() };
-    texts.iter().map(|text| server(text)).collect()
-}
-
-fn server(text: &str) -> anyhow::Result<Server> {
-    let (name, addr) = text.split_once('=').unwrap_or((text, text));
-    if addr.strip_prefix("unix:").is_some_and(|path| path.starts_with('/')) && !name.is_empty() {
-        return Ok(Server { name: name.to_owned(), addr: addr.to_owned() });
-    }
-    let port = addr.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
-    match port {
-        Some((true, Ok(1..))) if !name.is_empty() => {
-            Ok(Server { name: name.to_owned(), addr: addr.to_owned() })
-        }
-        _ => Err(anyhow!("--servers: {text:?} is not HOST:PORT, unix:/PATH or NAME=one of these")),
-    }
-}
-
 impl Shape {
     /// A closed loop of it, on so many threads.
     pub fn config(&self, seed: u64, threads: usize) -> LoadConfig {
@@ -290,6 +261,10 @@ mod tests {
 
     use super::*;
 
+    fn parse(args: &[&str]) -> Result<LoadConfig, clap::Error> {
+        Cli::try_parse_from([&["loadgen"], args].concat()).map(|cli| load_config(&cli, 1))
+    }
+
     fn cli(args: &[&str]) -> Result<Cli, clap::Error> {
         clap::Parser::try_parse_from(["loadgen"].iter().chain(args))
     }
@@ -319,23 +294,6 @@ mod tests {
             (40_000.0, Duration::from_secs(2), 2)
         );
         assert!(cli(&["--rate", "5", "check-generator"]).is_err());
-    }
-
-    #[test]
-    fn servers_may_have_names() {
-        let parse = |text: &str| server(text).map(|s| (s.name, s.addr)).ok();
-        let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
-        assert_eq!(parse("a=h:1"), pair("a", "h:1"));
-        assert_eq!(parse("h:1"), pair("h:1", "h:1"));
-        assert_eq!(parse("[::1]:11211"), pair("[::1]:11211", "[::1]:11211"));
-        for bad in ["", "h", "h:", "h:0", "h:70000", ":11211", "=h:1", "a=h"] {
-            assert_eq!(parse(bad), None, "{bad}");
-        }
-        assert_eq!(servers(&[]).unwrap().len(), 3);
-    }
-
-    fn parse(args: &[&str]) -> Result<LoadConfig, clap::Error> {
-        Cli::try_parse_from([&["loadgen"], args].concat()).map(|cli| load_config(&cli, 1))
     }
 
     #[test]

@@ -12,7 +12,8 @@ mod run;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::task::Task;
@@ -82,8 +83,17 @@ Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, invalid or stopped, 4 infra
 impl Cli {
     /// Reads the arguments, the program's name first. Ends the process with help, or with a usage error and exit code 2.
     pub fn read(args: impl Iterator<Item = OsString>) -> Self {
-        Self::parse_from(proxy::escaped(args))
+        let matches = without_empty_variables(Self::command()).get_matches_from(proxy::escaped(args));
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
+}
+
+/// An environment variable that is empty is not set: `MEMCACHE_HOST= scenariod`, and what compose files make of a missing one.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty =
+        |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 impl TaskCommand {

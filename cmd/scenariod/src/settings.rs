@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lab::{LabConfig, LoadPlan};
+use scenario::backends::toxiproxy::TestProxies;
 use scenario::{Endings, Phases, Scenario};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
-use toxiproxy::wire::NewProxy;
 
 /// What the process itself is like.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +58,8 @@ pub struct Elsewhere {
     pub toxiproxy: String,
     /// URL of the client's observations.
     pub observe: String,
-    /// Proxies that are made if missing.
-    pub proxies: Vec<NewProxy>,
+    /// The proxies of the test.
+    pub proxies: TestProxies,
 }
 
 /// What a run needs to know of the flags, wherever it takes place.

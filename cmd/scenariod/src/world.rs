@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lab::{Lab, LabLoad};
 use prometheus::Registry;
-use scenario::backends::toxiproxy::Toxiproxy;
+use scenario::backends::toxiproxy::{TestProxies, Toxiproxy};
 use scenario::metrics::Metrics;
 use scenario::{Ahead, Environment, Status};
 use telemetry::http::{Limits, Routes, Server, Serving};
@@ -54,7 +54,7 @@ pub struct World {
     lab: Option<(Lab, LabLoad)>,
     toxiproxy: String,
     observe: String,
-    proxies: Vec<NewProxy>,
+    proxies: TestProxies,
     serving: Option<Serving>,
     watching: JoinHandle<()>,
     stop_serving: CancellationToken,
@@ -113,7 +113,7 @@ impl World {
         Ok(Self {
             toxiproxy: lab.toxiproxy_url(),
             observe,
-            proxies: proxies.collect(),
+            proxies: TestProxies { wanted: proxies.collect(), upstreams_are_given: false },
             serving: Some(server.spawn(routes, stop_serving.clone()).map_err(infrastructure)?),
             watching: watch_api(&lab.toxiproxy_url(), shared, job, &stop_serving)?,
             stop_serving,

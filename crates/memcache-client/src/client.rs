@@ -347,7 +347,7 @@ impl Inner {
         match error {
             Error::BreakerOpen
             | Error::Connect(_)
-            | Error::ConnectTimeout(_)
+            | Error::ConnectTimeout { .. }
             | Error::TooManyConnections
             | Error::Closed => next,
             Error::Timeout(_) | Error::Reset(_) | Error::Protocol(_)

@@ -1,16 +1,19 @@
 //! Dials: address forms, TLS, the login of memcached's ASCII authentication.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use address::DialError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::stream::{Connector, Stream};
-use crate::sync::timeout;
+use crate::sync::timeout_at;
 
 /// What a connection needs before it may carry ops.
 #[derive(Clone, Default)]
@@ -108,45 +111,77 @@ impl PartialEq for Dial {
 /// Prefix of addresses that are paths.
 const UNIX: &str = "unix:";
 
-/// Opens a connection to `addr` within `limit`: `host:port` (the name is resolved anew, so that a moved
-/// server is found) or `unix:/path`. A login takes part in the limit.
+/// Opens a connection to `addr` within `limit`: `host:port` (the name is resolved at every call, so that a server that has moved
+/// is found) or `unix:/path`. TLS and a login take part in the limit.
 pub(crate) async fn connect(dial: &Dial, limit: Duration, addr: &str) -> Result<Stream, Error> {
-    let dialling = async {
-        let mut stream = open(dial, addr).await.map_err(|error| Error::Connect(Arc::new(error)))?;
-        if let Some(login) = &dial.login {
-            log_in(&mut stream, login).await?;
-        }
-        Ok(stream)
-    };
-    timeout(limit, dialling).await.unwrap_or(Err(Error::ConnectTimeout(limit)))
+    let deadline = Instant::now() + limit;
+    if dial.connector.is_some() || addr.starts_with(UNIX) {
+        return within(deadline, limit, addr, local(dial, addr)).await;
+    }
+    let stream = address::connect(addr, limit).await.map_err(|error| no_connection(error, limit))?;
+    within(deadline, limit, addr, greeted(dial, addr, stream)).await
 }
 
-async fn open(dial: &Dial, addr: &str) -> io::Result<Stream> {
-    if let Some(connector) = &dial.connector {
-        return connector.connect(addr).await.map(Stream::Other);
-    }
-    if let Some(path) = addr.strip_prefix(UNIX) {
-        return UnixStream::connect(path).await.map(Stream::Unix);
-    }
-    let stream = TcpStream::connect(addr).await?;
+/// What is ready before `deadline`.
+async fn within(
+    deadline: Instant,
+    limit: Duration,
+    who: &str,
+    dialling: impl Future<Output = Result<Stream, Error>>,
+) -> Result<Stream, Error> {
+    let late = || Error::ConnectTimeout { who: who.into(), limit };
+    timeout_at(deadline, dialling).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Another way than TCP.
+async fn local(dial: &Dial, addr: &str) -> Result<Stream, Error> {
+    let stream = match (&dial.connector, addr.strip_prefix(UNIX)) {
+        (Some(connector), _) => connector.connect(addr).await.map(Stream::Other),
+        (None, path) => UnixStream::connect(path.unwrap_or(addr)).await.map(Stream::Unix),
+    };
+    logged_in(dial, stream.map_err(broken)?).await
+}
+
+/// A TCP connection after TLS and login.
+async fn greeted(dial: &Dial, addr: &str, stream: TcpStream) -> Result<Stream, Error> {
     // Small requests must not wait for the acknowledgement of the one before.
-    stream.set_nodelay(true)?;
+    stream.set_nodelay(true).map_err(broken)?;
     #[cfg(feature = "tls")]
     if let Some(tls) = &dial.tls {
         use tokio_rustls::rustls::pki_types::ServerName;
         let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host).trim_matches(['[', ']']);
         let name = tls.name.as_deref().unwrap_or(host).to_owned();
-        let name =
-            ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let name = ServerName::try_from(name)
+            .map_err(|error| broken(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
-        return connector.connect(name, stream).await.map(|stream| Stream::Tls(Box::new(stream)));
+        let stream = connector.connect(name, stream).await.map_err(broken)?;
+        return logged_in(dial, Stream::Tls(Box::new(stream))).await;
     }
-    Ok(Stream::Tcp(stream))
+    #[cfg(not(feature = "tls"))]
+    let _ = addr;
+    logged_in(dial, Stream::Tcp(stream)).await
+}
+
+async fn logged_in(dial: &Dial, mut stream: Stream) -> Result<Stream, Error> {
+    if let Some(login) = &dial.login {
+        log_in(&mut stream, login).await?;
+    }
+    Ok(stream)
+}
+
+fn no_connection(error: DialError, limit: Duration) -> Error {
+    match error.is_timeout() {
+        true => Error::ConnectTimeout { who: error.silent().into(), limit },
+        false => broken(error.into()),
+    }
+}
+
+fn broken(error: io::Error) -> Error {
+    Error::Connect(Arc::new(error))
 }
 
 /// memcached takes the first `set` of a connection as the login.
 async fn log_in(stream: &mut Stream, login: &Login) -> Result<(), Error> {
-    let broken = |error: io::Error| Error::Connect(Arc::new(error));
     let text = format!("set auth 0 0 {}\r\n{}\r\n", login.text.len(), login.text);
     stream.write_all(text.as_bytes()).await.map_err(broken)?;
     let mut reply = Vec::new();

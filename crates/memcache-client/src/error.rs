@@ -17,8 +17,13 @@ pub enum Error {
     #[error("connect: {0}")]
     Connect(Arc<io::Error>),
     /// The dial took longer than its limit.
-    #[error("connect: no answer within {0:?}")]
-    ConnectTimeout(Duration),
+    #[error("connect: {who}: no answer within {limit:?}")]
+    ConnectTimeout {
+        /// Addresses that were silent.
+        who: Arc<str>,
+        /// The limit.
+        limit: Duration,
+    },
     /// The server has no room for another connection; it read nothing.
     #[error("connect: the server has too many connections")]
     TooManyConnections,
@@ -109,7 +114,7 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Error::Timeout(_) => Outcome::Timeout,
-            Error::Connect(_) | Error::ConnectTimeout(_) | Error::TooManyConnections | Error::Closed => {
+            Error::Connect(_) | Error::ConnectTimeout { .. } | Error::TooManyConnections | Error::Closed => {
                 Outcome::Connect
             }
             Error::Reset(_) => Outcome::Reset,
@@ -126,7 +131,7 @@ impl Error {
         matches!(
             self,
             Connect(_)
-                | ConnectTimeout(_)
+                | ConnectTimeout { .. }
                 | TooManyConnections
                 | PoolExhausted(_)
                 | BreakerOpen

@@ -161,7 +161,7 @@ impl Server {
                 let had_its_time = servers_time >= self.site.config.op_timeout.mul_f64(SERVERS_SHARE);
                 let verdict = match error {
                     Error::Timeout(_) if had_its_time => Verdict::Timeout,
-                    Error::ConnectTimeout(_) => Verdict::Timeout,
+                    Error::ConnectTimeout { .. } => Verdict::Timeout,
                     Error::Connect(_) if error.is_refused() => Verdict::Refused,
                     // Full is not ill: the server answers, and reads go on.
                     Error::Server(text) if text.starts_with("out of memory") => Verdict::Success,

@@ -92,7 +92,7 @@ async fn work(client: Client, seed: u64, ops: u64, issued: Arc<Vec<AtomicU64>>, 
             Some(Ok(())) => {}
             Some(Err(Error::Timeout(_))) => count(&seen.timeouts),
             // A pool that waits for a late reply fills up; a shared connection that was given up fails its ops.
-            Some(Err(Error::PoolExhausted(_) | Error::Reset(_) | Error::ConnectTimeout(_))) => {}
+            Some(Err(Error::PoolExhausted(_) | Error::Reset(_) | Error::ConnectTimeout { .. })) => {}
             Some(Err(other)) => panic!("{other}"),
         }
     }
@@ -143,7 +143,7 @@ async fn run(mode: Mode, max: usize, tasks: u64, ops: u64) -> u64 {
         // The machine may be slow; no other error has an excuse now.
         let got = loop {
             match client.get(&asked).await {
-                Err(Error::Timeout(_) | Error::ConnectTimeout(_) | Error::Reset(_)) => {}
+                Err(Error::Timeout(_) | Error::ConnectTimeout { .. } | Error::Reset(_)) => {}
                 got => break got,
             }
         };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use address::Host;
+use scenario::backends::toxiproxy::TestProxies;
 use toxiproxy::wire::NewProxy;
 
 use crate::failure::{Failure, usage};
@@ -10,6 +12,8 @@ use crate::settings::Elsewhere;
 /// Ports of the proxies that are created if missing, and of the servers behind them.
 const PROXY_PORT: u16 = 21_211;
 const SERVER_PORT: u16 = 11_211;
+/// The host of those servers, unless another one is given.
+const HERE: &str = "127.0.0.1";
 /// Proxies outside of a lab.
 const PROXIES: u16 = 3;
 
@@ -23,9 +27,10 @@ pub struct PlaceArgs {
     /// Where the client under test serves /v1/observations
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
     observe: String,
-    /// Host behind the proxies that are created if missing
-    #[arg(long, value_name = "HOST", env = "MEMCACHE_HOST", default_value = "127.0.0.1")]
-    memcache_host: String,
+    /// Host behind the proxies memcached1..3: missing ones are created, and others are led there [default: 127.0.0.1 behind those
+    /// that are created; others are used as they are]
+    #[arg(long, value_name = "HOST", env = "MEMCACHE_HOST")]
+    memcache_host: Option<Host>,
     /// Wait this long for Toxiproxy and the observation stream
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     wait: humantime::Duration,
@@ -40,14 +45,18 @@ impl PlaceArgs {
     /// The settings that these flags ask for.
     pub fn settings(self) -> Result<Elsewhere, Failure> {
         toxiproxy::Client::new(&self.toxiproxy).map_err(usage)?;
+        let host = self.memcache_host.as_ref().map_or_else(|| HERE.to_owned(), Host::to_string);
         let proxy = |n: u16| NewProxy {
             name: format!("memcached{}", n + 1),
             listen: format!("127.0.0.1:{}", PROXY_PORT + n),
-            upstream: format!("{}:{}", self.memcache_host, SERVER_PORT + n),
+            upstream: format!("{host}:{}", SERVER_PORT + n),
             enabled: true,
         };
         Ok(Elsewhere {
-            proxies: (0..PROXIES).map(proxy).collect(),
+            proxies: TestProxies {
+                wanted: (0..PROXIES).map(proxy).collect(),
+                upstreams_are_given: self.memcache_host.is_some(),
+            },
             toxiproxy: self.toxiproxy,
             observe: self.observe,
         })

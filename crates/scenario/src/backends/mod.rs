@@ -14,6 +14,7 @@ use ::toxiproxy::ClientError;
 pub use backend::{Answer, Backend, BackendError, DoseCounter, Given, Leftover, Offer};
 pub use resource::Resource;
 pub use target::Target;
+pub(crate) use target::find_servers;
 use toxiproxy::Toxiproxy;
 
 use crate::metrics::Metrics;

@@ -7,9 +7,8 @@ use std::time::Duration;
 use observation::clock::RunClock;
 use observation::{Canary, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::recorder::Journal;
@@ -49,14 +48,13 @@ pub(crate) async fn run(
                 let addr = Arc::clone(&addr);
                 asking.spawn(async move {
                     let sent = Instant::now();
-                    (sent, timeout(PATIENCE, ask(&addr)).await, sent.elapsed())
+                    (sent, ask(&addr, sent + PATIENCE).await, sent.elapsed())
                 });
             }
             Some(Ok((sent, result, took))) = asking.join_next(), if !asking.is_empty() => {
                 let (took_us, error) = match result {
-                    Ok(Ok(())) => (Some(took.as_micros() as u64), None),
-                    Ok(Err(error)) => (None, Some(error.to_string())),
-                    Err(_) => (None, Some("no answer".to_owned())),
+                    Ok(()) => (Some(took.as_micros() as u64), None),
+                    Err(error) => (None, Some(error.to_string())),
                 };
                 if took_us.is_some() {
                     health.add(sent, took);
@@ -83,6 +81,8 @@ struct Answers {
     /// When the fault had gone, and the quickest answer to a canary that was sent since.
     since: Option<(Instant, Option<Duration>)>,
     faulted: bool,
+    /// Something has answered.
+    any: bool,
 }
 
 impl Health {
@@ -92,11 +92,17 @@ impl Health {
 
     fn add(&self, sent: Instant, took: Duration) {
         let answers = &mut *self.answers();
+        answers.any = true;
         match &mut answers.since {
             Some((since, best)) if sent >= *since => *best = Some(best.map_or(took, |best| best.min(took))),
             _ if !answers.faulted && answers.baseline.len() < BASELINE_MAX => answers.baseline.push(took),
             _ => {}
         }
+    }
+
+    /// Was any canary answered, with or without a fault?
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answers().any
     }
 
     /// The fault begins: what is answered from now on is no baseline.
@@ -135,13 +141,15 @@ impl Health {
     }
 }
 
-async fn ask(addr: &str) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
-    stream.write_all(b"mn\r\n").await?;
-    let mut reply = [0; 4];
-    stream.read_exact(&mut reply).await?;
-    match &reply {
+async fn ask(addr: &str, deadline: Instant) -> std::io::Result<()> {
+    let mut stream = address::connect(addr, deadline.saturating_duration_since(Instant::now())).await?;
+    let asking = async {
+        stream.set_nodelay(true)?;
+        stream.write_all(b"mn\r\n").await?;
+        let mut reply = [0; 4];
+        stream.read_exact(&mut reply).await.map(|_| reply)
+    };
+    match &timeout_at(deadline, asking).await.map_err(|_| std::io::Error::other("no answer"))?? {
         b"MN\r\n" => Ok(()),
         other => Err(std::io::Error::other(format!("answered {:?}", other.escape_ascii().to_string()))),
     }
@@ -178,6 +186,18 @@ mod tests {
         assert!(!health.is_slow(ms(900)));
         health.fault_delays(ms(100));
         assert!(health.is_slow(ms(102)) && !health.is_slow(ms(101)));
+    }
+
+    #[tokio::test]
+    async fn a_canary_that_reaches_nothing_names_the_address_and_is_no_sign_of_life() {
+        let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let error = ask(&refused, Instant::now() + PATIENCE).await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{refused}: ")), "{error}");
+        let health = Health::default();
+        assert!(!health.has_answered());
+        health.fault_begins();
+        health.add(Instant::now(), FLOOR);
+        assert!(health.has_answered());
     }
 
     #[tokio::test]

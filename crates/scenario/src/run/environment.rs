@@ -8,14 +8,13 @@ use observation::journal::JournalError;
 use observation::{EndStatus, Fault, Hello};
 use tokio::sync::watch;
 use toxiproxy::ClientError;
-use toxiproxy::wire::NewProxy;
 
 use super::observe::NoStream;
 use super::onlooker::Onlooker;
 use super::stable::UntilStable;
 use super::status::Status;
 use crate::backends::BackendError;
-use crate::backends::toxiproxy::Toxiproxy;
+use crate::backends::toxiproxy::{TestProxies, Toxiproxy};
 use crate::metrics::Metrics;
 use crate::removal::claim::ClaimError;
 use crate::removal::janitor::JanitorError;
@@ -28,8 +27,8 @@ pub struct Environment {
     pub toxiproxy: Toxiproxy,
     /// Does the Toxiproxy end with this process, and its faults with it?
     pub inside: bool,
-    /// Proxies that are made if missing.
-    pub proxies: Vec<NewProxy>,
+    /// The proxies through which it does.
+    pub proxies: TestProxies,
     /// Base URL of the observation stream.
     pub observe: String,
     /// Folder of the run folders.

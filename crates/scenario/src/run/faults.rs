@@ -130,7 +130,7 @@ impl Running<'_> {
     /// No fault is on, or is to be on any more.
     pub(super) fn nothing_is_declared(&self) {
         let metrics = &self.environment.metrics;
-        let proxies = self.environment.proxies.iter().map(|proxy| (proxy.name.clone(), Some(0.0)));
+        let proxies = self.environment.proxies.wanted.iter().map(|proxy| (proxy.name.clone(), Some(0.0)));
         metrics.dose_declared(&proxies.collect());
         metrics.no_trip_expected(self.hello.servers.iter().map(|server| server.name.as_str()));
     }

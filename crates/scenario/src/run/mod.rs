@@ -10,6 +10,7 @@ mod hold;
 pub mod observe;
 mod onlooker;
 mod plan;
+mod proxies;
 mod recorder;
 mod rungs;
 mod runner;

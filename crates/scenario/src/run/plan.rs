@@ -38,8 +38,18 @@ pub async fn preflight(scenarios: &[Scenario], environment: &Environment) -> Res
         return Ok(());
     }
     let found = environment.toxiproxy.prepare(&environment.proxies).await?;
+    let permitted = all_permitted(plans, &found.targets).await;
+    // Each run makes what it needs.
+    environment.toxiproxy.withdraw(&found.made).await;
+    permitted
+}
+
+async fn all_permitted(
+    plans: impl Iterator<Item = (&Scenario, Plan)>,
+    targets: &[Target],
+) -> Result<(), RunError> {
     for (scenario, mut plan) in plans {
-        plan.locate(scenario, &found.targets)?;
+        plan.locate(scenario, targets)?;
         plan.permitted(scenario).await?;
     }
     Ok(())

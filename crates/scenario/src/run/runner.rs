@@ -24,10 +24,11 @@ use super::follow::{self, Broken, Halt};
 use super::hold::Hold;
 use super::observe::{self, Stream};
 use super::plan::Plan;
+use super::proxies::Proxies;
 use super::recorder::{self, Journal};
 use super::stable::{UntilStable, Watching};
 use crate::backends::resource::Resource;
-use crate::backends::{Leftover, Target};
+use crate::backends::{Leftover, Target, find_servers};
 use crate::file::{Phases, Scenario};
 use crate::removal::owner::Owner;
 use crate::stop::{StopRule, Watch};
@@ -43,9 +44,24 @@ pub async fn run(
     let owner = Owner::of_run(&scenario.name);
     let plan = Plan::choose(scenario, environment, &owner)?;
     let hold = Hold::take(owner, phases, plan.outlasts_us(), environment).await?;
-    let ended = held(scenario, phases, environment, plan, stop, &hold).await;
+    let ended = claimed(scenario, phases, environment, plan, stop, &hold).await;
     let released = hold.release(environment).await;
     ended.map(|outcome| RunOutcome { clean: outcome.clean && released, ..outcome })
+}
+
+/// A run that has the Toxiproxy to itself.
+async fn claimed(
+    scenario: &Scenario,
+    phases: Phases,
+    environment: &Environment,
+    plan: Plan,
+    stop: &CancellationToken,
+    hold: &Hold,
+) -> Result<RunOutcome, RunError> {
+    let mut proxies = Proxies::prepare(environment).await?;
+    let ended = held(scenario, phases, environment, plan, &mut proxies, stop, hold).await;
+    proxies.withdraw_dead(&environment.toxiproxy).await;
+    ended
 }
 
 async fn held(
@@ -53,17 +69,19 @@ async fn held(
     phases: Phases,
     environment: &Environment,
     mut plan: Plan,
+    proxies: &mut Proxies,
     stop: &CancellationToken,
     hold: &Hold,
 ) -> Result<RunOutcome, RunError> {
-    let mut found = environment.toxiproxy.prepare(&environment.proxies).await?;
+    let Proxies { found, health } = proxies;
     // Leftovers of a run that was killed must not be part of this one's baseline.
     let mut left = plan.sweep(scenario).await?;
     let clock = RunClock::start();
     let done = CancellationToken::new();
     let _ended = done.clone().drop_guard();
     let stream = observe::connect(&environment.observe, clock, environment.wait, done.clone()).await?;
-    found.targets.iter_mut().for_each(|target| target.find_server(&stream.hello.servers));
+    find_servers(&mut found.targets, &stream.hello.servers)
+        .map_err(|why| RunError::Misfit { scenario: scenario.name.clone(), why })?;
     plan.locate(scenario, &found.targets)?;
     left.extend(plan.check(scenario).await?);
 
@@ -84,7 +102,7 @@ async fn held(
         plan,
         applied: Vec::new(),
         hold,
-        health: environment.proxies.iter().map(|proxy| (proxy.name.clone(), Arc::default())).collect(),
+        health: health.clone(),
         faulted: BTreeSet::new(),
         stuck: None,
         hung: BTreeSet::new(),

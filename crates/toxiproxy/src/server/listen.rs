@@ -61,7 +61,7 @@ pub(super) fn split(text: &str) -> Result<(&str, &str), ListenError> {
 }
 
 /// A number, none (0), or the name of a service.
-async fn port(text: &str) -> Result<u16, ListenError> {
+pub(super) async fn port(text: &str) -> Result<u16, ListenError> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
         if digits.is_empty() {

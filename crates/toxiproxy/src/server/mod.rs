@@ -20,6 +20,7 @@ mod pipe;
 mod proxy;
 mod store;
 mod timer;
+mod upstream;
 
 use std::convert::Infallible;
 use std::io;

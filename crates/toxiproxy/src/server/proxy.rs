@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,11 +15,10 @@ use super::dose::Dose;
 use super::lanes::{Lane, Lanes};
 use super::listen::{self, ListenError};
 use super::pipe::Spec;
+use super::upstream;
 use crate::toxics::RESET_PEER;
 use crate::wire::{self, LinkDose, ProxyDose, Stream};
 
-/// Limit of a dial; the stock server has none and blocks its accept loop meanwhile.
-const DIAL: Duration = Duration::from_secs(30);
 /// As Go's default.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Pause after an accept that failed, most likely for want of descriptors: accepting again at once would spin.
@@ -316,12 +314,9 @@ impl Proxy {
 
     async fn dial(&self) -> Option<TcpStream> {
         let upstream = self.state().upstream.clone();
-        match timeout(DIAL, TcpStream::connect(&upstream)).await {
-            Ok(Ok(server)) => return Some(server),
-            Ok(Err(error)) => tracing::debug!(proxy = self.name, upstream, %error, "dial"),
-            Err(_) => tracing::debug!(proxy = self.name, upstream, "dial: no answer within {DIAL:?}"),
-        }
-        None
+        let dialled = upstream::dial(&upstream).await;
+        // At error level, as the stock server: whoever watches the log must see that a server is not there.
+        dialled.inspect_err(|error| tracing::error!(proxy = self.name, upstream, %error, "dial")).ok()
     }
 
     /// Enters a connection in the list; `None` when the proxy has stopped meanwhile.

@@ -38,6 +38,7 @@ mod odd_values;
 mod pieces;
 mod servers;
 mod sockets;
+mod upstreams;
 
 /// Every measurement has a case.
 #[test]

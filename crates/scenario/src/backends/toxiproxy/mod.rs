@@ -2,19 +2,20 @@
 
 mod dose;
 mod faults;
+mod proxies;
 mod toxics;
 
-use ::toxiproxy::wire::{LEASES, NewProxy, Proxy, Stream, Toxic};
+use ::toxiproxy::wire::{LEASES, NewProxy, Stream, Toxic};
 use ::toxiproxy::{Client, ClientError, Version};
 use observation::clock;
 
 use super::backend::{Backend, BackendError, Leftover};
-use super::target::Target;
 use crate::metrics::Metrics;
 use crate::removal::claim::{self, ClaimError};
 use crate::removal::ladder::{self, Applied, MARKER, NOWHERE, Swept, Undo};
 use crate::removal::owner::{OwnedName, Owner, TRIAL};
 use faults::ToxiproxyFaults;
+pub use proxies::{Found, TestProxies};
 pub use toxics::ToxicPlan;
 
 /// How long a proxy for trials may stay.
@@ -26,15 +27,6 @@ pub struct Toxiproxy {
     client: Client,
     version: Version,
     metrics: Metrics,
-}
-
-/// The proxies of a test as they were found.
-#[derive(Debug)]
-pub struct Found {
-    /// Those that were asked for, in that order.
-    pub targets: Vec<Target>,
-    /// Toxics that are not scenariod's, on whatever proxy: their names, and those of the proxies.
-    pub foreign: Vec<(String, String)>,
 }
 
 impl Toxiproxy {
@@ -115,36 +107,6 @@ impl Toxiproxy {
         }
     }
 
-    /// Makes the proxies that are missing; existing ones are used as they are.
-    pub async fn prepare(&self, wanted: &[NewProxy]) -> Result<Found, ClientError> {
-        let known = self.client.proxies().await?;
-        for proxy in wanted.iter().filter(|proxy| !known.contains_key(&proxy.name)) {
-            match self.client.create_proxy(proxy).await {
-                // Somebody else has just made it.
-                Err(error) if error.is_conflict() => {}
-                other => drop(other?),
-            }
-            tracing::info!(
-                name = proxy.name,
-                listen = proxy.listen,
-                upstream = proxy.upstream,
-                "proxy created"
-            );
-        }
-        let proxies = self.client.proxies().await?;
-        let wanted = wanted.iter().filter_map(|wanted| proxies.get(&wanted.name));
-        let targets = wanted.map(|proxy| Target::new(proxy, self.client.url())).collect();
-        Ok(Found { targets, foreign: foreign(proxies.values()) })
-    }
-
-    /// The proxies of these names; fails when one is missing.
-    pub async fn targets(&self, names: &[String]) -> Result<Vec<Target>, ClientError> {
-        let proxies = names
-            .iter()
-            .map(async |name| Ok(Target::new(&self.client.proxy(name).await?, self.client.url())));
-        futures::future::try_join_all(proxies).await
-    }
-
     /// Adds one toxic; its metrics come from the server's answer.
     pub(crate) async fn add(&self, proxy: &str, name: &str, plan: &ToxicPlan) -> Result<(), ClientError> {
         let echo = self.client.add_toxic(proxy, &toxic(name, plan)).await?;
@@ -213,13 +175,6 @@ pub(crate) async fn sweep(client: &Client) -> Result<Vec<Leftover>, ClientError>
     let swept = ladder::sweep(client, OwnedName::is_over).await?;
     let leftover = |one: Swept| Leftover { what: one.to_string(), whose: Some(one.name.describe()) };
     Ok(swept.into_iter().map(leftover).collect())
-}
-
-fn foreign<'a>(proxies: impl Iterator<Item = &'a Proxy>) -> Vec<(String, String)> {
-    let used = proxies.filter(|proxy| ladder::own_proxy(proxy).is_none());
-    let named = used.flat_map(|proxy| proxy.toxics.iter().map(move |toxic| (proxy, toxic)));
-    let foreign = named.filter(|(_, toxic)| ladder::own_toxic(toxic).is_none());
-    foreign.map(|(proxy, toxic)| (toxic.name.clone(), proxy.name.clone())).collect()
 }
 
 impl From<ClientError> for BackendError {

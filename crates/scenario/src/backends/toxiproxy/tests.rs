@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::backends::{Given, Offer};
+use crate::backends::{Given, Offer, Target};
 use crate::faults::{Down, FaultSpec, Loss, LossKernel, NamedToxic, Stall};
 use crate::removal::owner::tests::{dead, elsewhere};
 
@@ -268,5 +268,42 @@ async fn a_stock_server_gives_a_stall_for_a_loss_and_no_toxic_that_it_does_not_h
     assert!(why.contains("has no toxic \"mc_stall\"; it has: none beside the stock ones"), "{why}");
     let kernel = FaultSpec::LossKernel(LossKernel { share: 0.1, netns: None });
     assert!(matches!(offers(&stock, &kernel), Offer::Cannot(_)));
+    rig.stop().await;
+}
+
+fn test_of(upstreams: [&str; 2], upstreams_are_given: bool) -> TestProxies {
+    let proxy = |(n, upstream): (usize, &str)| NewProxy {
+        name: format!("memcached{}", n + 1),
+        listen: "127.0.0.1:0".to_owned(),
+        upstream: upstream.to_owned(),
+        enabled: true,
+    };
+    TestProxies { wanted: upstreams.into_iter().enumerate().map(proxy).collect(), upstreams_are_given }
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_as_it_is_unless_somebody_says_what_is_behind_it() {
+    let rig = Rig::start().await;
+    let upstreams = async || {
+        let proxies = rig.toxiproxy.client().proxies().await.unwrap();
+        proxies.into_values().map(|proxy| proxy.upstream).collect::<Vec<_>>()
+    };
+    let found = rig.toxiproxy.prepare(&test_of(["10.0.0.5:1", "10.0.0.5:2"], false)).await.unwrap();
+    assert_eq!(found.made, ["memcached2"]);
+    assert_eq!(upstreams().await, ["127.0.0.1:2", "10.0.0.5:2"]);
+    let found = rig.toxiproxy.prepare(&test_of(["[::1]:1", "10.0.0.5:2"], true)).await.unwrap();
+    assert!(found.made.is_empty());
+    assert_eq!(upstreams().await, ["[::1]:1", "10.0.0.5:2"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_was_made_and_led_nowhere_does_not_wait_for_the_next_test() {
+    let rig = Rig::start().await;
+    let found = rig.toxiproxy.prepare(&test_of(["h:1", "no-such-host.invalid:1"], false)).await.unwrap();
+    rig.toxiproxy.withdraw(&found.made).await;
+    assert_eq!(rig.proxies().await, ["memcached1"]);
+    // Somebody else may have been quicker.
+    rig.toxiproxy.withdraw(&found.made).await;
     rig.stop().await;
 }
