@@ -254,6 +254,22 @@ fn a_server_that_can_never_be_one_is_a_usage_error_that_marks_it() {
     }
 }
 
+#[test]
+fn a_url_that_can_never_be_one_is_a_usage_error_that_marks_it() {
+    for (flag, url, mark) in [
+        ("--observe", "h:1", "^"),
+        ("--observe", "ftp://x", "^^^^^^"),
+        ("--toxiproxy", "http://h:1:2", "          ^^"),
+        ("--toxiproxy", "https://h", "^^^^^^^^"),
+    ] {
+        let args = ["--scenario", "all", flag, url, "--metrics-port", "127.0.0.1:0"];
+        let scenariod = Command::new(binary("scenariod")).args(args).output().unwrap();
+        let text = String::from_utf8_lossy(&scenariod.stderr).into_owned();
+        assert_eq!(scenariod.status.code(), Some(2), "{url}: {text}");
+        assert!(text.contains(flag) && text.contains(&format!("\n    {mark}\n")), "{url}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn blanks_in_a_list_of_servers_are_no_part_of_a_name() {
     let Some(program) = real_program("memcached") else { return };

@@ -115,7 +115,11 @@ impl ClientArgs {
                 ..PoolConfig::default()
             },
             breaker: (!self.no_breaker).then_some(breaker),
-            routing: Routing { on_open: self.on_open, gutter: self.gutter.clone(), ..Routing::default() },
+            routing: Routing {
+                on_open: self.on_open,
+                gutter: self.gutter.iter().map(|name| name.trim().to_owned()).collect(),
+                ..Routing::default()
+            },
             retries: self.retries,
             hedge: self.hedge.map(|after| Hedge { after: after.into(), budget: HEDGE_BUDGET }),
             codec: self.driver,

@@ -42,7 +42,7 @@ impl FromStr for ControlAddr {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let example = "write 127.0.0.1:PORT or [::1]:PORT";
-        match text.parse::<SocketAddr>() {
+        match text.trim().parse::<SocketAddr>() {
             Ok(addr) if addr.ip().is_loopback() => Ok(Self(addr)),
             Ok(_) => {
                 Err(format!("whoever reaches this port changes the load, so it must be loopback: {example}"))

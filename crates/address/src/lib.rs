@@ -4,9 +4,11 @@
 mod dial;
 mod endpoint;
 mod host;
+mod http;
 mod mark;
 
 pub use dial::{DialError, connect, connect_any};
 pub use endpoint::Endpoint;
 pub use host::Host;
+pub use http::http_base;
 pub use mark::BadAddress;

@@ -22,7 +22,9 @@ pub struct BadListenAddr(String);
 impl FromStr for ListenAddr {
     type Err = BadListenAddr;
 
+    /// Blanks around the address do not count.
     fn from_str(text: &str) -> Result<Self, BadListenAddr> {
+        let text = text.trim();
         let bad = || BadListenAddr(text.to_owned());
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let port = port.parse().map_err(|_| bad())?;
@@ -95,7 +97,7 @@ mod tests {
             ("9090", None, 9090),
             (":0", None, 0),
             ("127.0.0.1:9090", Some("127.0.0.1"), 9090),
-            ("localhost:1", Some("localhost"), 1),
+            (" localhost:1 ", Some("localhost"), 1),
             ("[::1]:9090", Some("::1"), 9090),
         ] {
             let parsed: ListenAddr = text.parse().unwrap();

@@ -23,7 +23,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "FILE")]
     scenario_file: Vec<PathBuf>,
     /// Ask the client that serves /v1/observations there for its settings
-    #[arg(long, value_name = "URL", conflicts_with = "lab")]
+    #[arg(long, value_name = "URL", value_parser = address::http_base, conflicts_with = "lab")]
     observe: Option<String>,
     /// Wait this long for the observation stream
     #[arg(long, value_name = "DURATION", default_value = "10s")]

@@ -6,7 +6,6 @@ use address::Host;
 use scenario::backends::toxiproxy::TestProxies;
 use toxiproxy::wire::NewProxy;
 
-use crate::failure::{Failure, usage};
 use crate::settings::Elsewhere;
 
 /// Ports of the proxies that are created if missing, and of the servers behind them.
@@ -22,10 +21,10 @@ const PROXIES: u16 = 3;
 #[command(next_help_heading = "Where")]
 pub struct PlaceArgs {
     /// API of the Toxiproxy that carries the faults
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8474")]
+    #[arg(long, value_name = "URL", value_parser = address::http_base, default_value = "http://127.0.0.1:8474")]
     toxiproxy: String,
     /// Where the client under test serves /v1/observations
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    #[arg(long, value_name = "URL", value_parser = address::http_base, default_value = "http://127.0.0.1:9090")]
     observe: String,
     /// Host behind the proxies memcached1..3: missing ones are created, and others are led there [default: 127.0.0.1 behind those
     /// that are created; others are used as they are]
@@ -43,8 +42,7 @@ impl PlaceArgs {
     }
 
     /// The settings that these flags ask for.
-    pub fn settings(self) -> Result<Elsewhere, Failure> {
-        toxiproxy::Client::new(&self.toxiproxy).map_err(usage)?;
+    pub fn settings(self) -> Elsewhere {
         let host = self.memcache_host.as_ref().map_or_else(|| HERE.to_owned(), Host::to_string);
         let proxy = |n: u16| NewProxy {
             name: format!("memcached{}", n + 1),
@@ -52,13 +50,13 @@ impl PlaceArgs {
             upstream: format!("{host}:{}", SERVER_PORT + n),
             enabled: true,
         };
-        Ok(Elsewhere {
+        Elsewhere {
             proxies: TestProxies {
                 wanted: (0..PROXIES).map(proxy).collect(),
                 upstreams_are_given: self.memcache_host.is_some(),
             },
             toxiproxy: self.toxiproxy,
             observe: self.observe,
-        })
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::reap;
 #[derive(Debug, clap::Args)]
 pub struct ReapArgs {
     /// API of the Toxiproxy to look after
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8474")]
+    #[arg(long, value_name = "URL", value_parser = address::http_base, default_value = "http://127.0.0.1:8474")]
     toxiproxy: String,
     /// Look this often, until a signal; above 5s a fault may stay for longer than 15 s after its deadline
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = every)]

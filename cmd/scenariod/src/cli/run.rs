@@ -146,7 +146,7 @@ impl RunArgs {
             EnvironmentSettings { runs: self.output.runs.clone(), wait: self.place.wait(), endings };
         let place = match self.lab.lab {
             true => Place::Lab(Box::new(self.lab.settings(lengths.quick, self.process.max_procs.into())?)),
-            false => Place::Elsewhere(self.place.settings()?),
+            false => Place::Elsewhere(self.place.settings()),
         };
         let suite = SuiteSettings {
             scenarios,
