@@ -245,7 +245,7 @@ fn a_server_that_can_never_be_one_is_a_usage_error_that_marks_it() {
         ("h:1:1", "h:1:1\n       ^^"),
         ("P;Q", "P;Q\n       ^"),
         ("a=h:1, b=h:2:3", " b=h:2:3\n          ^^"),
-        ("a=h:1,,b=h:2", "the host is missing"),
+        ("a=h:1,,b=h:2", "the address is missing"),
     ] {
         let loadgen = Command::new(binary("loadgen")).args(["--servers", servers]).output().unwrap();
         let text = String::from_utf8_lossy(&loadgen.stderr).into_owned();

@@ -34,6 +34,9 @@ impl FromStr for Endpoint {
 
 fn parse(text: &str) -> Result<Endpoint, BadAddress> {
     let bad = |wrong, why: &str| Err(BadAddress::new(text, wrong, why));
+    if text.is_empty() {
+        return bad(0..0, "the address is missing; write HOST:PORT");
+    }
     if let Some(end) = text.find("://") {
         return bad(0..end + 3, "this is a URL; write HOST:PORT");
     }
