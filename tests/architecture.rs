@@ -8,7 +8,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("alarm", &[]),
     ("capacity", &[]),
     ("database", &[]),
-    ("look-aside", &["database"]),
+    ("duration", &[]),
+    ("look-aside", &["database", "duration"]),
     ("memcache-client", &[]),
     ("memcached-fake", &[]),
     ("toxiproxy", &["alarm"]),
@@ -17,8 +18,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("page", &[]),
     ("live", &["observation", "page", "telemetry"]),
     ("telemetry", &[]),
-    ("workload", &["alarm", "database", "look-aside", "memcache-client", "observation"]),
-    ("scenario", &["toxiproxy", "observation"]),
+    ("workload", &["alarm", "database", "duration", "look-aside", "memcache-client", "observation"]),
+    ("scenario", &["toxiproxy", "observation", "duration"]),
     ("verdict", &["observation"]),
     ("report", &["verdict", "capacity", "observation", "page"]),
     (
@@ -31,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "workload",
             "capacity",
             "database",
+            "duration",
             "look-aside",
             "report",
             "telemetry",
@@ -46,6 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "scenario",
             "look-aside",
             "database",
+            "duration",
             "workload",
             "memcache-client",
             "toxiproxy",
@@ -56,6 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "scenariod",
         &[
             "metastable",
+            "duration",
             "lab",
             "scenario",
             "verdict",
@@ -85,7 +89,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "observation",
         ],
     ),
-    ("bench", &["memcache-client", "workload", "observation", "toxiproxy"]),
+    ("bench", &["duration", "memcache-client", "workload", "observation", "toxiproxy"]),
 ];
 
 /// Root of the workspace.

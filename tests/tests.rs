@@ -15,6 +15,7 @@ mod browser;
 mod dashboards;
 mod deployment;
 mod docs_references;
+mod durations;
 mod foreign_source;
 mod harness;
 mod integrity;
