@@ -8,7 +8,6 @@ mod settings;
 mod step;
 mod subject;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,8 +132,7 @@ pub async fn run(args: OverloadArgs, threads: usize) -> Result<Ended, Failure> {
     let told = overload.end().map_err(infrastructure)?;
     stop.cancel();
     made.map_err(infrastructure)?;
-    // A closed standard output is no failure of the run.
-    let _ = write!(std::io::stdout(), "{told}");
+    telemetry::output::print(&told);
     Ok(summary.map_or_else(Ended::default, |summary| Ended::new(&summary, false)))
 }
 

@@ -109,8 +109,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     if let Err(error) = serving.ended().await {
         tracing::error!(%error, "the metrics server died");
     }
-    // A closed standard output (`| head`) is no failure of the run.
-    let _ = write!(std::io::stdout(), "{summary}");
+    telemetry::output::print(&summary.to_string());
     Ok(Ended::new(&summary, cli.fail_on_stale))
 }
 
@@ -203,7 +202,7 @@ async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Fai
     let stop = telemetry::shutdown::token().context("signals").map_err(Failure::Infrastructure)?;
     tokio::select! {
         checked = workload::check_generator(&config, profile) => {
-            let _ = write!(std::io::stdout(), "{checked}");
+            telemetry::output::print(&checked.to_string());
         }
         () = stop.cancelled() => {}
     }

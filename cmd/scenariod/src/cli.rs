@@ -11,6 +11,7 @@ mod recorded;
 mod run;
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -80,9 +81,9 @@ Examples:
 Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, invalid or stopped, 4 infrastructure, 5 wrong data.";
 
 impl Cli {
-    /// Reads the arguments, the program's name first. Ends the process with help, or with a usage error and exit code 2.
-    pub fn read(args: impl Iterator<Item = OsString>) -> Self {
-        Self::parse_from(proxy::escaped(args))
+    /// Reads the arguments, the program's name first. The error is the exit code after help or a usage error.
+    pub fn read(args: impl Iterator<Item = OsString>) -> Result<Self, ExitCode> {
+        telemetry::output::arguments(proxy::escaped(args))
     }
 }
 
