@@ -9,7 +9,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("alarm", &[]),
     ("capacity", &[]),
     ("database", &[]),
-    ("look-aside", &["database"]),
+    ("duration", &[]),
+    ("look-aside", &["database", "duration"]),
     ("memcache-client", &["address"]),
     ("memcached-fake", &[]),
     ("toxiproxy", &["address", "alarm"]),
@@ -18,8 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("page", &[]),
     ("live", &["observation", "page", "telemetry"]),
     ("telemetry", &[]),
-    ("workload", &["alarm", "database", "look-aside", "memcache-client", "observation"]),
-    ("scenario", &["address", "toxiproxy", "observation"]),
+    ("workload", &["alarm", "database", "duration", "look-aside", "memcache-client", "observation"]),
+    ("scenario", &["address", "duration", "toxiproxy", "observation"]),
     ("verdict", &["observation"]),
     ("report", &["verdict", "capacity", "observation", "page"]),
     (
@@ -33,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "workload",
             "capacity",
             "database",
+            "duration",
             "look-aside",
             "report",
             "telemetry",
@@ -48,6 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "scenario",
             "look-aside",
             "database",
+            "duration",
             "workload",
             "memcache-client",
             "toxiproxy",
@@ -59,6 +62,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "address",
             "metastable",
+            "duration",
             "lab",
             "scenario",
             "verdict",
@@ -88,7 +92,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "observation",
         ],
     ),
-    ("bench", &["memcache-client", "workload", "observation", "toxiproxy"]),
+    ("bench", &["duration", "memcache-client", "workload", "observation", "toxiproxy"]),
 ];
 
 /// Root of the workspace.

@@ -38,9 +38,11 @@ fn usage_errors_are_2_and_say_what_to_do() {
         2,
         &["column 1", "did you mean \"error_rate\"?", "p999"],
     );
-    expect("scenariod", &["--blind", "10ms"], 2, &["--blind", "at least 1s"]);
+    expect("scenariod", &["--blind", "10ms"], 2, &["--blind", "a duration of 1s to 1year"]);
     expect("scenariod", &[], 2, &["--scenario", "--lab"]);
-    let bad = ["bad.toml, line 5, column 11: testing: expected a duration with its unit"];
+    let bad = [
+        "bad.toml, line 5, column 11: testing: expected a duration above 0s and of at most 1day with its unit",
+    ];
     expect("scenariod", &["--scenario-file", "bad.toml"], 2, &bad);
     expect("scenariod", &["--scenario-file", "missing.toml"], 2, &["missing.toml", "No such file"]);
     expect(
@@ -64,7 +66,7 @@ fn usage_errors_are_2_and_say_what_to_do() {
     );
     expect("loadgen", &["--servers", "nonsense"], 2, &["nonsense", "HOST:PORT"]);
     expect("loadgen", &["--rate", "fast"], 2, &["--rate"]);
-    expect("loadgen", &["--op-timeout", "250"], 2, &["--op-timeout", "time unit"]);
+    expect("loadgen", &["--op-timeout", "250"], 2, &["--op-timeout", "with its unit, such as 250ms"]);
     expect("loadgen", &["--metrics-port", "x"], 2, &[":PORT"]);
     expect("loadgen", &["--pool-size", "0", "--metrics-port", "0"], 2, &["pool.max"]);
 }

@@ -16,6 +16,7 @@ mod browser;
 mod dashboards;
 mod deployment;
 mod docs_references;
+mod durations;
 mod foreign_source;
 mod harness;
 mod integrity;

@@ -70,6 +70,21 @@ fn lints_are_expected_with_a_reason_never_allowed() {
 }
 
 #[test]
+fn durations_are_read_in_one_place() {
+    // Split, so that this file does not find itself.
+    let words = [concat!("parse_", "duration"), concat!("humantime::", "Duration")];
+    let apart = |path: &str| path == "crates/duration/src/lib.rs";
+    for (path, text) in sources().into_iter().filter(|(path, _)| !apart(path)) {
+        for word in words {
+            assert!(
+                !text.contains(word),
+                "{path} contains {word}: use the crate `duration`, which has limits"
+            );
+        }
+    }
+}
+
+#[test]
 fn only_one_implementation_of_a_target_names_our_client() {
     let ours = "crates/workload/src/target/ours/";
     let of_load = |path: &str| path.starts_with("crates/workload/src/") && !path.starts_with(ours);

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use humantime::Duration;
 use serde_json::{Value, json};
 
 use crate::contestants::{self, Job, Who};
@@ -77,10 +77,10 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 7)]
     rounds: usize,
     /// Time of one contestant in one round
-    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "2s")]
     window: Duration,
     /// Time before it that is not measured
-    #[arg(long, value_name = "DURATION", default_value = "300ms")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::any, default_value = "300ms")]
     warmup: Duration,
     /// Connections of every contestant
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -160,7 +160,7 @@ pub async fn run(cli: Cli) -> Result<()> {
             ensure!(options.rounds > 0 && options.connections > 0, "0 of something");
             let (mut figures, memcached) = (begin()?, Memcached::start().await?);
             let rows =
-                watched::measure(memcached.addr(), options.connections, *options.window, options.rounds)
+                watched::measure(memcached.addr(), options.connections, options.window, options.rounds)
                     .await?;
             figures.add("watched", "Looked at", &watched::table(&rows), serde_json::to_value(&rows)?);
             end(&figures, &options)
@@ -220,8 +220,8 @@ fn plan(options: &Options, addr: SocketAddr) -> Plan {
         mix: Mix::Mixed,
         keys: options.keys,
         value_size: options.value_size,
-        warmup: *options.warmup,
-        window: *options.window,
+        warmup: options.warmup,
+        window: options.window,
     }
 }
 
@@ -311,7 +311,7 @@ async fn proxies(figures: &mut Figures, options: &Options, addr: SocketAddr) -> 
 async fn system_calls(figures: &mut Figures, options: &Options, addr: SocketAddr) -> Result<()> {
     let mut entries = client_entries(options, addr);
     // The whole run counts, so there is nothing to warm up for.
-    entries.iter_mut().for_each(|entry| entry.plan.warmup = std::time::Duration::ZERO);
+    entries.iter_mut().for_each(|entry| entry.plan.warmup = Duration::ZERO);
     let Some(calls) = syscalls::measure(&entries).await? else { return Ok(()) };
     figures.add("syscalls", "System calls", &syscalls::table(&calls), json!(calls));
     Ok(())

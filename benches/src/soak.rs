@@ -33,8 +33,8 @@ const POOL: u64 = 32;
 #[derive(Debug, Clone, Args)]
 pub struct Soak {
     /// How long
-    #[arg(long, value_name = "DURATION", default_value = "20m")]
-    duration: humantime::Duration,
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "20m")]
+    duration: Duration,
     /// Workers of the closed loop
     #[arg(long, value_name = "N", default_value_t = 64)]
     concurrency: usize,
@@ -150,7 +150,7 @@ pub async fn run(soak: Soak) -> Result<String> {
     let begin = Instant::now();
     let (mut looks, mut given) = (Vec::new(), 0usize);
     let faults = faults();
-    while begin.elapsed() < *soak.duration {
+    while begin.elapsed() < soak.duration {
         let (fault, proxy) = (&faults[given % faults.len()], PROXIES[given / faults.len() % PROXIES.len()]);
         give(&toxiproxy, fault, proxy).await.with_context(|| format!("{} at {proxy}", fault.name))?;
         sleep(FAULT).await;

@@ -14,12 +14,12 @@ mod stream;
 mod table;
 mod world;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use telemetry::output;
 
 use crate::cli::Cli;
 use crate::world::Judged;
@@ -32,14 +32,13 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    match run(&Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+    output::exit_code(match run(&Cli::parse()) {
+        Ok(right) => u8::from(!right),
         Err(error) => {
-            say(&format!("error: {error:#}\n"));
-            ExitCode::from(4)
+            output::print(&format!("error: {error:#}\n"));
+            4
         }
-    }
+    })
 }
 
 /// Says whether every row was judged as it should be.
@@ -54,13 +53,13 @@ fn run(cli: &Cli) -> Result<bool> {
         rows = rows::twins(rows);
     }
     if cli.list {
-        say(&table::list(&rows));
+        output::print(&table::list(&rows));
         return Ok(true);
     }
     let runs: Vec<_> = rows.iter().flat_map(|row| std::iter::repeat_n(row, cli.repeat)).collect();
-    let judged = queue::run(&runs, cli, |judged| say(&table::line(judged)));
+    let judged = queue::run(&runs, cli, |judged| output::print(&table::line(judged)));
     let text = table::markdown(&judged);
-    say(&format!("\n{text}"));
+    output::print(&format!("\n{text}"));
     if let Some(path) = &cli.write_docs {
         write_docs(path, &text)?;
     }
@@ -75,10 +74,4 @@ fn write_docs(path: &Path, table: &str) -> Result<()> {
     let (_, after) = rest.split_once(MARKS[1]).context("no end mark in it")?;
     let text = [before, MARKS[0], table, MARKS[1], after].concat();
     std::fs::write(path, text).with_context(|| path.display().to_string())
-}
-
-/// To standard output; a reader that has left is no reason to stop.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

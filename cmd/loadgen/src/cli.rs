@@ -1,9 +1,9 @@
 //! What was typed. `run` says what it means.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use humantime::Duration;
 use observation::Server;
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
@@ -45,10 +45,10 @@ pub struct Cli {
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true, help_heading = "Load")]
     pub shard: Shard,
     /// Make load for this long before it counts in the summary; wrong values count always, and so do metrics
-    #[arg(long, value_name = "DURATION", default_value = "0s", help_heading = "Load")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::any, default_value = "0s", help_heading = "Load")]
     pub warm_up: Duration,
     /// End after this long, the warm-up not included [default: until SIGINT or SIGTERM]
-    #[arg(long, value_name = "DURATION", help_heading = "Load")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, help_heading = "Load")]
     pub duration: Option<Duration>,
     /// The database of a look-aside load.
     #[command(flatten)]
@@ -91,7 +91,7 @@ pub struct Where {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = servers::parse, help_heading = "Target")]
     pub servers: Vec<Server>,
     /// Wait this long for a server before giving up
-    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Target")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::any, default_value = "60s", help_heading = "Target")]
     pub wait: Duration,
 }
 
@@ -133,7 +133,7 @@ pub struct Shape {
     #[arg(long, value_name = "SIZE", default_value = "64-512", help_heading = "Load")]
     pub value_size: ValueSize,
     /// Time to live of values; 0s: for ever
-    #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Load")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::any, default_value = "5m", help_heading = "Load")]
     pub ttl: Duration,
     /// How far times to live differ from --ttl, 0% to 100% of it; memcached counts in whole seconds
     #[arg(long, value_name = "PERCENT", default_value = "0%", help_heading = "Load")]
@@ -170,7 +170,7 @@ pub struct CheckGenerator {
     #[arg(long, value_name = "OPS_PER_S", default_value = "20000")]
     pub rate: Rate,
     /// How long
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "10s")]
     pub duration: Duration,
     /// How starts are spaced, poisson or constant
     #[arg(long, value_name = "KIND", default_value = "poisson")]

@@ -1,10 +1,10 @@
 //! Flags of the client under test.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use humantime::Duration;
 use memcache_client::{
     BreakerConfig, Codec, Config, Dial, Hedge, Login, Mode, OnOpen, PoolConfig, Probes, Routing, SlowRule,
     Tls,
@@ -22,10 +22,10 @@ pub struct ClientArgs {
     #[arg(long, value_name = "NAME", default_value = "meta", help_heading = "Client")]
     pub driver: Codec,
     /// Deadline of one attempt
-    #[arg(long, value_name = "DURATION", default_value = "250ms", help_heading = "Client")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "250ms", help_heading = "Client")]
     pub op_timeout: Duration,
     /// Limit of one dial
-    #[arg(long, value_name = "DURATION", default_value = "250ms", help_heading = "Client")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "250ms", help_heading = "Client")]
     pub connect_timeout: Duration,
     /// Connections per server at most
     #[arg(long, value_name = "N", default_value_t = 32, help_heading = "Client")]
@@ -37,10 +37,10 @@ pub struct ClientArgs {
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Client")]
     pub pipeline_depth: usize,
     /// Replace a connection that is older than this [default: never]
-    #[arg(long, value_name = "DURATION", help_heading = "Client")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, help_heading = "Client")]
     pub connection_lifetime: Option<Duration>,
     /// Ask a read a second time, on another connection, when there is no reply for so long; for at most 2 % of ops
-    #[arg(long, value_name = "DURATION", help_heading = "Client")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::any, help_heading = "Client")]
     pub hedge: Option<Duration>,
     /// TLS, trusting exactly the certificates of this PEM file
     #[arg(long, value_name = "FILE", help_heading = "Client")]
@@ -61,20 +61,20 @@ pub struct ClientArgs {
     #[arg(long, value_name = "WHAT", default_value = "failover", help_heading = "Client")]
     pub on_open: OnOpen,
     /// Time that a breaker stays open before it probes
-    #[arg(long, value_name = "DURATION", default_value = "5s", help_heading = "Breaker")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "5s", help_heading = "Breaker")]
     pub breaker_open: Duration,
     /// Timeouts in a row that open a breaker; 0: rule off
     #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Breaker")]
     pub breaker_timeouts: u32,
     /// Replies slower than this open a breaker when they are 80 % of at least 20 in 2 s, unless most servers are as slow
     /// [default: rule off]
-    #[arg(long, value_name = "DURATION", help_heading = "Breaker")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, help_heading = "Breaker")]
     pub breaker_slow: Option<Duration>,
     /// The open time doubles with every failed probe, up to this [default: it stays --breaker-open]
-    #[arg(long, value_name = "DURATION", help_heading = "Breaker")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, help_heading = "Breaker")]
     pub breaker_open_max: Option<Duration>,
     /// After closing, admit a share of ops that grows to all over this time
-    #[arg(long, value_name = "DURATION", default_value = "0s", help_heading = "Breaker")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::any, default_value = "0s", help_heading = "Breaker")]
     pub breaker_ramp: Duration,
     /// Probe with reads of the client's own instead of callers' ops
     #[arg(long, help_heading = "Breaker")]
@@ -95,10 +95,10 @@ impl ClientArgs {
         let defaults = Config::default();
         let breaker = BreakerConfig {
             consecutive_timeouts: Some(self.breaker_timeouts).filter(|n| *n > 0),
-            slow: self.breaker_slow.map(|threshold| SlowRule::above(threshold.into())),
-            open: self.breaker_open.into(),
-            open_max: self.breaker_open_max.map(Into::into),
-            ramp: self.breaker_ramp.into(),
+            slow: self.breaker_slow.map(SlowRule::above),
+            open: self.breaker_open,
+            open_max: self.breaker_open_max,
+            ramp: self.breaker_ramp,
             probes: if self.breaker_own_probes { Probes::OutOfBand } else { Probes::InBand },
             ..BreakerConfig::default()
         };
@@ -106,12 +106,12 @@ impl ClientArgs {
             .pipeline
             .map_or(Mode::Pooled, |connections| Mode::Pipelined { connections, depth: self.pipeline_depth });
         let config = Config {
-            op_timeout: self.op_timeout.into(),
-            total_timeout: defaults.total_timeout.max(*self.op_timeout),
-            connect_timeout: self.connect_timeout.into(),
+            op_timeout: self.op_timeout,
+            total_timeout: defaults.total_timeout.max(self.op_timeout),
+            connect_timeout: self.connect_timeout,
             pool: PoolConfig {
                 max: self.pool_size,
-                lifetime_max: self.connection_lifetime.map(Into::into),
+                lifetime_max: self.connection_lifetime,
                 ..PoolConfig::default()
             },
             breaker: (!self.no_breaker).then_some(breaker),
@@ -121,7 +121,7 @@ impl ClientArgs {
                 ..Routing::default()
             },
             retries: self.retries,
-            hedge: self.hedge.map(|after| Hedge { after: after.into(), budget: HEDGE_BUDGET }),
+            hedge: self.hedge.map(|after| Hedge { after, budget: HEDGE_BUDGET }),
             codec: self.driver,
             mode,
             dial: Dial { tls: self.tls()?, login: self.login()?, connector: None },

@@ -11,11 +11,15 @@ mod servers;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use run::{Ended, Failure};
+use telemetry::output;
+use workload::op_log::OpLogReader;
 
 fn main() -> ExitCode {
-    // clap exits with 2 on a usage error, which is what the exit codes say.
-    let cli = cli::Cli::parse();
+    let cli: cli::Cli = match telemetry::arguments::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     telemetry::logging::init(cli.log_format);
     if let Some(cli::Command::OpLog { file, format }) = &cli.command {
         return show_op_log(file, *format);
@@ -24,31 +28,32 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().worker_threads(cli.max_procs.into()).enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(run::run(cli)),
-        Err(error) => Err(run::Failure::Infrastructure(error.into())),
+        Err(error) => Err(Failure::Infrastructure(error.into())),
     };
-    match ended {
-        Ok(run::Ended { wrong: true, .. }) => ExitCode::from(5),
-        Ok(run::Ended { op_log_failed: true, .. }) => ExitCode::from(6),
-        Ok(_) => ExitCode::SUCCESS,
-        Err(run::Failure::Usage(error)) => {
+    output::exit_code(match ended {
+        Ok(Ended { wrong: true, .. }) => 5,
+        Ok(Ended { op_log_failed: true, .. }) => 6,
+        Ok(_) => 0,
+        Err(Failure::Usage(error)) => {
             tracing::error!("{error:#}");
-            ExitCode::from(2)
+            2
         }
-        Err(run::Failure::Infrastructure(error)) => {
+        Err(Failure::Infrastructure(error)) => {
             tracing::error!("{error:#}");
-            ExitCode::from(4)
+            4
         }
-    }
+    })
 }
 
 fn show_op_log(file: &std::path::Path, format: cli::OpLogFormat) -> ExitCode {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    match op_log::show(file, format, &mut out) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let mut log = match OpLogReader::open(file) {
+        Ok(log) => log,
         Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::from(2)
+            tracing::error!("{error}");
+            return ExitCode::from(2);
         }
-    }
+    };
+    let printed = output::write(|out| op_log::show(&mut log, format, out));
+    // How a log ends is known at its end only.
+    output::exit_code(u8::from(printed && !op_log::is_whole(&log, file)))
 }

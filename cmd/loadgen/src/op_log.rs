@@ -1,10 +1,9 @@
 //! `loadgen op-log`: reads what `--op-log` wrote.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use anyhow::Context;
 use observation::{Counts, OpLogHead, ndjson};
 use workload::mix::OpKind;
 use workload::op_log::{OpLogReader, Tail};
@@ -13,20 +12,20 @@ use workload::trace::OpTrace;
 
 use crate::cli::OpLogFormat;
 
-/// Prints the log at `path`; gives whether it is whole.
-pub fn show(path: &Path, format: OpLogFormat, out: &mut impl Write) -> anyhow::Result<bool> {
-    let mut log = OpLogReader::open(path)?;
-    let printed = match format {
-        OpLogFormat::Text => text(&mut log, out),
-        OpLogFormat::Ndjson => lines(&mut log, out),
-        OpLogFormat::Summary => summary(&mut log, out),
-    };
-    match printed.and_then(|()| out.flush()) {
-        // `| head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(true),
-        printed => printed.context("standard output")?,
+/// Prints a log.
+pub fn show(log: &mut OpLogReader, format: OpLogFormat, out: impl Write) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
+    match format {
+        OpLogFormat::Text => text(log, &mut out)?,
+        OpLogFormat::Ndjson => lines(log, &mut out)?,
+        OpLogFormat::Summary => summary(log, &mut out)?,
     }
-    Ok(match log.tail() {
+    out.flush()
+}
+
+/// Was the log at `path` read up to where its writer ended it? Says so if not.
+pub fn is_whole(log: &OpLogReader, path: &Path) -> bool {
+    match log.tail() {
         Some(Tail::Complete { .. }) => true,
         Some(Tail::Truncated) => {
             tracing::warn!(
@@ -40,7 +39,7 @@ pub fn show(path: &Path, format: OpLogFormat, out: &mut impl Write) -> anyhow::R
             false
         }
         None => false,
-    })
+    }
 }
 
 fn lines(log: &mut OpLogReader, out: &mut impl Write) -> io::Result<()> {
@@ -166,9 +165,9 @@ mod tests {
     use super::*;
 
     fn shown(path: &Path, format: OpLogFormat) -> (bool, String) {
-        let mut out = Vec::new();
-        let whole = show(path, format, &mut out).unwrap();
-        (whole, String::from_utf8(out).unwrap())
+        let (mut log, mut out) = (OpLogReader::open(path).unwrap(), Vec::new());
+        show(&mut log, format, &mut out).unwrap();
+        (is_whole(&log, path), String::from_utf8(out).unwrap())
     }
 
     #[tokio::test]
@@ -203,7 +202,7 @@ mod tests {
         let (whole, text) = shown(&path, OpLogFormat::Summary);
         assert!(!whole && text.ends_with("\nCUT: there were more ops\n"), "{text}");
         std::fs::write(&path, "no log").unwrap();
-        let error = show(&path, OpLogFormat::Text, &mut Vec::new()).unwrap_err().to_string();
+        let error = OpLogReader::open(&path).unwrap_err().to_string();
         assert!(error.contains("is not an op log"), "{error}");
     }
 }

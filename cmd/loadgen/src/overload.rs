@@ -8,13 +8,12 @@ mod settings;
 mod step;
 mod subject;
 
-use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use capacity::{GradualParams, Phase, SearchParams};
 use clap::Args;
-use humantime::Duration;
 use prometheus::Registry;
 use telemetry::ListenAddr;
 use telemetry::http::{Limits, Routes, Server};
@@ -36,7 +35,7 @@ use subject::{Backend, Subject};
 /// Ticks that the steps may be behind: ten seconds.
 const TICKS_MAX: usize = 100;
 /// How long the generator is checked at each rate.
-const CHECK: std::time::Duration = std::time::Duration::from_secs(3);
+const CHECK: Duration = Duration::from_secs(3);
 /// The generator must reach this many times the highest rate.
 const HEADROOM: f64 = 2.0;
 /// Halvings of a rate that the generator does not reach.
@@ -67,7 +66,7 @@ pub struct OverloadArgs {
     #[arg(long, value_name = "CMD", help_heading = "Mitigation")]
     pub mitigate: Option<String>,
     /// The command is killed when it takes longer
-    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Mitigation")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "10s", help_heading = "Mitigation")]
     pub mitigate_limit: Duration,
     /// Where main_injection_timestamp.txt and mitigation_trigger.txt are written for an external agent
     #[arg(long, value_name = "DIR", help_heading = "Mitigation")]
@@ -109,7 +108,7 @@ pub async fn run(args: OverloadArgs, threads: usize) -> Result<Ended, Failure> {
     plain::register(&registry).map_err(infrastructure)?;
     let gauge = PhaseGauge::register(&registry).context("metrics").map_err(infrastructure)?;
     let markers = Markers::new(args.marker_dir.as_deref()).map_err(infrastructure)?;
-    let hook = args.mitigate.clone().map(|command| Hook { command, limit: args.mitigate_limit.into() });
+    let hook = args.mitigate.clone().map(|command| Hook { command, limit: args.mitigate_limit });
     let name = match args.backend {
         Some(backend) => backend.to_string(),
         None => {
@@ -130,8 +129,7 @@ pub async fn run(args: OverloadArgs, threads: usize) -> Result<Ended, Failure> {
     let told = overload.end().map_err(infrastructure)?;
     stop.cancel();
     made.map_err(infrastructure)?;
-    // A closed standard output is no failure of the run.
-    let _ = write!(std::io::stdout(), "{told}");
+    telemetry::output::print(&told);
     Ok(summary.map_or_else(Ended::default, |summary| Ended::new(&summary, false)))
 }
 
@@ -205,14 +203,14 @@ async fn open(
     if let Some(backend) = args.backend {
         let serving = server.spawn(Routes::with_metrics(registry), stop.clone());
         drop(serving.context("metrics").map_err(infrastructure)?);
-        let patience = args.client.op_timeout.into();
+        let patience = args.client.op_timeout;
         let subject = Subject::inside(backend, patience, load_config, Alarm::exact);
         return subject.map(Some).map_err(Failure::Usage);
     }
     let servers = servers::or_default(&args.at.servers);
     let client = args.client.target(servers, seed).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
-    if !plain::ready(&client, args.at.wait.into(), stop).await? {
+    if !plain::ready(&client, args.at.wait, stop).await? {
         return Ok(None);
     }
     let prepared = plain::prepare(load_config, client, &registry)?;

@@ -73,7 +73,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
     tracing::info!("metrics on {url}/metrics, live page on {url}/, seed {seed}", url = server.local_url());
 
-    if !ready(&target, cli.at.wait.into(), &stop).await? {
+    if !ready(&target, cli.at.wait, &stop).await? {
         return Ok(Ended::default());
     }
     let registry = Registry::new();
@@ -96,7 +96,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
 
     match duration(&cli) {
         Some(duration) => tokio::select! {
-            () = tokio::time::sleep(duration + *cli.warm_up) => {}
+            () = tokio::time::sleep(duration + cli.warm_up) => {}
             () = stop.cancelled() => {}
         },
         None => stop.cancelled().await,
@@ -106,8 +106,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     if let Err(error) = serving.ended().await {
         tracing::error!(%error, "the metrics server died");
     }
-    // A closed standard output (`| head`) is no failure of the run.
-    let _ = write!(std::io::stdout(), "{summary}");
+    telemetry::output::print(&summary.to_string());
     Ok(Ended::new(&summary, cli.fail_on_stale))
 }
 
@@ -188,7 +187,7 @@ pub fn report(done: Prefilled) {
 }
 
 async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Failure> {
-    let profile = Profile::single(check.rate, check.duration.into())
+    let profile = Profile::single(check.rate, check.duration)
         .ok_or_else(|| Failure::Usage(anyhow!("--duration: more than 0s and a year at most")))?;
     let config = LoadConfig {
         arrivals: check.rate.with(check.arrivals),
@@ -200,7 +199,7 @@ async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Fai
     let stop = telemetry::shutdown::token().context("signals").map_err(Failure::Infrastructure)?;
     tokio::select! {
         checked = workload::check_generator(&config, profile) => {
-            let _ = write!(std::io::stdout(), "{checked}");
+            telemetry::output::print(&checked.to_string());
         }
         () = stop.cancelled() => {}
     }
@@ -209,7 +208,7 @@ async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Fai
 
 /// How long the run lasts; `None`: until a signal.
 fn duration(cli: &Cli) -> Option<Duration> {
-    let given = cli.duration.map(Duration::from);
+    let given = cli.duration;
     let profile = cli.profile.as_ref().map(Profile::duration);
     given.into_iter().chain(profile).min()
 }
@@ -228,7 +227,7 @@ impl Shape {
             key_dist: self.key_dist,
             hot_keys: self.hot_keys,
             value_size: self.value_size,
-            ttl: Some(*self.ttl).filter(|ttl| !ttl.is_zero()),
+            ttl: Some(self.ttl).filter(|ttl| !ttl.is_zero()),
             ttl_jitter: self.ttl_jitter,
             seed,
             ..LoadConfig::default()
@@ -243,7 +242,7 @@ fn load_config(cli: &Cli, seed: u64) -> LoadConfig {
         profile: cli.profile.clone(),
         in_flight_max: if rate.is_some() { cli.shape.max_in_flight } else { cli.concurrency },
         shard: cli.shard,
-        warm_up: *cli.warm_up,
+        warm_up: cli.warm_up,
         look_aside: (cli.shape.workload == workload::look_aside::NAME && cli.shape.mix.is_none())
             .then(|| cli.look_aside.setup(seed)),
         flight_dir: Some(cli.flight_dir.clone()),
@@ -290,7 +289,7 @@ mod tests {
             cli(&["check-generator", "--rate", "40000", "--duration", "2s", "--max-procs", "2"]).unwrap();
         let Some(Command::CheckGenerator(check)) = typed.command else { panic!("{typed:?}") };
         assert_eq!(
-            (check.rate.ops_per_s(), *check.duration, typed.max_procs),
+            (check.rate.ops_per_s(), check.duration, typed.max_procs),
             (40_000.0, Duration::from_secs(2), 2)
         );
         assert!(cli(&["--rate", "5", "check-generator"]).is_err());

@@ -11,9 +11,9 @@ mod recorded;
 mod run;
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
-use clap::builder::Resettable;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::task::Task;
@@ -81,19 +81,10 @@ Examples:
 Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, invalid or stopped, 4 infrastructure, 5 wrong data.";
 
 impl Cli {
-    /// Reads the arguments, the program's name first. Ends the process with help, or with a usage error and exit code 2.
-    pub fn read(args: impl Iterator<Item = OsString>) -> Self {
-        let matches = without_empty_variables(Self::command()).get_matches_from(proxy::escaped(args));
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    /// Reads the arguments, the program's name first. The error is the exit code after help or a usage error.
+    pub fn read(args: impl Iterator<Item = OsString>) -> Result<Self, ExitCode> {
+        telemetry::arguments::read(proxy::escaped(args))
     }
-}
-
-/// An environment variable that is empty is not set: `MEMCACHE_HOST= scenariod`, and what compose files make of a missing one.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty =
-        |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
-    command.mut_subcommands(without_empty_variables)
 }
 
 impl TaskCommand {

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use ::report::compare::{Side, html, refusal, table};
 use observation::journal::Journal;
+use telemetry::output::print;
 
 use crate::failure::{Failure, infrastructure, usage};
-use crate::output::print;
 
 /// Which two.
 #[derive(Debug)]

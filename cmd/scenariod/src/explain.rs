@@ -6,12 +6,12 @@ use std::time::Duration;
 use observation::clock::RunClock;
 use observation::{Hello, LoadKind, Server};
 use scenario::Scenario;
+use telemetry::output::print;
 use tokio_util::sync::CancellationToken;
 use verdict::{Bounds, Expectation, FaultPlan, Situation, Trip};
 use workload::{Arrivals, LoadConfig, Ours};
 
 use crate::failure::{Failure, infrastructure, usage};
-use crate::output::print;
 use crate::settings::{self, PhaseLengths};
 
 /// Time of a healthy op that is taken for granted, ms: nothing was measured yet.

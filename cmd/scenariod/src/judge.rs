@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use observation::journal::Journal;
+use telemetry::output::print;
 
 use crate::failure::{Failure, infrastructure};
 use crate::metastable;
-use crate::output::print;
 
 /// Judges each run and writes its report beside its journal; gives the worst verdict's exit code.
 pub fn main(journals: &[PathBuf]) -> Result<u8, Failure> {

@@ -1,9 +1,9 @@
 //! `scenariod --list`: the catalogue.
 
 use scenario::catalogue;
+use telemetry::output::print;
 
 use crate::failure::{Failure, usage};
-use crate::output::print;
 
 /// Prints the scenarios, grouped, and the experiments.
 pub fn main() -> Result<u8, Failure> {

@@ -10,7 +10,6 @@ mod last_word;
 mod list;
 mod live;
 mod metastable;
-mod output;
 mod progress;
 mod proxy;
 mod reap;
@@ -28,6 +27,7 @@ use cli::{Cli, Command};
 use failure::Failure;
 use settings::Process;
 use task::Task;
+use telemetry::output;
 
 fn main() -> ExitCode {
     // The process that takes a fault away should this one be killed: no flags, no clap.
@@ -35,8 +35,10 @@ fn main() -> ExitCode {
         telemetry::logging::init(telemetry::logging::LogFormat::Text);
         return scenario::janitor::main();
     }
-    // clap exits with 2 on a usage error, which is what the exit codes say.
-    let Cli { command, run } = Cli::read(std::env::args_os());
+    let Cli { command, run } = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let process = run.process();
     match command {
         // Its log, threads and exit codes are the stock server's.
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
 fn perform(process: Process, task: impl FnOnce() -> Result<Task, Failure>) -> ExitCode {
     telemetry::logging::init(process.log_format);
     match task().and_then(|task| run::run(process.threads, task)) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => output::exit_code(code),
         Err(failure) => {
             tracing::error!("{:#}", failure.error());
             ExitCode::from(failure.exit_code())

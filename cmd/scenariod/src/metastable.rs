@@ -11,11 +11,11 @@ use metastable::{Plan, Watched};
 use observation::journal::Journal;
 use observation::metastable::CellPhase;
 use report::{EXPERIMENT_VERSION, Experiment, PAGE, write_experiment};
+use telemetry::output::print;
 use verdict::hysteresis::hysteresis;
 use verdict::metastable::CellState;
 
 use crate::failure::{Failure, infrastructure};
-use crate::output::print;
 use runs::Runs;
 
 /// What is asked of an experiment's system.

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use prometheus::Registry;
+use telemetry::logging::LogFormat;
+use telemetry::output;
 use tokio::io::AsyncReadExt;
 use toxiproxy::server::{self, MetricsConfig, Server, ServerConfig};
 use tracing::level_filters::LevelFilter;
@@ -115,9 +117,9 @@ pub fn main(args: &[String]) -> ExitCode {
         }
     };
     if options.version {
-        // A closed standard output is no failure.
-        let _ = writeln!(std::io::stdout(), "{STOCK} version {}", server::VERSION);
-        return ExitCode::SUCCESS;
+        telemetry::logging::init(LogFormat::Text);
+        output::print(&format!("{STOCK} version {}\n", server::VERSION));
+        return output::exit_code(0);
     }
     log(std::env::var("LOG_LEVEL").ok().as_deref());
     if !options.rest.is_empty() {

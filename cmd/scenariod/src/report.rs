@@ -7,10 +7,10 @@ use ::report::suite::{SUITE_FILE, SUITE_VERSION, Suite, SuiteRun};
 use ::report::{SUITE_PAGE, SUITE_TABLE, suite_markdown, suite_page, write, write_all};
 use observation::Record;
 use observation::journal::Journal;
+use telemetry::output::print;
 use verdict::Verdict;
 
 use crate::failure::{Failure, infrastructure, usage};
-use crate::output::print;
 
 /// Judges each run, writes its files beside its journal, and for several runs or a suite a page of all.
 pub fn main(runs: &[PathBuf]) -> Result<u8, Failure> {

@@ -12,12 +12,12 @@ use observation::clock::wall_ms;
 use observation::journal::Journal;
 use report::suite::SuiteRun;
 use scenario::{Environment, Scenario, Status};
+use telemetry::output::print;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use verdict::Verdict;
 
 use crate::failure::{Failure, infrastructure};
-use crate::output::print;
 use crate::settings::{EnvironmentSettings, Place, SuiteSettings};
 use crate::world::{Shared, World};
 use results::{Ended, Results};

@@ -79,8 +79,8 @@ impl FromStr for Mitigation {
             value.filter(|value| *value > 0.0 && *value <= most).ok_or_else(|| wrong(expected))
         };
         let time = || {
-            let time = given.and_then(|text| humantime::parse_duration(text).ok());
-            time.filter(|time| *time <= TIME_MAX).ok_or_else(|| wrong("a time of at most 1h, such as 5s"))
+            let time = given.and_then(|text| duration::within(duration::SHORTEST..=TIME_MAX, text).ok());
+            time.ok_or_else(|| wrong("a time above 0s and of at most 1h, such as 5s"))
         };
         let mitigation = match name {
             "budget" => return Ok(Self::Budget(number(1.0, "a share above 0, such as 0.1")?)),
@@ -194,7 +194,7 @@ mod tests {
             ("queue", "queue: expected a factor above 0, such as 0.5, not \"\""),
             ("budget:2", "budget: expected a share above 0, such as 0.1, not \"2\""),
             ("budget:NaN", "budget: expected a share"),
-            ("breaker:5", "breaker: expected a time of at most 1h, such as 5s, not \"5\""),
+            ("breaker:5", "breaker: expected a time above 0s and of at most 1h, such as 5s, not \"5\""),
             ("lifo:1", "lifo: expected nothing after it, not \"1\""),
         ] {
             let error = text.parse::<Mitigation>().unwrap_err().to_string();

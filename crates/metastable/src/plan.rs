@@ -361,9 +361,9 @@ impl Written {
         if !plain_name(&cell.name) {
             return Err(format!("cell {:?}: {NAME_RULE}", cell.name));
         }
-        let service = Service::Exponential(time("database.service", &database.service)?);
+        let service = Service::Exponential(positive("database.service", &database.service)?);
         let policy = Policy {
-            patience: time("database.timeout", &database.timeout)?,
+            patience: positive("database.timeout", &database.timeout)?,
             retries: cell.retries.unwrap_or(database.retries),
             ..Policy::default()
         };
@@ -400,7 +400,7 @@ impl Written {
         }
         let optional =
             |key, text: &Option<String>| text.as_ref().map_or(Ok(Duration::ZERO), |text| time(key, text));
-        let ttl = load.ttl.as_ref().map(|ttl| time("load.ttl", ttl)).transpose()?;
+        let ttl = load.ttl.as_ref().map(|ttl| positive("load.ttl", ttl)).transpose()?;
         Ok(Cell {
             name: cell.name.clone(),
             expect: cell.expect,
@@ -417,8 +417,8 @@ impl Written {
             repeat,
             phases: Phases {
                 warm: time("phases.warm", &phases.warm)?,
-                baseline: time("phases.baseline", &phases.baseline)?,
-                hold: time("hold", cell.hold.as_ref().unwrap_or(&phases.hold))?,
+                baseline: positive("phases.baseline", &phases.baseline)?,
+                hold: positive("hold", cell.hold.as_ref().unwrap_or(&phases.hold))?,
                 relief: optional("phases.relief", &phases.relief)?,
                 ramp: optional("phases.ramp", &phases.ramp)?,
             },
@@ -434,10 +434,7 @@ impl WrittenTrigger {
             None => Err(format!("trigger: a {} needs {name}", self.kind)),
         };
         let lasts = || match &self.lasts {
-            Some(text) => match time("trigger.lasts", text)? {
-                Duration::ZERO => Err("trigger: lasts is above 0s".to_owned()),
-                time => Ok(time),
-            },
+            Some(text) => positive("trigger.lasts", text),
             None => Err(format!("trigger: a {} needs lasts", self.kind)),
         };
         match self.kind.as_str() {
@@ -471,13 +468,18 @@ fn plain_name(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(plain)
 }
 
+/// A time that may be zero.
 fn time(key: &str, text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time <= PHASE_MAX => Ok(time),
-        _ => Err(format!(
-            "{key}: expected a duration of at most 1h with its unit, such as \"10s\", not {text:?}"
-        )),
-    }
+    within(Duration::ZERO, key, text)
+}
+
+/// A time that must not be zero.
+fn positive(key: &str, text: &str) -> Result<Duration, String> {
+    within(duration::SHORTEST, key, text)
+}
+
+fn within(least: Duration, key: &str, text: &str) -> Result<Duration, String> {
+    duration::within(least..=PHASE_MAX, text).map_err(|error| format!("{key}: {error}, not {text:?}"))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod gap;
 mod host;
 pub mod hub;
 pub mod journal;
+pub mod json;
 mod known_text;
 mod look_aside;
 pub mod metastable;

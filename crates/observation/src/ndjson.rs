@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::SCHEMA_VERSION;
+use crate::json::{self, JsonError};
 
 /// Longest line that a reader accepts; a tick of 100 servers has about 100 KiB.
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
@@ -15,7 +16,7 @@ pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 pub enum LineError {
     /// Not the JSON that was expected.
     #[error("not a record: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     /// Longer than [`MAX_LINE_BYTES`].
     #[error("a line of more than {MAX_LINE_BYTES} bytes")]
     TooLong,
@@ -37,7 +38,7 @@ pub enum LineError {
 
 /// Reads one line.
 pub(crate) fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, LineError> {
-    serde_json::from_slice(line).map_err(|error| match later_version(line) {
+    json::read(line).map_err(|error| match later_version(line) {
         Some(version) => LineError::Later { version },
         None => error.into(),
     })
@@ -54,7 +55,7 @@ fn later_version(line: &[u8]) -> Option<u64> {
     struct Inner {
         v: Option<u64>,
     }
-    let claim: Claim = serde_json::from_slice(line).ok()?;
+    let claim: Claim = json::read(line).ok()?;
     claim.v.or(claim.record.and_then(|record| record.v)).filter(|version| *version > SCHEMA_VERSION.into())
 }
 

@@ -78,11 +78,16 @@ pub fn write(path: &Path, text: &str) -> Result<(), WriteError> {
 
 /// Beside it first, then in its place: a reader never sees half a file.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    // A device or a pipe must not be replaced by a file.
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes());
+    }
     let beside = path.with_extension("tmp");
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)
+    let filled = std::fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    filled.and_then(|()| std::fs::rename(&beside, path)).inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
 /// Milliseconds for people.

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use observation::json;
 use serde::{Deserialize, Serialize};
 
 use crate::{WriteError, write_whole};
@@ -92,7 +93,7 @@ impl Suite {
     /// Reads it from `dir`.
     pub fn read(dir: &Path) -> Result<Self, ReadError> {
         let path = dir.join(SUITE_FILE);
-        let read = std::fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let read = std::fs::read(&path).and_then(|bytes| json::read(&bytes).map_err(io::Error::other));
         read.map_err(|error| ReadError { path, error })
     }
 }

@@ -128,11 +128,8 @@ fn parse(text: &str) -> Result<StopRule, Wrong> {
         }
         Some(("for", length)) => {
             let (at, length) = trimmed(text.len() - length.len(), text.len());
-            let parsed = humantime::parse_duration(length).ok().filter(|length| WINDOW.contains(length));
-            parsed.ok_or_else(|| {
-                let (least, most) = (WINDOW.start(), WINDOW.end());
-                Wrong(at, format!("for: expected a duration of {least:?} to {most:?}, not {length:?}"))
-            })?
+            let parsed = duration::within(WINDOW, length);
+            parsed.map_err(|error| Wrong(at, format!("for: {error}, not {length:?}")))?
         }
         _ => return Err(Wrong(at, format!("expected nothing more, or `for DURATION`, not {after:?}"))),
     };
@@ -162,8 +159,8 @@ impl Measure {
                 (percent.map(|percent| percent / 100.0), "a share from 0% to 100%, with its %")
             }
             Measure::Quantile(_) => {
-                let duration = humantime::parse_duration(text).ok();
-                (duration.map(|d| d.as_micros() as f64), "a duration with its unit, like 500ms")
+                let limit = duration::any(text).map(|limit| limit.as_micros() as f64);
+                return limit.map_err(|error| format!("{error}, not {text:?}"));
             }
         };
         limit.ok_or_else(|| format!("expected {expected}, not {text:?}"))
@@ -234,12 +231,17 @@ mod tests {
         assert!(wrong("goodput < NaN").1.contains("expected ops/s"));
         assert!(wrong("goodput < inf").1.contains("expected ops/s"));
         assert!(wrong("goodput <").1.contains("expected ops/s, a number like 100, not \"\""));
-        assert!(wrong("p99 > 500").1.contains("a duration with its unit"));
+        assert!(wrong("p99 > 500").1.contains("a duration of at most 1year with its unit"));
+        assert!(wrong("p99 > 18446744073709551615s").1.contains("at most 1year"));
         assert!(wrong("wrong_values > 0.5").1.contains("a count"));
         assert!(wrong("wrong_values > 0 for 1s").1.contains("takes no `for`"));
         assert_eq!(
             wrong("goodput < 1 for 1h"),
-            (17, "for: expected a duration of 100ms to 60s, not \"1h\"".into())
+            (
+                17,
+                "for: expected a duration of 100ms to 1m with its unit, such as 250ms, 10s or 2m, not \"1h\""
+                    .into()
+            )
         );
         assert_eq!(wrong("goodput < 1 during 3s").0, 13);
         assert_eq!(wrong("goodput < 1 for").0, 13);

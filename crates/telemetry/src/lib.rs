@@ -1,10 +1,12 @@
-//! How a binary of this project speaks to its surroundings: logs, signals, and a read-only HTTP server for metrics and
+//! How a binary of this project speaks to its surroundings: arguments, logs, results, signals, and a read-only HTTP server for metrics and
 //! streams. Declares no metric of the product.
 
+pub mod arguments;
 pub mod http;
 mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod output;
 pub mod shutdown;
 
 pub use listen::{BadListenAddr, ListenAddr};

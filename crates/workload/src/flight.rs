@@ -119,7 +119,8 @@ fn write(path: &Path, head: &FlightHead, ops: &VecDeque<OpTrace>, servers: &[Str
     for op in ops {
         text.push_str(&ndjson::to_line(&op.line(servers))?);
     }
-    std::fs::write(path, text)
+    // A part of it would look like all of it.
+    std::fs::write(path, text).inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
 #[cfg(test)]

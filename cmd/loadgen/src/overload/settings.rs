@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, ensure};
 use capacity::{GradualParams, SearchParams, Statistic};
 use clap::{Args, ValueEnum};
+use duration::DurationError;
 use serde::Deserialize;
 
 /// Most overloads.
@@ -109,11 +110,10 @@ pub enum On {
 pub struct Span(pub Duration);
 
 impl FromStr for Span {
-    type Err = String;
+    type Err = DurationError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let span = humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s or 250ms"))?;
-        if span > LONGEST { Err("more than a day".to_owned()) } else { Ok(Self(span)) }
+    fn from_str(text: &str) -> Result<Self, DurationError> {
+        duration::within(Duration::ZERO..=LONGEST, text).map(Self)
     }
 }
 
@@ -124,7 +124,7 @@ impl TryFrom<String> for Span {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+        text.parse().map_err(|error| format!("{error}, not {text:?}"))
     }
 }
 
@@ -208,6 +208,7 @@ impl Settings {
         rates(params.initial, params.max)?;
         rate("step", params.step)?;
         ensure!(!params.step_lasts.is_zero(), "step_duration: a step takes time");
+        ensure!(params.latency_ms > 0.0, "latency_threshold: above 0s");
         ensure!(params.warm_up_steps <= 1_000, "warm_up_steps: at most 1000");
         ensure!(params.mitigation > 0.0, "mitigation_at: above 0%");
         let steps = (params.max - params.initial) / params.step;
@@ -250,7 +251,7 @@ impl Settings {
         ] {
             ensure!(!lasts.is_zero(), "{name}: a step takes time");
         }
-        ensure!(params.p99_ms > 0.0, "slo_p99: above 0");
+        ensure!(params.p99_ms > 0.0, "slo_p99: above 0s");
         ensure!(params.overload.len() <= OVERLOADS_MAX, "overload: at most {OVERLOADS_MAX}");
         let sound = params.overload.iter().all(|factor| (1.0..=100.0).contains(factor));
         ensure!(sound, "overload: factors of 1 to 100");

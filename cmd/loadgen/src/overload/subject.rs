@@ -39,7 +39,7 @@ impl FromStr for Backend {
         let (size, kind) = text.split_once(':').unwrap_or((text, "exponential"));
         let (workers, time) = size.split_once('x').ok_or_else(wrong)?;
         let workers = workers.parse().map_err(|_| wrong())?;
-        let time = humantime::parse_duration(time).map_err(|_| wrong())?;
+        let time = duration::positive(time).map_err(|error| format!("{}; TIME: {error}", wrong()))?;
         let service = match kind {
             "exponential" => Service::Exponential(time),
             "constant" => Service::Constant(time),

@@ -1,8 +1,8 @@
 //! The flags of `scenariod explain`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use humantime::Duration;
 use lab::MemcachedKind;
 use memcache_client::{Codec, OnOpen};
 use workload::Rate;
@@ -26,7 +26,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "URL", value_parser = address::http_base, conflicts_with = "lab")]
     observe: Option<String>,
     /// Wait this long for the observation stream
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::any, default_value = "10s")]
     wait: Duration,
     /// Take the client and the load of `scenariod --lab`, with the flags below; this is the default
     #[arg(long)]
@@ -36,7 +36,7 @@ pub struct ExplainArgs {
     #[arg(long)]
     quick: bool,
     /// Length of the phase with the fault
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     testing: Option<Duration>,
     /// Lab: servers
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "observe")]
@@ -51,10 +51,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "WHAT", default_value = "failover", conflicts_with = "observe")]
     on_open: OnOpen,
     /// Lab: deadline of one attempt of the client
-    #[arg(long, value_name = "DURATION", default_value = "250ms", conflicts_with = "observe")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "250ms", conflicts_with = "observe")]
     op_timeout: Duration,
     /// Lab: time that a breaker stays open [default: 5s, with --quick 1s]
-    #[arg(long, value_name = "DURATION", conflicts_with = "observe")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, conflicts_with = "observe")]
     breaker_open: Option<Duration>,
 }
 
@@ -62,10 +62,10 @@ impl ExplainArgs {
     /// The settings that these flags ask for.
     pub fn settings(self) -> Result<explain::Settings, Failure> {
         let scenarios = run::scenarios(&self.scenario, &self.scenario_file)?;
-        let (quick, testing) = (self.quick, self.testing.map(Into::into));
+        let (quick, testing) = (self.quick, self.testing);
         let lengths = PhaseLengths { quick, testing, ..PhaseLengths::default() };
         let client = match self.observe {
-            Some(url) => explain::ClientSource::Observed { url, wait: *self.wait },
+            Some(url) => explain::ClientSource::Observed { url, wait: self.wait },
             None => {
                 // The same as if the scenarios were to be run in a lab.
                 let lab = LabFlags {
@@ -74,8 +74,8 @@ impl ExplainArgs {
                     rate: Some(self.rate),
                     driver: self.driver,
                     on_open: self.on_open,
-                    op_timeout: *self.op_timeout,
-                    breaker_open: self.breaker_open.map(Into::into),
+                    op_timeout: self.op_timeout,
+                    breaker_open: self.breaker_open,
                     quick,
                     drivers: THREADS.into(),
                     seed: 0,

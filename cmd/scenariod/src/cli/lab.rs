@@ -43,11 +43,11 @@ pub struct LabArgs {
     #[arg(long, value_name = "WHAT", default_value = "failover")]
     on_open: OnOpen,
     /// Lab: deadline of one attempt of the client
-    #[arg(long, value_name = "DURATION", default_value = "250ms")]
-    op_timeout: humantime::Duration,
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive, default_value = "250ms")]
+    op_timeout: Duration,
     /// Lab: time that a breaker stays open [default: 5s, with --quick 1s]
-    #[arg(long, value_name = "DURATION")]
-    breaker_open: Option<humantime::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
+    breaker_open: Option<Duration>,
     /// Lab: seed of load and dice [default: random, printed]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -118,8 +118,8 @@ impl LabArgs {
             rate: self.rate,
             driver: self.driver,
             on_open: self.on_open,
-            op_timeout: *self.op_timeout,
-            breaker_open: self.breaker_open.map(Into::into),
+            op_timeout: self.op_timeout,
+            breaker_open: self.breaker_open,
             quick,
             drivers,
             seed: self.seed.unwrap_or_else(rand::random),
@@ -139,7 +139,7 @@ impl LabArgs {
             ("--rate", self.rate.is_some()),
             ("--driver", self.driver != client.codec),
             ("--on-open", self.on_open != client.routing.on_open),
-            ("--op-timeout", *self.op_timeout != client.op_timeout),
+            ("--op-timeout", self.op_timeout != client.op_timeout),
             ("--breaker-open", self.breaker_open.is_some()),
         ]
     }

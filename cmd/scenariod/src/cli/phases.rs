@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duration::{DurationError, LONGEST};
 use scenario::{Endings, StopRule};
 
 use crate::failure::{Failure, usage};
@@ -16,14 +17,14 @@ pub struct PhaseArgs {
     #[arg(long)]
     pub quick: bool,
     /// Length of the phase before the fault
-    #[arg(long, value_name = "DURATION")]
-    stabilization: Option<humantime::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
+    stabilization: Option<Duration>,
     /// Length of the phase with the fault
-    #[arg(long, value_name = "DURATION")]
-    testing: Option<humantime::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
+    testing: Option<Duration>,
     /// Length of the phase after the fault
-    #[arg(long, value_name = "DURATION")]
-    recovery: Option<humantime::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
+    recovery: Option<Duration>,
 
     /// End the first phase as soon as the baseline is steady, and the last as soon as the client has recovered: their lengths are
     /// upper limits then
@@ -39,10 +40,8 @@ pub struct PhaseArgs {
 }
 
 /// A time without observations.
-fn blind(text: &str) -> Result<Duration, String> {
-    let blind: humantime::Duration = text.parse().map_err(|error| format!("{error}"))?;
-    let least = Duration::from_secs(1);
-    if *blind < least { Err(format!("expected at least {least:?}")) } else { Ok(*blind) }
+fn blind(text: &str) -> Result<Duration, DurationError> {
+    duration::within(Duration::from_secs(1)..=LONGEST, text)
 }
 
 impl PhaseArgs {
@@ -50,9 +49,9 @@ impl PhaseArgs {
     pub fn lengths(&self) -> PhaseLengths {
         PhaseLengths {
             quick: self.quick,
-            stabilization: self.stabilization.map(Into::into),
-            testing: self.testing.map(Into::into),
-            recovery: self.recovery.map(Into::into),
+            stabilization: self.stabilization,
+            testing: self.testing,
+            recovery: self.recovery,
         }
     }
 

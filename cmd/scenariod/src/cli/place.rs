@@ -31,14 +31,14 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "HOST", env = "MEMCACHE_HOST")]
     memcache_host: Option<Host>,
     /// Wait this long for Toxiproxy and the observation stream
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    wait: humantime::Duration,
+    #[arg(long, value_name = "DURATION", value_parser = duration::any, default_value = "10s")]
+    wait: Duration,
 }
 
 impl PlaceArgs {
     /// Patience for Toxiproxy and the observation stream.
     pub fn wait(&self) -> Duration {
-        *self.wait
+        self.wait
     }
 
     /// The settings that these flags ask for.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duration::DurationError;
 use toxiproxy::Client;
 
 use crate::failure::{Failure, usage};
@@ -21,10 +22,8 @@ pub struct ReapArgs {
     once: bool,
 }
 
-fn every(text: &str) -> Result<Duration, String> {
-    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
-    if bounds.contains(&every) { Ok(every) } else { Err("expected 100ms to 1h".to_owned()) }
+fn every(text: &str) -> Result<Duration, DurationError> {
+    duration::within(Duration::from_millis(100)..=Duration::from_secs(3600), text)
 }
 
 impl ReapArgs {

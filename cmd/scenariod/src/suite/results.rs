@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use observation::clock::wall_ms;
 use report::suite::{Repeated, SUITE_VERSION, SuiteRun};
+use telemetry::output::print;
 use verdict::repeat::{class, majority};
 
 use super::Unit;
 use crate::failure::{Failure, infrastructure, usage};
-use crate::output::print;
 use crate::report::Pages;
 use crate::settings::SuiteSettings;
 

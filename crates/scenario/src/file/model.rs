@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::written::{FromWritten, Keys, WrittenFault, Wrong, duration, wrong};
+use super::written::{FromWritten, Keys, WrittenFault, Wrong, phase, wrong};
 use crate::faults::FaultSpec;
 use crate::stop::{self, StopRule};
 
@@ -191,18 +191,15 @@ impl Scenario {
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             return Err(wrong(&written.name, "name: expected 1 to 64 characters of a-z, 0-9 and dash"));
         }
-        let phase = |key: &str, given: &Option<Spanned<String>>, default| match given {
-            Some(text) => duration(key, text),
+        let optional = |key: &str, given: &Option<Spanned<String>>, default| match given {
+            Some(text) => phase(key, text),
             None => Ok(default),
         };
         let phases = Phases {
-            stabilization: phase("stabilization", &written.phases.stabilization, STABILIZATION)?,
-            testing: duration("testing", &written.phases.testing)?,
-            recovery: phase("recovery", &written.phases.recovery, RECOVERY)?,
+            stabilization: optional("stabilization", &written.phases.stabilization, STABILIZATION)?,
+            testing: phase("testing", &written.phases.testing)?,
+            recovery: optional("recovery", &written.phases.recovery, RECOVERY)?,
         };
-        if phases.testing.is_zero() {
-            return Err(wrong(&written.phases.testing, "testing: expected more than 0"));
-        }
         let control = written.control.as_ref().is_some_and(|control| *control.get_ref());
         let faults = written.fault;
         match &written.control {
@@ -336,7 +333,11 @@ mod tests {
             |line: usize, column: usize, what: &str| format!("f.toml, line {line}, column {column}: {what}");
         assert_eq!(
             error("\"40s\"", "\"40\""),
-            at(5, 11, "testing: expected a duration with its unit, like \"250ms\", \"10s\" or \"2m\"")
+            at(
+                5,
+                11,
+                "testing: expected a duration above 0s and of at most 1day with its unit, such as 250ms, 10s or 2m, not \"40\""
+            )
         );
         assert_eq!(error("latency = \"200ms\"", ""), at(8, 8, "a latency fault needs latency"));
         assert_eq!(

@@ -29,14 +29,17 @@ pub(crate) fn wrong<T>(at: &Spanned<T>, what: impl Into<String>) -> Wrong {
 
 /// Reads a duration with its unit; `key` is named in the error.
 pub(crate) fn duration(key: &str, text: &Spanned<String>) -> Result<Duration, Wrong> {
-    match humantime::parse_duration(text.get_ref()) {
-        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
-        Ok(_) => Err(wrong(text, format!("{key}: expected at most 24h"))),
-        Err(_) => Err(wrong(
-            text,
-            format!("{key}: expected a duration with its unit, like \"250ms\", \"10s\" or \"2m\""),
-        )),
-    }
+    within(Duration::ZERO, key, text)
+}
+
+/// Reads the length of a phase, which is above zero.
+pub(crate) fn phase(key: &str, text: &Spanned<String>) -> Result<Duration, Wrong> {
+    within(duration::SHORTEST, key, text)
+}
+
+fn within(least: Duration, key: &str, text: &Spanned<String>) -> Result<Duration, Wrong> {
+    duration::within(least..=DURATION_MAX, text.get_ref())
+        .map_err(|error| wrong(text, format!("{key}: {error}, not {:?}", text.get_ref())))
 }
 
 /// Any value that a key of a fault can have.

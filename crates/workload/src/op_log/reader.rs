@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use observation::{OpLogHead, Outcome};
+use observation::{OpLogHead, Outcome, json};
 
 use super::{BLOCK, Before, END, VERSIONED, unzigzag};
 use crate::mix::OpKind;
@@ -74,7 +74,7 @@ impl OpLogReader {
         let read = input.by_ref().take(HEAD_BYTES).read_until(b'\n', &mut line);
         read.map_err(|error| not_one(format!("its head cannot be read: {error}")))?;
         let head: OpLogHead =
-            serde_json::from_slice(&line).map_err(|error| not_one(format!("its head is wrong: {error}")))?;
+            json::read(&line).map_err(|error| not_one(format!("its head is wrong: {error}")))?;
         if head.format != OpLogHead::FORMAT {
             return Err(not_one(format!("its format is {:?}", head.format)));
         }
