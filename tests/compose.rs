@@ -140,9 +140,9 @@ async fn the_full_profile_comes_up_gives_pass_in_its_containers_and_leaves_nothi
 #[tokio::test]
 async fn memcached_on_another_host_needs_one_file_there_and_none_of_our_own_servers_here() {
     let Some(podman) = Podman::ready().await else { return };
-    // This machine's own address takes the place of the other host.
+    // The address that this machine would use outwards takes the place of the other host. Connecting sends nothing.
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.connect("192.0.2.255:9").expect("a route, whose address of this machine containers can reach");
+    socket.connect("198.51.100.1:9").expect("a route, whose address of this machine containers can reach");
     let address = socket.local_addr().unwrap().ip().to_string();
     let elsewhere = tempfile::tempdir().unwrap();
     let file = "docker-compose-memcache.yml";
