@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::architecture::workspace;
-use crate::harness::{PATIENCE, Running, free_port, get, real_program, wait_for};
+use crate::harness::real_program;
+
+mod setup;
 
 const COMPOSE: [&str; 2] = ["docker-compose.yml", "docker-compose-memcache.yml"];
 
@@ -21,20 +23,9 @@ pub fn yaml(path: &str) -> Value {
     serde_json::to_value(value).unwrap()
 }
 
-/// The services of a compose file, `extends` followed.
+/// The services of a compose file.
 fn services(file: &str) -> BTreeMap<String, Value> {
-    let compose = yaml(file);
-    let services = compose["services"].as_object().unwrap().clone();
-    let resolve = |(name, service): (String, Value)| match service.get("extends") {
-        None => (name, service),
-        Some(of) => {
-            let (file, of) = (of["file"].as_str().unwrap(), of["service"].as_str().unwrap());
-            let service =
-                yaml(file)["services"].get(of).unwrap_or_else(|| panic!("{file} has no {of}")).clone();
-            (name, service)
-        }
-    };
-    services.into_iter().map(resolve).collect()
+    yaml(file)["services"].as_object().unwrap().clone().into_iter().collect()
 }
 
 fn texts(value: &Value) -> Vec<&str> {
@@ -42,7 +33,7 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn every_service_is_pinned_healthy_on_loopback_and_starts_after_what_it_needs() {
+fn every_service_is_pinned_healthy_published_where_it_may_be_and_starts_after_what_it_needs() {
     for file in COMPOSE {
         let services = services(file);
         let volumes = yaml(file)["volumes"].clone();
@@ -50,10 +41,12 @@ fn every_service_is_pinned_healthy_on_loopback_and_starts_after_what_it_needs() 
             let image = service["image"].as_str().unwrap();
             let tag = image.rsplit_once(':').map(|(_, tag)| tag);
             assert!(tag.is_some_and(|tag| tag != "latest"), "{file}, {name}: {image}");
-            let ends = name == "proxies";
+            let ends = name == "setup";
             assert!(ends || service["healthcheck"]["test"].is_array(), "{file}, {name}: no health check");
+            // What is copied to another host serves others; everything else is for this one.
+            let bound = if file == COMPOSE[1] { "${MEMCACHE_BIND:-0.0.0.0}:" } else { "127.0.0.1:" };
             for port in texts(&service["ports"]) {
-                assert!(port.starts_with("127.0.0.1:"), "{file}, {name}: {port} is open to everybody");
+                assert!(port.starts_with(bound), "{file}, {name}: {port} is not published on {bound}");
             }
             for (needed, how) in service["depends_on"].as_object().into_iter().flatten() {
                 let needed = services.get(needed).unwrap_or_else(|| panic!("{file}, {name}: no {needed}"));
@@ -80,28 +73,77 @@ fn every_service_is_pinned_healthy_on_loopback_and_starts_after_what_it_needs() 
             }
             assert!(service.get("container_name").is_none(), "{file}, {name}: two stacks side by side");
         }
-        let on_request: BTreeSet<&str> = services
-            .iter()
-            .filter(|(_, service)| texts(&service["profiles"]) == ["full"])
-            .map(|(name, _)| name.as_str())
-            .collect();
-        assert_eq!(on_request, BTreeSet::from(["loadgen", "scenariod"]), "{file}");
-        assert!(
-            services
-                .values()
-                .all(|service| service["profiles"].is_null() || texts(&service["profiles"]) == ["full"])
-        );
-        // podman-compose knows none.
-        assert!(yaml(file).get("configs").is_none(), "{file}");
     }
 }
 
 #[test]
-fn what_is_in_both_compose_files_is_the_same_image() {
-    let [all, remote] = COMPOSE.map(services);
-    for (name, service) in &remote {
-        assert_eq!(service["image"], all[name]["image"], "{name}");
+fn only_the_two_programs_are_of_a_profile() {
+    let profiles: BTreeMap<String, Value> =
+        services(COMPOSE[0]).into_iter().map(|(name, service)| (name, service["profiles"].clone())).collect();
+    for (name, profile) in &profiles {
+        let expected =
+            if ["loadgen", "scenariod"].contains(&name.as_str()) { json!(["full"]) } else { Value::Null };
+        assert_eq!(*profile, expected, "{name}");
     }
+}
+
+#[test]
+fn the_file_for_another_host_runs_only_the_three_memcached_and_needs_no_other_file() {
+    let [all, remote] = COMPOSE.map(services);
+    let servers = ["memcached1", "memcached2", "memcached3"];
+    assert_eq!(remote.keys().map(String::as_str).collect::<Vec<_>>(), servers);
+    for name in servers {
+        let (mut here, mut there) = (all[name].clone(), remote[name].clone());
+        let [here_ports, there_ports] = [&mut here, &mut there].map(|service| service["ports"].take());
+        assert_eq!(here, there, "{name}: both files start the same server");
+        let inside = |ports: &Value| texts(ports)[0].rsplit_once(':').unwrap().1.to_owned();
+        assert_eq!(inside(&here_ports), inside(&there_ports), "{name}");
+    }
+}
+
+/// Every service that is started with this one.
+fn pulled_in(services: &BTreeMap<String, Value>, name: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::from([name.to_owned()]);
+    for needed in services[name]["depends_on"].as_object().into_iter().flatten() {
+        all.extend(pulled_in(services, needed.0));
+    }
+    all
+}
+
+#[test]
+fn no_memcached_of_our_own_is_started_unless_it_is_named() {
+    let services = services(COMPOSE[0]);
+    for name in ["toxiproxy", "prometheus", "grafana", "loadgen", "scenariod"] {
+        let with_it = pulled_in(&services, name);
+        assert!(!with_it.iter().any(|one| one.starts_with("memcached")), "{name} starts {with_it:?}");
+        assert!(with_it.contains("setup"), "{name} starts {with_it:?}");
+    }
+}
+
+/// Settings of Grafana that we make, as its documentation names them: section and key of `conf/defaults.ini`, whose variable is
+/// `GF_SECTION_KEY`.
+const GRAFANA: [(&str, &str); 6] = [
+    ("auth.anonymous", "enabled"),
+    ("auth.anonymous", "org_role"),
+    ("dashboards", "default_home_dashboard_path"),
+    ("dashboards", "min_refresh_interval"),
+    ("security", "admin_password"),
+    ("security", "admin_user"),
+];
+
+#[test]
+fn everybody_on_this_machine_may_view_grafana_and_a_login_edits() {
+    let grafana = &services(COMPOSE[0])["grafana"];
+    let settings = grafana["environment"].as_object().unwrap();
+    let variable =
+        |(section, key): (&str, &str)| format!("GF_{section}_{key}").replace('.', "_").to_uppercase();
+    let documented: Vec<String> = GRAFANA.into_iter().map(variable).collect();
+    assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), documented.into_iter().collect());
+    assert_eq!(settings["GF_AUTH_ANONYMOUS_ENABLED"], "true");
+    assert_eq!(settings["GF_AUTH_ANONYMOUS_ORG_ROLE"], "Viewer");
+    assert_eq!(settings["GF_SECURITY_ADMIN_USER"], "${GRAFANA_USER:-admin}");
+    assert_eq!(settings["GF_SECURITY_ADMIN_PASSWORD"], "${GRAFANA_PASSWORD:-admin}");
+    assert_eq!(texts(&grafana["ports"]), ["127.0.0.1:3000:3000"]);
 }
 
 #[test]
@@ -127,7 +169,7 @@ fn ports_are_those_of_the_documentation_and_prometheus_meets_each_process_once()
     for (job, port) in [("loadgen", 9090), ("scenariod", 9092)] {
         let scrape = prometheus["scrape_configs"].as_array().unwrap();
         let scrape = scrape.iter().find(|one| one["job_name"] == job).unwrap();
-        assert_eq!(texts(&scrape["static_configs"][0]["targets"]), [format!("host.docker.internal:{port}")]);
+        assert_eq!(texts(&scrape["file_sd_configs"][0]["files"]), [format!("/config/{job}.json")]);
         let dns = &scrape["dns_sd_configs"][0];
         assert_eq!((texts(&dns["names"]), dns["port"].as_u64()), (vec![job], Some(port)));
         assert!(services.contains_key(job));
@@ -139,7 +181,8 @@ fn ports_are_those_of_the_documentation_and_prometheus_meets_each_process_once()
                 .all(|(outside, inside)| u64::from(*inside) == port && u64::from(*outside) != port)
         );
     }
-    assert_eq!(texts(&services["prometheus"]["extra_hosts"]), ["host.docker.internal:host-gateway"]);
+    assert!(texts(&services["prometheus"]["volumes"]).contains(&"config:/config:ro"));
+    assert!(texts(&services["toxiproxy"]["command"]).contains(&"-config=/config/toxiproxy.json"));
     assert_eq!(
         yaml("grafana/provisioning/datasources/prometheus.yml")["datasources"][0]["url"],
         "http://prometheus:9090"
@@ -148,23 +191,21 @@ fn ports_are_those_of_the_documentation_and_prometheus_meets_each_process_once()
 
 #[test]
 fn the_containers_run_the_binaries_with_flags_that_they_have() {
-    for file in COMPOSE {
-        let services = services(file);
-        for name in ["loadgen", "scenariod"] {
-            let command = texts(&services[name]["command"]);
-            assert_eq!(command[0], name);
-            let program = crate::harness::binary(name);
-            let help = Command::new(program).arg("--help").output().unwrap();
-            let help = String::from_utf8_lossy(&help.stdout).into_owned();
-            for flag in &command[1..] {
-                let flag = flag.split('=').next().unwrap();
-                assert!(
-                    help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")),
-                    "{name} has no {flag}"
-                );
-            }
-            assert_eq!(texts(&services[name]["volumes"]), ["runs:/runs"]);
+    let services = services(COMPOSE[0]);
+    for name in ["loadgen", "scenariod"] {
+        let command = texts(&services[name]["command"]);
+        assert_eq!(command[0], name);
+        let program = crate::harness::binary(name);
+        let help = Command::new(program).arg("--help").output().unwrap();
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        for flag in &command[1..] {
+            let flag = flag.split('=').next().unwrap();
+            assert!(
+                help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")),
+                "{name} has no {flag}"
+            );
         }
+        assert_eq!(texts(&services[name]["volumes"]), ["runs:/runs"]);
     }
 }
 
@@ -190,47 +231,6 @@ fn the_image_is_built_with_our_compiler_and_runs_as_nobody() {
         assert!(kept.contains(member), "{member}");
     }
     assert!(kept.contains("crates/*/src/target"), "a module of the load bears the name of build folders");
-}
-
-/// What `proxies` posts, as the shell of the compose file would, with and without `MEMCACHE_HOST`.
-#[tokio::test]
-async fn the_stock_toxiproxy_makes_the_proxies_of_the_compose_files() {
-    let Some(toxiproxy) = real_program("toxiproxy-server") else { return };
-    for (file, host, upstreams) in [
-        (COMPOSE[0], None, ["memcached1:11211", "memcached2:11212", "memcached3:11213"]),
-        (COMPOSE[0], Some("10.0.0.5"), ["10.0.0.5:11211", "10.0.0.5:11212", "10.0.0.5:11213"]),
-        (
-            COMPOSE[1],
-            None,
-            ["host.docker.internal:11211", "host.docker.internal:11212", "host.docker.internal:11213"],
-        ),
-        (COMPOSE[1], Some("10.0.0.5"), ["10.0.0.5:11211", "10.0.0.5:11212", "10.0.0.5:11213"]),
-    ] {
-        let proxies = &services(file)["proxies"];
-        assert_eq!(texts(&proxies["command"])[2], "wget -qO- --post-data \"$$PROXIES\" \"$$API\"");
-        let mut posted = String::new();
-        for (n, part) in
-            proxies["environment"]["PROXIES"].as_str().unwrap().split("${MEMCACHE_HOST:-").enumerate()
-        {
-            let (default, rest) = if n == 0 { ("", part) } else { part.split_once('}').unwrap() };
-            posted += &format!("{}{rest}", if n == 0 { "" } else { host.unwrap_or(default) });
-        }
-        // The ports of the compose file may be in use here.
-        let posted = posted.replace("0.0.0.0:2121", "127.0.0.1:0").replace("127.0.0.1:01", "127.0.0.1:0");
-        let posted = posted.replace("127.0.0.1:02", "127.0.0.1:0").replace("127.0.0.1:03", "127.0.0.1:0");
-        let dir = tempfile::tempdir().unwrap();
-        let port = free_port().to_string();
-        let _running = Running::start(&toxiproxy, &["-host", "127.0.0.1", "-port", &port], dir.path());
-        let url = format!("http://127.0.0.1:{port}");
-        wait_for("Toxiproxy", PATIENCE, async || get(&format!("{url}/version")).await.is_some()).await;
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        // As wget does, without saying that it is JSON.
-        let answer = client.post(format!("{url}/populate")).body(posted).send().await.unwrap();
-        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
-        let made: Value = serde_json::from_str(&get(&format!("{url}/proxies")).await.unwrap()).unwrap();
-        let made = [1, 2, 3].map(|n| made[format!("memcached{n}")]["upstream"].as_str().unwrap().to_owned());
-        assert_eq!(made, upstreams);
-    }
 }
 
 /// Alerts as `(name, runbook)`.

@@ -13,6 +13,7 @@ mod bad_input;
 #[path = "../crates/report/tests/pages/browser.rs"]
 #[expect(dead_code, reason = "pictures are for the tests of the pages themselves")]
 mod browser;
+mod compose;
 mod dashboards;
 mod deployment;
 mod docs_references;

@@ -49,11 +49,14 @@ impl Prometheus {
         let file = dir.path().join("etc/prometheus.yml");
         let shipped = std::fs::read_to_string(&file).unwrap();
         let mut config = shipped.clone();
-        let quoted = |url: &&str| format!("\"{}\"", url.trim_start_matches("http://"));
-        let loadgens: Vec<String> = loadgens.iter().map(quoted).collect();
+        for (job, urls) in [("loadgen", loadgens), ("scenariod", &[scenariod])] {
+            let targets: Vec<&str> = urls.iter().map(|url| url.trim_start_matches("http://")).collect();
+            let targets = serde_json::json!([{"targets": targets}]).to_string();
+            std::fs::write(dir.path().join(format!("{job}.json")), targets).unwrap();
+        }
         for (from, to) in [
-            ("\"host.docker.internal:9090\"", loadgens.join(", ")),
-            ("\"host.docker.internal:9092\"", quoted(&scenariod)),
+            ("/config/loadgen.json", dir.path().join("loadgen.json").display().to_string()),
+            ("/config/scenariod.json", dir.path().join("scenariod.json").display().to_string()),
             // Names that nobody has here either.
             ("[loadgen]", "[loadgen.invalid]".to_owned()),
             ("[scenariod]", "[scenariod.invalid]".to_owned()),
