@@ -111,11 +111,16 @@ fn may_be_forwarded(a: &str, b: &str) -> bool {
 fn dialable(listen: &str, api: &str) -> String {
     let host = reqwest::Url::parse(api).ok().and_then(|url| url.host_str().map(str::to_owned));
     match listen.rsplit_once(':') {
-        Some(("[::]" | "0.0.0.0" | "", port)) => {
+        Some((_, port)) if is_wildcard(listen) => {
             format!("{}:{port}", host.as_deref().unwrap_or("127.0.0.1"))
         }
         _ => listen.to_owned(),
     }
+}
+
+/// Does a listener at this address listen on all interfaces?
+pub(crate) fn is_wildcard(listen: &str) -> bool {
+    matches!(listen.rsplit_once(':'), Some(("[::]" | "0.0.0.0" | "", _)))
 }
 
 #[cfg(test)]

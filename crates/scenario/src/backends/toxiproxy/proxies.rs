@@ -4,7 +4,7 @@ use ::toxiproxy::ClientError;
 use ::toxiproxy::wire::{NewProxy, Proxy, ProxyUpdate};
 
 use super::Toxiproxy;
-use crate::backends::target::Target;
+use crate::backends::target::{Target, is_wildcard};
 use crate::removal::ladder;
 
 /// The proxies that a test needs.
@@ -12,7 +12,8 @@ use crate::removal::ladder;
 pub struct TestProxies {
     /// Those that are missing are made.
     pub wanted: Vec<NewProxy>,
-    /// Somebody has said what is behind them: one that leads elsewhere is led there. Otherwise it is used as it is.
+    /// Somebody has said what is behind them: one that leads elsewhere is led there, unless it listens on all interfaces. Otherwise
+    /// it is used as it is.
     pub upstreams_are_given: bool,
 }
 
@@ -59,9 +60,20 @@ impl Toxiproxy {
     }
 
     async fn lead(&self, found: &Proxy, upstream: &str) -> Result<(), ClientError> {
+        let (name, was) = (&found.name, &found.upstream);
+        if is_wildcard(&found.listen) {
+            // Made by somebody for others, in a container most likely, where the same host has another address.
+            tracing::warn!(
+                name,
+                was,
+                upstream,
+                "proxy leads elsewhere and listens on all interfaces: used as it is"
+            );
+            return Ok(());
+        }
         let update = ProxyUpdate { upstream: Some(upstream.to_owned()), ..ProxyUpdate::default() };
         self.client.update_proxy(&found.name, &update).await?;
-        tracing::warn!(name = found.name, was = found.upstream, upstream, "proxy leads elsewhere now");
+        tracing::warn!(name, was, upstream, "proxy leads elsewhere now");
         Ok(())
     }
 

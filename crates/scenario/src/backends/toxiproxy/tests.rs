@@ -294,6 +294,12 @@ async fn a_proxy_is_used_as_it_is_unless_somebody_says_what_is_behind_it() {
     let found = rig.toxiproxy.prepare(&test_of(["[::1]:1", "10.0.0.5:2"], true)).await.unwrap();
     assert!(found.made.is_empty());
     assert_eq!(upstreams().await, ["[::1]:1", "10.0.0.5:2"]);
+    // Where it listens on all interfaces, the host that was named may have another address.
+    let everywhere =
+        ::toxiproxy::wire::ProxyUpdate { listen: Some("[::]:0".to_owned()), ..Default::default() };
+    rig.toxiproxy.client().update_proxy("memcached1", &everywhere).await.unwrap();
+    rig.toxiproxy.prepare(&test_of(["localhost:1", "10.0.0.6:2"], true)).await.unwrap();
+    assert_eq!(upstreams().await, ["[::1]:1", "10.0.0.6:2"]);
     rig.stop().await;
 }
 
