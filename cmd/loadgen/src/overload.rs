@@ -211,7 +211,7 @@ async fn open(
         return subject.map(Some).map_err(Failure::Usage);
     }
     let servers = args.at.servers().map_err(Failure::Usage)?;
-    let client = args.client.target(servers, seed).map_err(Failure::Usage)?;
+    let client = args.client.target(servers, load_config.in_flight_max, seed).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
     if !plain::ready(&client, args.at.wait, stop).await? {
         return Ok(None);
