@@ -18,7 +18,8 @@ pub fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
         let output = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--bin", "loadgen", "--bin", "scenariod"])
+            // With a test beside them, so that the features are those of `cargo test` and nothing is built twice.
+            .args(["build", "--quiet", "--bin", "loadgen", "--bin", "scenariod", "--test", "tests"])
             .current_dir(workspace())
             .output()
             .unwrap();

@@ -86,7 +86,16 @@ pub struct ClientArgs {
 
 impl ClientArgs {
     /// Our client as it was typed, with these servers.
-    pub fn target(&self, servers: Vec<Server>, seed: u64) -> anyhow::Result<AnyTarget> {
+    ///
+    /// # Errors
+    ///
+    /// Settings that do not fit together, or that the process may not have the connections for; `in_flight` ops at most need one.
+    pub fn target(&self, servers: Vec<Server>, in_flight: usize, seed: u64) -> anyhow::Result<AnyTarget> {
+        let each = self.pipeline.unwrap_or(self.pool_size.min(in_flight));
+        descriptors::check(each.saturating_mul(servers.len()) as u64).with_context(|| {
+            let flag = if self.pipeline.is_some() { "--pipeline" } else { "--pool-size" };
+            format!("{flag} {each} for each of {} servers", servers.len())
+        })?;
         Ok(Ours::new(self.config(seed)?, servers)?.into())
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use descriptors::Acceptor;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
@@ -91,19 +92,11 @@ impl ControlServer {
     /// Serves until `stop`.
     pub async fn serve(self, load: LoadControl, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut acceptor = Acceptor::new(self.listener);
         loop {
-            let accepted = tokio::select! {
+            let (stream, _) = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = self.listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of descriptors, most likely: accepting again at once would spin.
-                    tracing::warn!(%error, "accept");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
+                accepted = acceptor.accept() => accepted,
             };
             let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
             let (load, stop) = (load.clone(), stop.clone());

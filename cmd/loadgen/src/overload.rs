@@ -208,7 +208,7 @@ async fn open(
         return subject.map(Some).map_err(Failure::Usage);
     }
     let servers = servers::or_default(&args.at.servers);
-    let client = args.client.target(servers, seed).map_err(Failure::Usage)?;
+    let client = args.client.target(servers, load_config.in_flight_max, seed).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
     if !plain::ready(&client, args.at.wait, stop).await? {
         return Ok(None);

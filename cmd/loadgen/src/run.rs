@@ -53,7 +53,10 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     let servers = servers::or_default(&cli.at.servers);
     let seed = cli.shape.seed.unwrap_or_else(rand::random);
     let load_config = load_config(&cli, seed);
-    let target = cli.client.target(servers, cli.shard.seed(seed)).map_err(Failure::Usage)?;
+    let target = cli
+        .client
+        .target(servers, load_config.in_flight_max, cli.shard.seed(seed))
+        .map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
     if load_config.look_aside.is_some_and(|setup| setup.failover) {
         return Err(Failure::Usage(anyhow!(

@@ -51,6 +51,7 @@ fn main() -> ExitCode {
 /// Performs what is asked for, and gives the exit code.
 fn perform(process: Process, task: impl FnOnce() -> Result<Task, Failure>) -> ExitCode {
     telemetry::logging::init(process.log_format);
+    descriptors::raise();
     match task().and_then(|task| run::run(process.threads, task)) {
         Ok(code) => output::exit_code(code),
         Err(failure) => {

@@ -122,6 +122,7 @@ pub fn main(args: &[String]) -> ExitCode {
         return output::exit_code(0);
     }
     log(std::env::var("LOG_LEVEL").ok().as_deref());
+    descriptors::raise();
     if !options.rest.is_empty() {
         tracing::warn!("ignored, as flags end at the first other word: {}", options.rest.join(" "));
     }

@@ -116,6 +116,12 @@ impl Place {
 }
 
 impl Lab {
+    /// Ends of connections that this process has at most: a client's, both of the proxy, and the server's if it is a fake.
+    pub fn connection_ends(&self) -> u64 {
+        let each = self.load.client.pool.max.saturating_mul(4);
+        each.saturating_mul(self.config.servers) as u64
+    }
+
     /// The lab of a job, from 1: with a seed of its own.
     pub fn of_job(&self, job: u32) -> Self {
         let mut lab = self.clone();

@@ -59,6 +59,11 @@ impl Serving {
         answer
     }
 
+    fn proxies(&self) -> serde_json::Value {
+        let answer = self.get("/proxies");
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
     fn logged(&self, text: &str) -> bool {
         self.before.iter().any(|line| line["message"].as_str().is_some_and(|said| said.contains(text)))
     }
@@ -88,10 +93,7 @@ fn a_config_file_is_served_until_a_signal() {
         let serving = Serving::start(&scenariod(), &args, None);
         assert!(serving.before.iter().any(|line| line["seed"] == 7), "{:?}", serving.before);
         assert!(serving.get("/version").ends_with("{\"version\": \"2.12.0\"}\n"));
-        let proxies = serving.get("/proxies");
-        let (_, body) = proxies.split_once("\r\n\r\n").unwrap();
-        let proxies: serde_json::Value = serde_json::from_str(body).unwrap();
-        let listen = proxies["a"]["listen"].as_str().unwrap().to_owned();
+        let listen = serving.proxies()["a"]["listen"].as_str().unwrap().to_owned();
         TcpStream::connect(&listen).unwrap();
         // Only with a flag.
         assert!(serving.get("/metrics").starts_with("HTTP/1.1 404 "));
@@ -173,4 +175,77 @@ fn flags_that_are_wrong_are_a_usage_error() {
     let output = run(&["-help"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stderr).contains("-proxy-metrics"), "{output:?}");
+}
+
+/// Echoes one byte of each connection, and keeps it open.
+fn echo() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut byte = [0];
+            if stream.read_exact(&mut byte).and_then(|()| stream.write_all(&byte)).is_ok() {
+                open.push(stream);
+            }
+        }
+    });
+    addr
+}
+
+/// A proxy before an echo, in a process with such limits of open files; where it listens.
+fn limited(ulimit: &str, dir: &Path) -> (Serving, String) {
+    let config = format!(r#"[{{"name":"echo","listen":"127.0.0.1:0","upstream":"{}"}}]"#, echo());
+    let file = dir.join("proxies.json");
+    std::fs::write(&file, config).unwrap();
+    let command = format!("ulimit {ulimit}; exec \"$0\" proxy -port 0 -config \"$1\"");
+    let (program, file) = (scenariod(), file.to_str().unwrap().to_owned());
+    let serving =
+        Serving::start(Path::new("sh"), &["-c", &command, program.to_str().unwrap(), &file], Some("info"));
+    let listen = serving.proxies()["echo"]["listen"].as_str().unwrap().to_owned();
+    (serving, listen)
+}
+
+/// A connection that was asked for one byte: did it come back? The error is that it hangs.
+fn served(addr: &str) -> Result<Option<TcpStream>, String> {
+    let mut stream = TcpStream::connect(addr).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let mut byte = [0];
+    let asked = stream.write_all(b"x").and_then(|()| stream.read(&mut byte));
+    match asked {
+        Ok(1) => Ok(Some(stream)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err("it hangs".to_owned()),
+        Err(_) => Ok(None),
+    }
+}
+
+#[test]
+fn a_thousand_connections_work_though_the_soft_limit_of_open_files_is_256() {
+    descriptors::raise();
+    let dir = tempfile::tempdir().unwrap();
+    let (_proxy, addr) = limited("-Sn 256", dir.path());
+    let open: Vec<TcpStream> = (0..1000).map(|_| served(&addr).unwrap().unwrap()).collect();
+    assert_eq!(open.len(), 1000);
+}
+
+#[test]
+fn beyond_the_hard_limit_connections_are_closed_and_none_hangs() {
+    descriptors::raise();
+    let dir = tempfile::tempdir().unwrap();
+    let (proxy, addr) = limited("-n 64", dir.path());
+    let mut open: Vec<Option<TcpStream>> = (0..100).map(|_| served(&addr).unwrap()).collect();
+    let served_first = open.iter().flatten().count();
+    assert!((5..64).contains(&served_first), "{served_first}");
+    open.clear();
+    // Descriptors are free again as soon as the proxy has seen the ends.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while served(&addr).unwrap().is_none() {
+        assert!(std::time::Instant::now() < deadline, "nothing is served any more");
+    }
+    let (_, log) = proxy.end("-TERM");
+    let told = log.matches("no descriptor is left").count();
+    // Not once a connection: it is told again only after ten seconds.
+    assert!((1..10).contains(&told), "{log}");
 }

@@ -1,9 +1,10 @@
-//! `scenariod report` and `scenariod compare`, from recorded journals alone.
+//! `scenariod report` and `scenariod compare`, from recorded journals alone; results that cannot be written.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 const RECORDED: &[u8] = include_bytes!("../../../crates/report/tests/data/packet-loss-100-pct.jsonl.zst");
 
@@ -82,4 +83,78 @@ fn two_runs_of_one_scenario_are_compared_and_of_two_only_by_force() {
     assert!(said(&output).contains(line), "{}", said(&output));
     let output = scenariod(dir.path(), &["compare", "a", "c", "--force", "--output", "forced.html"]);
     assert!(output.status.success() && dir.path().join("forced.html").is_file(), "{}", said(&output));
+}
+
+/// Exit code and standard error of a program whose standard output goes there.
+fn told(dir: &Path, args: &[&str], out: Stdio) -> (ExitStatus, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scenariod"));
+    let output = command.args(args).current_dir(dir).stdout(out).output().unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
+}
+
+/// A pipe that nobody reads.
+fn closed_pipe() -> Stdio {
+    std::io::pipe().unwrap().1.into()
+}
+
+#[test]
+fn results_that_cannot_be_written_are_an_error_and_a_reader_that_has_left_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    run_folder(&dir.path().join("runs/a"), |text| text);
+    run_folder(&dir.path().join("runs/b"), |text| text);
+    for args in [
+        &["--list"][..],
+        &["--help"],
+        &["--version"],
+        &["judge", "--help"],
+        &["proxy", "-version"],
+        &["explain", "--scenario", "all"],
+        &["judge", "runs/a"],
+        &["report", "runs/a", "runs/b"],
+        &["compare", "runs/a", "runs/b"],
+    ] {
+        let (status, text) = told(dir.path(), args, File::create("/dev/full").unwrap().into());
+        assert_eq!(status.code(), Some(4), "{args:?}: {text}");
+        assert_eq!(text.matches("standard output: No space left on device").count(), 1, "{args:?}: {text}");
+        let (status, text) = told(dir.path(), args, closed_pipe());
+        assert_eq!(status.code(), Some(0), "{args:?}: {text}");
+        assert!(!text.contains("standard output") && !text.contains("panicked"), "{args:?}: {text}");
+    }
+    // What was done besides printing is done.
+    assert!(dir.path().join("compare.html").is_file() && dir.path().join("runs/suite.html").is_file());
+}
+
+#[test]
+fn the_exit_code_of_a_verdict_survives_an_output_that_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    // Without its end, the run says nothing of the client.
+    run_folder(&dir.path().join("cut"), |text| {
+        text.lines().take(40).map(|line| line.to_owned() + "\n").collect()
+    });
+    let (plain, _) = told(dir.path(), &["judge", "cut"], Stdio::null());
+    assert_eq!(plain.code(), Some(3));
+    for out in [File::create("/dev/full").unwrap().into(), closed_pipe()] {
+        let (status, text) = told(dir.path(), &["judge", "cut"], out);
+        assert_eq!(status.code(), Some(3), "{text}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_named_and_leaves_nothing_that_looks_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    run_folder(&dir.path().join("a"), |text| text);
+    // A folder is in the place of the page.
+    std::fs::create_dir(dir.path().join("a/report.tmp")).unwrap();
+    let output = scenariod(dir.path(), &["report", "a"]);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(
+        said(&output).contains("report a/report.html: ") || said(&output).contains("/a/report.html: "),
+        "{}",
+        said(&output)
+    );
+    assert!(!dir.path().join("a/report.html").exists());
+    let output = scenariod(dir.path(), &["compare", "a", "a", "--output", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("/dev/full: No space left on device"), "{}", said(&output));
+    assert!(!Path::new("/dev/full.tmp").exists());
 }

@@ -1,4 +1,4 @@
-//! Dials: address forms, TLS, the login of memcached's ASCII authentication.
+//! Dials: address forms, the login of memcached's ASCII authentication.
 
 use std::fmt;
 use std::future::Future;
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use crate::error::Error;
 use crate::stream::{Connector, Stream};
 use crate::sync::timeout_at;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// What a connection needs before it may carry ops.
 #[derive(Clone, Default)]
@@ -44,40 +46,6 @@ impl Login {
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Login(..)")
-    }
-}
-
-/// How the server's certificate is checked.
-#[cfg(feature = "tls")]
-#[derive(Clone)]
-pub struct Tls {
-    /// Roots, client certificate, versions.
-    pub config: Arc<tokio_rustls::rustls::ClientConfig>,
-    /// Name that the certificate must be for; `None`: the host of the address.
-    pub name: Option<String>,
-}
-
-#[cfg(feature = "tls")]
-impl Tls {
-    /// Trusts exactly the certificates of a PEM text.
-    pub fn with_roots(pem: &[u8], name: Option<String>) -> Result<Self, String> {
-        use tokio_rustls::rustls::pki_types::CertificateDer;
-        use tokio_rustls::rustls::pki_types::pem::PemObject;
-        use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| format!("not a PEM certificate: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("not a root certificate: {error}"))?;
-        }
-        if roots.is_empty() {
-            return Err("no certificate in it".to_owned());
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { config: Arc::new(config), name })
     }
 }
 
@@ -148,13 +116,7 @@ async fn greeted(dial: &Dial, addr: &str, stream: TcpStream) -> Result<Stream, E
     stream.set_nodelay(true).map_err(broken)?;
     #[cfg(feature = "tls")]
     if let Some(tls) = &dial.tls {
-        use tokio_rustls::rustls::pki_types::ServerName;
-        let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host).trim_matches(['[', ']']);
-        let name = tls.name.as_deref().unwrap_or(host).to_owned();
-        let name = ServerName::try_from(name)
-            .map_err(|error| broken(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
-        let stream = connector.connect(name, stream).await.map_err(broken)?;
+        let stream = tls.begin(stream, addr).await.map_err(broken)?;
         return logged_in(dial, Stream::Tls(Box::new(stream))).await;
     }
     #[cfg(not(feature = "tls"))]

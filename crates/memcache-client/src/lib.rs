@@ -84,6 +84,8 @@ mod site;
 mod stream;
 mod sync;
 mod timer;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod wire;
 
@@ -95,8 +97,6 @@ pub use config::{
     BreakerConfig, Codec, Config, ConfigError, Hedge, Mode, OnOpen, PoolConfig, Probes, RatioRule, Routing,
     ServerAddr, SlowRule, UnknownName,
 };
-#[cfg(feature = "tls")]
-pub use connect::Tls;
 pub use connect::{Dial, Login};
 pub use error::{Error, PoolFull, ProtocolError};
 pub use key::{KEY_MAX, Key, KeyError};
@@ -108,3 +108,5 @@ pub use pool::PoolStats;
 pub use router::{Candidates, Router};
 pub use server::ServerStats;
 pub use stream::{Connector, Dialling, Io};
+#[cfg(feature = "tls")]
+pub use tls::Tls;

@@ -6,9 +6,9 @@ mod transport;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
+use descriptors::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -144,27 +144,21 @@ async fn accept(
     shared: Arc<Shared>,
     mut orders: mpsc::Receiver<(Order, oneshot::Sender<()>)>,
 ) {
-    let mut listener = Some(listener);
+    let mut acceptor = Some(Acceptor::new(listener));
     // Dropped with this task, and the connections with it.
     let mut connections = JoinSet::new();
     loop {
         let room = shared.counters.open() < shared.lies.limit();
         tokio::select! {
-            accepted = next(listener.as_ref()), if room => match accepted {
-                Ok(stream) => {
-                    let _ = stream.set_nodelay(true);
-                    let connection = Connection::new(stream, Arc::clone(&shared));
-                    connections.spawn(connection.serve(shared.lies.for_connection()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            },
+            stream = next(acceptor.as_mut()), if room => {
+                let _ = stream.set_nodelay(true);
+                let connection = Connection::new(stream, Arc::clone(&shared));
+                connections.spawn(connection.serve(shared.lies.for_connection()));
+            }
             Some((order, done)) = orders.recv() => {
                 match order {
-                    Order::Stop => listener = None,
-                    Order::Listen(again) => listener = Some(again),
+                    Order::Stop => acceptor = None,
+                    Order::Listen(again) => acceptor = Some(Acceptor::new(again)),
                     Order::Disconnect => connections.shutdown().await,
                 }
                 let _ = done.send(());
@@ -175,9 +169,9 @@ async fn accept(
     }
 }
 
-async fn next(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
-    match listener {
-        Some(listener) => Ok(listener.accept().await?.0),
+async fn next(acceptor: Option<&mut Acceptor>) -> TcpStream {
+    match acceptor {
+        Some(acceptor) => acceptor.accept().await.0,
         None => std::future::pending().await,
     }
 }

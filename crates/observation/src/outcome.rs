@@ -99,6 +99,7 @@ impl Outcome {
 /// from other processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("propertyNames" = { "enum": Outcome::ALL.map(Outcome::name) }))]
 pub struct Counts(pub BTreeMap<Outcome, u64>);
 
 impl Counts {

@@ -106,8 +106,12 @@ impl Lines<'_> {
             Some(schema @ Value::Object(_)) => self.value(&schema.clone()),
             _ => "[1.5]".to_owned(),
         };
+        let name = match schema.pointer("/propertyNames/enum") {
+            Some(Value::Array(names)) => self.one_of(names).as_str().unwrap().to_owned(),
+            _ => "of_tomorrow".to_owned(),
+        };
         if self.rng.random() {
-            fields.push(format!("\"of_tomorrow\":{others}"));
+            fields.push(format!("\"{name}\":{others}"));
         }
         format!("{{{}}}", fields.join(","))
     }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use descriptors::Acceptor;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -148,19 +149,11 @@ impl Server {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let peers = Peers::new(self.limits.per_peer);
         let tasks = TaskTracker::new();
+        let mut acceptor = Acceptor::new(self.listener);
         loop {
-            let accepted = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: accepting again at once would spin.
-                    tracing::warn!(%error, "accept");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
+                accepted = acceptor.accept() => accepted,
             };
             let slot = Arc::clone(&slots).try_acquire_owned().ok();
             let Some((slot, place)) = slot.zip(peers.enter(peer.ip())) else {

@@ -145,7 +145,11 @@ impl RunArgs {
         let environment =
             EnvironmentSettings { runs: self.output.runs.clone(), wait: self.place.wait(), endings };
         let place = match self.lab.lab {
-            true => Place::Lab(Box::new(self.lab.settings(lengths.quick, self.process.max_procs.into())?)),
+            true => {
+                let lab = self.lab.settings(lengths.quick, self.process.max_procs.into())?;
+                descriptors::check(u64::from(jobs) * lab.connection_ends()).map_err(usage)?;
+                Place::Lab(Box::new(lab))
+            }
             false => Place::Elsewhere(self.place.settings()),
         };
         let suite = SuiteSettings {

@@ -152,6 +152,8 @@ async fn tls() {
         let other = client_of([real.addr()], with("other.example")).0;
         let error = error_of(other.execute(memcache_client::Op::Get(key("k"))).await);
         assert!(matches!(error, Error::Connect(_)), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("TLS: the server's certificate is not for other.example, but for "), "{told}");
     }
     assert!(Tls::with_roots(b"no certificate", None).is_err());
     figure("wire TLS", "every op, pooled and pipelined; a certificate of another name is refused");

@@ -28,6 +28,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use descriptors::Acceptor;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
@@ -173,6 +174,7 @@ impl Server {
     /// Serves until `shutdown`; then closes all proxies and their connections.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, config, api, .. } = self;
+        let mut acceptor = Acceptor::new(listener);
         let slots = Arc::new(Semaphore::new(config.connections));
         let keeping = tokio::spawn({
             let api = Arc::clone(&api);
@@ -183,25 +185,20 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = listener.accept() => accepted,
+                accepted = acceptor.accept() => accepted,
             };
             match (accepted, Arc::clone(&slots).try_acquire_owned()) {
-                (Ok((stream, _)), Ok(slot)) => {
+                ((stream, _), Ok(slot)) => {
                     let (api, stop, limits) = (Arc::clone(&api), stop.clone(), config.limits);
                     tasks.spawn(async move {
                         serve(stream, api, limits, stop).await;
                         drop(slot);
                     });
                 }
-                (Ok(_), Err(_)) => tracing::warn!("too many API connections: one refused"),
-                (Err(error), _) => {
-                    // Out of descriptors, most likely: accepting again at once would spin.
-                    tracing::warn!(%error, "accept");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+                (_, Err(_)) => tracing::warn!("too many API connections: one refused"),
             }
         }
-        drop(listener);
+        drop(acceptor);
         keeping.abort();
         stop.cancel();
         tasks.close();

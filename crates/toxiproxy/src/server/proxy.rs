@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use descriptors::Acceptor;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +22,6 @@ use crate::wire::{self, LinkDose, ProxyDose, Stream};
 
 /// As Go's default.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Pause after an accept that failed, most likely for want of descriptors: accepting again at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What all proxies of a server have in common.
 pub(super) struct Shared {
@@ -255,25 +254,17 @@ impl Proxy {
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, stop: CancellationToken, tasks: TaskTracker) {
+        let mut acceptor = Acceptor::new(listener);
         loop {
-            let accepted = tokio::select! {
+            let (client, _) = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                accepted = acceptor.accept() => accepted,
             };
-            match accepted {
-                Ok((client, _)) => {
-                    // In the order of accepting, so that the same seed means the same dice.
-                    let number = self.connections.fetch_add(1, Ordering::Relaxed);
-                    let lane = Arc::clone(self.shared.lanes.of(number));
-                    let runtime = lane.runtime().clone();
-                    tasks
-                        .spawn_on(Arc::clone(&self).connection(number, client, lane, stop.clone()), &runtime);
-                }
-                Err(error) => {
-                    tracing::warn!(proxy = self.name, %error, "accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
+            // In the order of accepting, so that the same seed means the same dice.
+            let number = self.connections.fetch_add(1, Ordering::Relaxed);
+            let lane = Arc::clone(self.shared.lanes.of(number));
+            let runtime = lane.runtime().clone();
+            tasks.spawn_on(Arc::clone(&self).connection(number, client, lane, stop.clone()), &runtime);
         }
     }
 

@@ -48,9 +48,38 @@ pub(super) async fn wait(
     }
 }
 
-/// Asks over a connection like the load's own: by TLS, with a login, over a Unix socket.
+/// Asks over a connection like the load's own: in its protocol, by TLS, with a login, over a Unix socket.
 async fn ask(server: &ServerAddr, config: &Config) -> Result<(), String> {
-    let said = |fault: String| format!("{} ({}): {fault}", server.name, server.addr);
+    let Err(error) = read(server, config, config.codec).await else { return Ok(()) };
+    let why = match advice(&error) {
+        Some(advice) => format!("{error}; {advice}"),
+        // Some answer `ERROR`, others close the connection: who answers classic text is there, and knows no meta commands.
+        None if config.codec == Codec::Meta && read(server, config, Codec::MemcacheAsync).await.is_ok() => {
+            format!(
+                "speaks no meta commands, though classic text ({error}); memcached has them since 1.6; for others use --driver \
+                 memcache-async"
+            )
+        }
+        None => error.to_string(),
+    };
+    Err(format!("{} ({}): {why}", server.name, server.addr))
+}
+
+/// What to do about an error that has a known cause.
+fn advice(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Server(_) | Error::Protocol(_) if error.to_string().contains("unauthenticated") => {
+            Some("the server wants a login; give it with --login-file")
+        }
+        Error::Connect(error) if error.to_string().starts_with("TLS: ") => {
+            Some("--tls-ca says which certificates are trusted, --tls-name for which name a server's must be")
+        }
+        _ => None,
+    }
+}
+
+/// One read.
+async fn read(server: &ServerAddr, config: &Config, codec: Codec) -> Result<(), Error> {
     let config = Config {
         op_timeout: PROBE,
         total_timeout: PROBE,
@@ -58,19 +87,65 @@ async fn ask(server: &ServerAddr, config: &Config) -> Result<(), String> {
         breaker: None,
         retries: 0,
         hedge: None,
-        codec: Codec::Meta,
+        codec,
         mode: Mode::Pooled,
         routing: Routing::default(),
         ..config.clone()
     };
-    let asking =
-        Client::new(vec![server.clone()], config, Arc::new(Silent)).map_err(|e| said(e.to_string()))?;
-    let key = Key::new(ASKED_KEY).map_err(|error| said(error.to_string()))?;
-    match asking.get(&key).await {
-        Ok(_) => Ok(()),
-        Err(Error::Protocol(error)) => {
-            Err(said(format!("does not speak memcached's meta commands: {error}")))
+    // The load's own settings are checked already, and the key is a constant.
+    let asking = Client::new(vec![server.clone()], config, Arc::new(Silent)).map_err(|_| Error::Closed)?;
+    let key = Key::new(ASKED_KEY).map_err(|_| Error::Closed)?;
+    asking.get(&key).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use memcached_fake::FakeMemcached;
+    use memcached_fake::lies::{Act, Lie};
+
+    use super::*;
+
+    async fn fake(lies: &[Lie]) -> (FakeMemcached, ServerAddr) {
+        let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        fake.lies().set(lies.iter().cloned());
+        let addr = ServerAddr { name: "one".to_owned(), addr: fake.addr().to_string() };
+        (fake, addr)
+    }
+
+    async fn refused(lie: Lie, codec: Codec) -> String {
+        let (_fake, addr) = fake(&[lie]).await;
+        ask(&addr, &Config { codec, ..Config::default() }).await.unwrap_err()
+    }
+
+    fn reply(text: &'static [u8]) -> Act {
+        Act::Reply(text.into())
+    }
+
+    #[tokio::test]
+    async fn a_server_is_asked_in_the_protocol_of_the_load() {
+        let (_fake, addr) = fake(&[Lie::new(reply(b"ERROR\r\n")).command("mg")]).await;
+        let speaking = |codec| Config { codec, ..Config::default() };
+        assert_eq!(ask(&addr, &speaking(Codec::MemcacheAsync)).await, Ok(()));
+        ask(&addr, &speaking(Codec::Meta)).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_server_without_meta_commands_is_told_from_one_that_is_down() {
+        // As an old memcached answers, and as twemproxy does.
+        for act in [reply(b"ERROR\r\n"), reply(b"CLIENT_ERROR bad command line format\r\n"), Act::Close] {
+            let error = refused(Lie::new(act.clone()).command("mg"), Codec::Meta).await;
+            let told = "speaks no meta commands, though classic text";
+            assert!(error.contains(told) && error.contains("--driver memcache-async"), "{act:?}: {error}");
         }
-        Err(error) => Err(said(error.to_string())),
+        let error = refused(Lie::new(Act::Close), Codec::Meta).await;
+        assert!(!error.contains("--driver"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_wants_a_login_is_told_with_the_flag_that_gives_one() {
+        for codec in [Codec::Meta, Codec::MemcacheAsync] {
+            let error = refused(Lie::new(reply(b"CLIENT_ERROR unauthenticated\r\n")), codec).await;
+            assert!(error.contains("--login-file"), "{codec:?}: {error}");
+        }
     }
 }
