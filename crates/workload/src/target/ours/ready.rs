@@ -52,7 +52,7 @@ pub(super) async fn wait(
 async fn ask(server: &ServerAddr, config: &Config) -> Result<(), String> {
     let Err(error) = read(server, config, config.codec).await else { return Ok(()) };
     let why = match advice(&error) {
-        Some(advice) => format!("{error}: {advice}"),
+        Some(advice) => format!("{error}; {advice}"),
         // Some answer `ERROR`, others close the connection: who answers classic text is there, and knows no meta commands.
         None if config.codec == Codec::Meta && read(server, config, Codec::MemcacheAsync).await.is_ok() => {
             format!(
