@@ -29,8 +29,9 @@ async fn results_that_cannot_be_written_are_an_error_and_a_reader_that_has_left_
     let dir = tempfile::tempdir().unwrap();
     let fake = FakeMemcached::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let servers = fake.addr().to_string();
-    let run =
-        ["--servers", &servers, "--metrics-port", "127.0.0.1:0", "--duration", "200ms", "--op-log", "ops"];
+    let run = ["--servers", &servers, "--metrics-port", "127.0.0.1:0", "--duration", "200ms"];
+    let logged = told(dir.path(), &[&run[..], &["--op-log", "ops"]].concat(), Stdio::null());
+    assert_eq!(logged.0, Some(0), "{}", logged.1);
     let overload = ["overload", "--backend", "null", "--metrics-port", "127.0.0.1:0", "--max-rate", "100"];
     let short = ["--initial-rate", "50", "--step-duration", "200ms", "--warm-up-steps", "1"];
     let overload = [&overload[..], &short].concat();

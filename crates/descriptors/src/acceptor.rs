@@ -58,7 +58,8 @@ impl Acceptor {
 
     fn tell(&mut self, error: &io::Error, what: &str) {
         if self.told.is_none_or(|at| at.elapsed() >= TELL) {
-            tracing::error!(listen = ?self.listener.local_addr().ok(), %error, "accept: {what}");
+            let listen = self.listener.local_addr().map_or_else(|_| String::new(), |addr| addr.to_string());
+            tracing::error!(listen, %error, "accept: {what}");
             self.told = Some(Instant::now());
         }
     }

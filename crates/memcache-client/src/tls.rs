@@ -93,11 +93,14 @@ fn of_certificate(wrong: &CertificateError) -> String {
         CertificateError::NotValidForName => {
             "the server's certificate is for another name: connect by a name that it has".to_owned()
         }
-        CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "the server's certificate is not for {}, but for {}: expect one of these names, or make a certificate for it",
-            expected.to_str(),
-            if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") }
-        ),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            // As `DnsName("cache.example")`.
+            let names = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let has = if names.is_empty() { "no name at all" } else { &names };
+            let expected = expected.to_str();
+            format!("the server's certificate is not for {expected}, but for {has}: expect a name that it has, or make another")
+        }
         CertificateError::BadSignature => {
             "the signature of the server's certificate is wrong: a trusted certificate has the issuer's name, but another key".to_owned()
         }
@@ -132,7 +135,7 @@ mod tests {
             (CertificateError::NotValidForName, "for another name"),
             (
                 CertificateError::NotValidForNameContext { expected, presented },
-                "not for cache.example, but for DnsName(\"other",
+                "not for cache.example, but for other.example: ",
             ),
             (CertificateError::BadSignature, "another key"),
             (CertificateError::InvalidPurpose, "serverAuth"),

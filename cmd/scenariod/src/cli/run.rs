@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use scenario::{Endings, Scenario, catalogue};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
@@ -147,7 +148,9 @@ impl RunArgs {
         let place = match self.lab.lab {
             true => {
                 let lab = self.lab.settings(lengths.quick, self.process.max_procs.into())?;
-                descriptors::check(u64::from(jobs) * lab.connection_ends()).map_err(usage)?;
+                descriptors::check(u64::from(jobs) * lab.connection_ends())
+                    .with_context(|| format!("--servers {}, {jobs} labs side by side", lab.config.servers))
+                    .map_err(usage)?;
                 Place::Lab(Box::new(lab))
             }
             false => Place::Elsewhere(self.place.settings()),
