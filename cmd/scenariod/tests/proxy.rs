@@ -240,9 +240,9 @@ fn beyond_the_hard_limit_connections_are_closed_and_none_hangs() {
     assert!((5..64).contains(&served_first), "{served_first}");
     open.clear();
     // Descriptors are free again as soon as the proxy has seen the ends.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
     while served(&addr).unwrap().is_none() {
-        assert!(std::time::Instant::now() < deadline, "nothing is served any more");
+        assert!(tokio::time::Instant::now() < deadline, "nothing is served any more");
     }
     let (_, log) = proxy.end("-TERM");
     let told = log.matches("no descriptor is left").count();
