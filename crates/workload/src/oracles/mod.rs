@@ -11,6 +11,10 @@ mod history;
 mod live;
 mod resurrected;
 mod stale;
+#[cfg(test)]
+mod worlds;
+#[cfg(test)]
+mod counter_worlds;
 
 pub(crate) use counters::Token;
 pub(crate) use history::Superseded;
@@ -18,7 +22,6 @@ pub(crate) use history::Superseded;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use observation::Outcome;
-use tokio::time::Instant;
 
 use crate::values::Violation;
 use counters::{Counters, Reading};
@@ -160,7 +163,6 @@ impl Oracles {
         token: Token,
         outcome: Outcome,
         value: Option<u64>,
-        now: Instant,
     ) -> CountFindings {
         let reading = match (value, outcome) {
             (Some(value), _) => Reading::Value(value),
@@ -174,7 +176,7 @@ impl Oracles {
             ) => Reading::NotApplied,
             (None, _) => Reading::Unknown,
         };
-        self.counters.end(number, token, reading, now)
+        self.counters.end(number, token, reading)
     }
 }
 
