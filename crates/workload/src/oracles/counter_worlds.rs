@@ -16,6 +16,9 @@ enum State {
     Value(u64),
 }
 
+/// A client sends no incr again.
+const WAYS: [Way; 4] = [Way::Answered, Way::Late, Way::Vanished, Way::Refused];
+
 impl State {
     /// After one more count. Of a counter that could be anything the answer says what it was.
     fn count(self, answer: Option<u64>) -> State {
@@ -81,7 +84,7 @@ fn served(ways: &[Way], steps: &[Step], mut state: State) {
             }
             Step::End(op) => {
                 let reading = match ways[*op] {
-                    Way::Answered => answers[*op],
+                    Way::Answered | Way::Repeated => answers[*op],
                     Way::Late | Way::Vanished => Reading::Unknown,
                     Way::Refused => Reading::NotApplied,
                 };
@@ -109,7 +112,7 @@ fn no_order_of_effects_losses_and_late_answers_of_a_correct_server_is_a_violatio
             }
         });
     };
-    for ways in (1..=3).flat_map(|ops| lists(&Way::ALL, ops)) {
+    for ways in (1..=3).flat_map(|ops| lists(&WAYS, ops)) {
         all(&ways, 2);
     }
     all(&[Way::Answered; 4], 2);
@@ -193,7 +196,8 @@ fn is_noticed(seed: u64, falsify: impl Fn(u64) -> u64) -> bool {
 fn an_answer_that_is_a_little_too_low_or_too_high_is_noticed_under_16_incrs_at_once() {
     let noticed = |falsify: fn(u64) -> u64| (0..200).filter(|seed| is_noticed(*seed, falsify)).count();
     assert_eq!(noticed(|value| value), 0);
-    for falsify in [|value| value - 1, |value| value + 1, |value| value - 100, |value| value + 100, |_| 2_000] {
+    for falsify in [|value| value - 1, |value| value + 1, |value| value - 100, |value| value + 100, |_| 2_000]
+    {
         assert!(noticed(falsify) >= 190, "{}", noticed(falsify));
     }
 }

@@ -156,7 +156,9 @@ impl Counter {
         let lost_after = self.lost_after(begin, value).into_iter().chain(above.map(|above| above.begin));
         let since = lost_after.max_by_key(|begin| begin.tick)?;
         let expected = match above {
-            Some(above) => format!("more than {}: that was answered before, and no reset explains it", above.value),
+            Some(above) => {
+                format!("more than {}: that was answered before, and no reset explains it", above.value)
+            }
             None => "an answer of its own: another incr got the same, and no reset explains it".to_owned(),
         };
         self.low(value, since, violation(IntegrityKind::LostIncrements, expected, value))
@@ -224,7 +226,8 @@ impl Counter {
 
     /// The first that is too low after the last reset began after it, so there is another one.
     fn is_reset(&self, token: Token, value: u64) -> bool {
-        self.reset.is_none_or(|reset| token.begin.tick > reset.ended) && token.known.is_some_and(|known| value <= known.highest.value)
+        self.reset.is_none_or(|reset| token.begin.tick > reset.ended)
+            && token.known.is_some_and(|known| value <= known.highest.value)
     }
 
     fn learn(&mut self, answer: Answer, reset: bool) {

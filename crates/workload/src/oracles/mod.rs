@@ -5,6 +5,8 @@
 //! its end was recorded before the other was planned. What overlaps is never judged, so that a finding is always a
 //! real one, as long as nobody else writes the same keys.
 
+#[cfg(test)]
+mod counter_worlds;
 mod counters;
 mod history;
 #[cfg(test)]
@@ -12,9 +14,9 @@ mod live;
 mod resurrected;
 mod stale;
 #[cfg(test)]
-mod worlds;
+mod value_worlds;
 #[cfg(test)]
-mod counter_worlds;
+mod worlds;
 
 pub(crate) use counters::Token;
 pub(crate) use history::Superseded;

@@ -23,16 +23,14 @@ pub(super) enum Step {
 pub(super) enum Way {
     /// It takes effect before it ends, and its answer comes.
     Answered,
+    /// The same, and it takes effect once more at any later time: an attempt of it was repeated.
+    Repeated,
     /// Its end is unknown; it takes effect at any time after its begin.
     Late,
     /// Its end is unknown, and it takes no effect.
     Vanished,
     /// It ends, certainly without an effect.
     Refused,
-}
-
-impl Way {
-    pub(super) const ALL: [Way; 4] = [Way::Answered, Way::Late, Way::Vanished, Way::Refused];
 }
 
 /// All lists of `len` of these.
@@ -59,7 +57,7 @@ pub(super) fn orders(ops: usize) -> Vec<Vec<Seen>> {
 
 /// Visits every order of the steps of these ops and of up to `losses` losses of the key.
 pub(super) fn every_run(ways: &[Way], losses: usize, visit: &mut impl FnMut(&[Step])) {
-    let run = Run { ways, begun: 0, effects: 0, ended: 0, losses };
+    let run = Run { ways, begun: 0, effects: 0, repeated: 0, ended: 0, losses };
     run.extend(&mut Vec::new(), visit);
 }
 
@@ -69,6 +67,7 @@ struct Run<'w> {
     ways: &'w [Way],
     begun: usize,
     effects: u32,
+    repeated: u32,
     ended: u32,
     /// How many more there may be.
     losses: usize,
@@ -78,9 +77,11 @@ impl Run<'_> {
     fn extend(self, steps: &mut Vec<Step>, visit: &mut impl FnMut(&[Step])) {
         let all = self.ways.len();
         let owes_effect = |op: usize| {
-            matches!(self.ways[op], Way::Answered | Way::Late) && self.effects & (1 << op) == 0
+            matches!(self.ways[op], Way::Answered | Way::Repeated | Way::Late)
+                && self.effects & (1 << op) == 0
         };
-        if self.ended.count_ones() as usize == all && !(0..all).any(owes_effect) {
+        let owes_repeat = |op: usize| self.ways[op] == Way::Repeated && self.repeated & (1 << op) == 0;
+        if self.ended.count_ones() as usize == all && !(0..all).any(|op| owes_effect(op) || owes_repeat(op)) {
             visit(steps);
             return;
         }
@@ -95,8 +96,11 @@ impl Run<'_> {
         for op in 0..self.begun {
             if owes_effect(op) {
                 go(Step::Effect(op), Self { effects: self.effects | 1 << op, ..self });
+            } else if owes_repeat(op) {
+                go(Step::Effect(op), Self { repeated: self.repeated | 1 << op, ..self });
             }
-            if self.ended & (1 << op) == 0 && !(self.ways[op] == Way::Answered && owes_effect(op)) {
+            let may_end = self.ways[op] == Way::Late || !owes_effect(op);
+            if may_end && self.ended & (1 << op) == 0 {
                 go(Step::End(op), Self { ended: self.ended | 1 << op, ..self });
             }
         }
@@ -117,13 +121,17 @@ pub(super) struct Span {
 /// The spans of an order whose ops go these ways.
 pub(super) fn spans(order: &[Seen], ways: &[Way]) -> Vec<Span> {
     let place = |seen| order.iter().position(|other| *other == seen).unwrap();
-    let span =
-        |(op, way): (usize, &Way)| Span { began: place(Seen::Begin(op)), ended: place(Seen::End(op)), way: *way };
+    let span = |(op, way): (usize, &Way)| Span {
+        began: place(Seen::Begin(op)),
+        ended: place(Seen::End(op)),
+        way: *way,
+    };
     ways.iter().enumerate().map(span).collect()
 }
 
 /// Is there an order of effects, with losses of the key anywhere, that gives the answers? `effect`: the state after the op
-/// took effect, `None` if its answer is another one in this state. `lost`: the state without the key.
+/// took effect, `None` if its answer is another one in this state. `lost`: the state without the key. No op is
+/// [`Way::Repeated`].
 pub(super) fn explained<S: Copy>(
     spans: &[Span],
     state: S,
