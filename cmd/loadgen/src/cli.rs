@@ -31,7 +31,7 @@ pub struct Cli {
     #[command(flatten)]
     pub shape: Shape,
 
-    /// Closed loop: workers, each with one op in flight
+    /// Closed loop: workers, each with one op in flight; as many as take 4 GiB of memory, some 400 thousand
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Load")]
     pub concurrency: usize,
     /// Open loop: ops/s over all servers, whatever the replies do
@@ -109,13 +109,14 @@ pub struct Shape {
     /// Open loop: how starts are spaced, poisson or constant
     #[arg(long, value_name = "KIND", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalKind,
-    /// Open loop: ops in flight at most; starts beyond are dropped and counted
+    /// Open loop: ops in flight at most; starts beyond are dropped and counted. As many as take 4 GiB of memory, some
+    /// 400 thousand
     #[arg(long, value_name = "N", default_value_t = 2048, help_heading = "Load")]
     pub max_in_flight: usize,
     /// Open loop: start what is behind however late, instead of dropping what is more than 100 ms behind
     #[arg(long, help_heading = "Load")]
     pub catch_up: bool,
-    /// Number of keys
+    /// Number of keys; as many as take 4 GiB of memory, some 14 million, with what was last written to each
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Load")]
     pub keys: usize,
     /// How long keys are: short (13 bytes) or etc (as measured in Facebook's memcached, some 36 bytes)
@@ -125,14 +126,14 @@ pub struct Shape {
     /// (all keys in turn)
     #[arg(long, value_name = "KIND", default_value = "hot", help_heading = "Load")]
     pub key_dist: KeyDist,
-    /// With --key-dist hot: number of hot keys, which take 30 % of all requests
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Load")]
-    pub hot_keys: usize,
+    /// With --key-dist hot: number of hot keys, which take 30 % of all requests [default: 10, or all of fewer keys]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub hot_keys: Option<usize>,
     /// Value size in bytes: N, MIN-MAX, lognormal:MEDIAN,SIGMA or etc (as measured in Facebook's memcached). Every
     /// value has at least its header of about 50 bytes, which says whose it is
     #[arg(long, value_name = "SIZE", default_value = "64-512", help_heading = "Load")]
     pub value_size: ValueSize,
-    /// Time to live of values; 0s: for ever
+    /// Time to live of values, up to 30 days with its jitter, rounded up to whole seconds; 0s: for ever
     #[arg(long, value_name = "DURATION", value_parser = duration::any, default_value = "5m", help_heading = "Load")]
     pub ttl: Duration,
     /// How far times to live differ from --ttl, 0% to 100% of it; memcached counts in whole seconds

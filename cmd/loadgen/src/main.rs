@@ -28,13 +28,16 @@ fn main() -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(cli.max_procs.into()).enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run::run(cli)),
+        Ok(runtime) => {
+            let ended = run::surviving(|| runtime.block_on(run::run(cli)));
+            // After a signal a load that was being made ready may still run: nobody waits for it.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(Failure::Infrastructure(error.into())),
     };
     output::exit_code(match ended {
-        Ok(Ended { wrong: true, .. }) => 5,
-        Ok(Ended { op_log_failed: true, .. }) => 6,
-        Ok(_) => 0,
+        Ok(ended) => ended.code(),
         Err(Failure::Usage(error)) => {
             tracing::error!("{error:#}");
             2

@@ -153,7 +153,7 @@ fn judge(
         }
         OpKind::Incr => {
             let value = result.counter;
-            let found = oracles.counted(number, finished.token?, result.outcome, value, finished.ended);
+            let found = oracles.counted(number, finished.token?, result.outcome, value);
             if found.reset {
                 counts.counter_resets += 1;
                 events.counter_reset(result.home, &result.key, value);

@@ -5,12 +5,18 @@
 //! its end was recorded before the other was planned. What overlaps is never judged, so that a finding is always a
 //! real one, as long as nobody else writes the same keys.
 
+#[cfg(test)]
+mod counter_worlds;
 mod counters;
 mod history;
 #[cfg(test)]
 mod live;
 mod resurrected;
 mod stale;
+#[cfg(test)]
+mod value_worlds;
+#[cfg(test)]
+mod worlds;
 
 pub(crate) use counters::Token;
 pub(crate) use history::Superseded;
@@ -18,7 +24,6 @@ pub(crate) use history::Superseded;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use observation::Outcome;
-use tokio::time::Instant;
 
 use crate::values::Violation;
 use counters::{Counters, Reading};
@@ -77,6 +82,11 @@ impl Fate {
             may_come_late: (done && !acknowledges) || unclear(outcome) || attempts.any(unclear),
         }
     }
+}
+
+/// Memory, in bytes at most, of what is known of so many keys.
+pub(crate) fn memory(keys: usize) -> u64 {
+    history::memory(keys)
 }
 
 /// The oracles of one load, shared by its drivers.
@@ -160,7 +170,6 @@ impl Oracles {
         token: Token,
         outcome: Outcome,
         value: Option<u64>,
-        now: Instant,
     ) -> CountFindings {
         let reading = match (value, outcome) {
             (Some(value), _) => Reading::Value(value),
@@ -174,7 +183,7 @@ impl Oracles {
             ) => Reading::NotApplied,
             (None, _) => Reading::Unknown,
         };
-        self.counters.end(number, token, reading, now)
+        self.counters.end(number, token, reading)
     }
 }
 
