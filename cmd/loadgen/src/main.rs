@@ -11,7 +11,7 @@ mod servers;
 
 use std::process::ExitCode;
 
-use run::{Ended, Failure};
+use run::Failure;
 use telemetry::output;
 use workload::op_log::OpLogReader;
 

@@ -51,7 +51,7 @@ impl Timer {
     }
 }
 
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     use std::future::{pending, ready};
     use std::pin::pin;

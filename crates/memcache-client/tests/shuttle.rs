@@ -1,5 +1,5 @@
-//! Breakers and the whole client under random schedules (CONTRIBUTING.md, "Random schedules"); nothing without
-//! `--cfg shuttle`.
+//! Breakers and the whole client under random schedules (CONTRIBUTING.md, "Random schedules");
+//! built with the feature `shuttle` alone.
 //!
 //! Shuttle decides about: the breaker's lock, the fleet's counts, the gate's semaphore and its waiters, the locks of the
 //! pool and of shared connections, every task, and when each time limit strikes. Not decided about, because they never
@@ -10,7 +10,6 @@
 //!
 //! Shuttle and not loom: tasks and futures take part, and a whole client has far too many orders to try all.
 
-#![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 #[path = "models/duplex.rs"]
