@@ -116,7 +116,7 @@ pub struct Shape {
     /// Open loop: start what is behind however late, instead of dropping what is more than 100 ms behind
     #[arg(long, help_heading = "Load")]
     pub catch_up: bool,
-    /// Number of keys; as many as take 4 GiB of memory, some 14 million, with what was last written to each
+    /// Number of keys; as many as take 4 GiB of memory, some 16 million, with what was last written to each
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Load")]
     pub keys: usize,
     /// How long keys are: short (13 bytes) or etc (as measured in Facebook's memcached, some 36 bytes)
@@ -202,5 +202,9 @@ Examples:
   loadgen check-generator --rate 20000        how far starts lie behind on this machine, without a network
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
+<<<<<<< ours
 Exit codes: 0 ended, 2 usage, 4 no server or port, or standard output cannot be written, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be
+=======
+Exit codes: 0 ended, 2 usage, 4 no server or port, or loadgen itself failed, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be
+>>>>>>> theirs
 written to its end.";

@@ -400,6 +400,30 @@ mod tests {
         assert_eq!(surviving(|| Ok(Ended::default())).unwrap().code(), 0);
     }
 
+    #[tokio::test]
+    async fn a_signal_is_heard_while_many_keys_are_made_ready() {
+        let server = Server { name: "a".to_owned(), addr: "127.0.0.1:1".to_owned() };
+        let target = workload::Ours::new(memcache_client::Config::default(), vec![server]).unwrap();
+        let config = LoadConfig { keys: 2_000_000, ..LoadConfig::default() };
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let prepared = prepare(&config, target.into(), &Registry::new(), &stop).await.unwrap();
+        assert!(prepared.is_none());
+    }
+
+    #[test]
+    fn more_hot_keys_than_keys_are_refused_and_none_too() {
+        let checked = |args: &[&str]| cli(args).unwrap().shape.validate().map_err(|error| error.to_string());
+        assert_eq!(
+            (checked(&["--keys", "3"]), checked(&["--keys", "3", "--hot-keys", "3"])),
+            (Ok(()), Ok(()))
+        );
+        for hot in ["0", "4"] {
+            let told = checked(&["--keys", "3", "--hot-keys", hot]).unwrap_err();
+            assert_eq!(told, format!("--hot-keys {hot}: 1 to the number of --keys, which is 3"));
+        }
+    }
+
     #[test]
     fn flags_say_what_load_is_made_of() {
         let load = parse(&[]).unwrap();

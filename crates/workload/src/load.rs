@@ -156,10 +156,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_driver_that_panics_ends_the_load_and_is_named_in_its_summary() {
-        // Nothing can be drawn from it.
-        let value_size = crate::ValueSize::Fixed(usize::MAX);
-        let mix = Some("set=1".parse().unwrap());
-        let config = LoadConfig { value_size, mix, drivers: 2, ..LoadConfig::default() };
+        // No key can be drawn with it.
+        let config = LoadConfig { hot_share: f64::NAN, drivers: 2, ..LoadConfig::default() };
         let load = start(&config, &Registry::new());
         let died = tokio::time::timeout(Duration::from_secs(30), load.died()).await.unwrap();
         assert!(died.task.starts_with("driver ") && !died.why.is_empty(), "{died}");

@@ -124,7 +124,7 @@ impl LoadConfig {
             return Err(LoadError::NothingInFlight { ops: self.in_flight_max, shards });
         }
         // A value that is written is there once more, in its request.
-        let op = OP_MEMORY + 2 * self.value_size.usual_max() as u64;
+        let op = (self.value_size.usual_max() as u64).saturating_mul(2).saturating_add(OP_MEMORY);
         let ops = self.shard.part(self.in_flight_max);
         if (ops as u64).saturating_mul(op) > IN_FLIGHT_MEMORY_MAX {
             return Err(LoadError::TooManyInFlight { ops, op, most: IN_FLIGHT_MEMORY_MAX / op });

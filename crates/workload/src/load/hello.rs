@@ -72,3 +72,19 @@ fn data_settings(load: &LoadConfig) -> DataSettings {
         ttl_jitter: Some(load.ttl_jitter.share()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_hot_keys_and_times_to_live_is_what_the_load_makes_of_them() {
+        let ttl = Some(Duration::from_millis(1_500));
+        let told = data_settings(&LoadConfig { keys: 5, ttl, ..LoadConfig::default() });
+        assert_eq!((told.hot_keys, told.ttl_ms), (Some(5), Some(2_000)));
+        let told = data_settings(&LoadConfig { ttl: None, ..LoadConfig::default() });
+        assert_eq!((told.hot_keys, told.ttl_ms), (Some(10), Some(0)));
+    }
+}
