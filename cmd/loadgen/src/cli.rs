@@ -202,9 +202,5 @@ Examples:
   loadgen check-generator --rate 20000        how far starts lie behind on this machine, without a network
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
-<<<<<<< ours
-Exit codes: 0 ended, 2 usage, 4 no server or port, or standard output cannot be written, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be
-=======
-Exit codes: 0 ended, 2 usage, 4 no server or port, or loadgen itself failed, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be
->>>>>>> theirs
-written to its end.";
+Exit codes: 0 ended, 2 usage, 4 no server or port, standard output cannot be written, or loadgen itself failed, 5 a wrong value was read,
+a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be written to its end.";
