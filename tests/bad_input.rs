@@ -67,6 +67,10 @@ fn usage_errors_are_2_and_say_what_to_do() {
     expect("loadgen", &["--op-timeout", "250"], 2, &["--op-timeout", "time unit"]);
     expect("loadgen", &["--metrics-port", "x"], 2, &[":PORT"]);
     expect("loadgen", &["--pool-size", "0", "--metrics-port", "0"], 2, &["pool.max"]);
+    expect("loadgen", &["--keys", "1000000000"], 2, &["1000000000 keys would take", "MiB is the limit"]);
+    expect("loadgen", &["--concurrency", "1000000000"], 2, &["--concurrency", "MiB is the limit"]);
+    expect("loadgen", &["--keys", "5", "--hot-keys", "6"], 2, &["--hot-keys 6"]);
+    expect("loadgen", &["--ttl", "60d"], 2, &["60.0 days", "30 days"]);
 }
 
 #[test]

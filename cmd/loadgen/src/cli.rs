@@ -29,7 +29,7 @@ pub struct Cli {
     #[command(flatten)]
     pub shape: Shape,
 
-    /// Closed loop: workers, each with one op in flight
+    /// Closed loop: workers, each with one op in flight; as many as take 4 GiB of memory, some 400 thousand
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Load")]
     pub concurrency: usize,
     /// Open loop: ops/s over all servers, whatever the replies do
@@ -107,13 +107,14 @@ pub struct Shape {
     /// Open loop: how starts are spaced, poisson or constant
     #[arg(long, value_name = "KIND", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalKind,
-    /// Open loop: ops in flight at most; starts beyond are dropped and counted
+    /// Open loop: ops in flight at most; starts beyond are dropped and counted. As many as take 4 GiB of memory, some
+    /// 400 thousand
     #[arg(long, value_name = "N", default_value_t = 2048, help_heading = "Load")]
     pub max_in_flight: usize,
     /// Open loop: start what is behind however late, instead of dropping what is more than 100 ms behind
     #[arg(long, help_heading = "Load")]
     pub catch_up: bool,
-    /// Number of keys
+    /// Number of keys; as many as take 4 GiB of memory, some 16 million, with what was last written to each
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Load")]
     pub keys: usize,
     /// How long keys are: short (13 bytes) or etc (as measured in Facebook's memcached, some 36 bytes)
@@ -123,14 +124,14 @@ pub struct Shape {
     /// (all keys in turn)
     #[arg(long, value_name = "KIND", default_value = "hot", help_heading = "Load")]
     pub key_dist: KeyDist,
-    /// With --key-dist hot: number of hot keys, which take 30 % of all requests
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Load")]
-    pub hot_keys: usize,
+    /// With --key-dist hot: number of hot keys, which take 30 % of all requests [default: 10, or all of fewer keys]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub hot_keys: Option<usize>,
     /// Value size in bytes: N, MIN-MAX, lognormal:MEDIAN,SIGMA or etc (as measured in Facebook's memcached). Every
     /// value has at least its header of about 50 bytes, which says whose it is
     #[arg(long, value_name = "SIZE", default_value = "64-512", help_heading = "Load")]
     pub value_size: ValueSize,
-    /// Time to live of values; 0s: for ever
+    /// Time to live of values, up to 30 days with its jitter, rounded up to whole seconds; 0s: for ever
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Load")]
     pub ttl: Duration,
     /// How far times to live differ from --ttl, 0% to 100% of it; memcached counts in whole seconds
@@ -199,5 +200,5 @@ Examples:
   loadgen check-generator --rate 20000        how far starts lie behind on this machine, without a network
   loadgen --servers a=10.0.0.1:11211,b=10.0.0.2:11211 --on-open fail-fast
 
-Exit codes: 0 ended, 2 usage, 4 no server or port, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be
+Exit codes: 0 ended, 2 usage, 4 no server or port, or loadgen itself failed, 5 a wrong value was read, a counter lost counts, or (--fail-on-stale) a read was stale, 6 --op-log could not be
 written to its end.";

@@ -22,13 +22,16 @@ fn main() -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(cli.max_procs.into()).enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run::run(cli)),
+        Ok(runtime) => {
+            let ended = run::surviving(|| runtime.block_on(run::run(cli)));
+            // After a signal a load that was being made ready may still run: nobody waits for it.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(run::Failure::Infrastructure(error.into())),
     };
     match ended {
-        Ok(run::Ended { wrong: true, .. }) => ExitCode::from(5),
-        Ok(run::Ended { op_log_failed: true, .. }) => ExitCode::from(6),
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(ended) => ExitCode::from(ended.code()),
         Err(run::Failure::Usage(error)) => {
             tracing::error!("{error:#}");
             ExitCode::from(2)

@@ -95,10 +95,12 @@ struct Task {
 pub async fn run(args: OverloadArgs, threads: usize) -> Result<Ended, Failure> {
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
     let task = task(&args).map_err(Failure::Usage)?;
+    args.shape.validate().map_err(Failure::Usage)?;
     let seed = args.shape.seed.unwrap_or_else(rand::random);
     let first = Rate::new(task.gradual.initial).ok_or_else(|| Failure::Usage(anyhow!("--initial-rate")))?;
     let load_config =
         LoadConfig { arrivals: first.with(args.shape.arrivals), ..args.shape.config(seed, threads) };
+    load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
     let server =
         Server::bind(&args.metrics_port, Limits::default()).await.map_err(|e| infrastructure(e.into()))?;
     let stop = telemetry::shutdown::token().context("signals").map_err(infrastructure)?;
@@ -176,7 +178,7 @@ async fn check_generator(overload: &mut Run, config: &LoadConfig, max: f64) -> a
         let profile = profile.ok_or_else(|| anyhow!("--max-rate: twice {max}/s cannot be made"))?;
         let stop = overload.stop.clone();
         let checked = tokio::select! {
-            checked = workload::check_generator(config, profile) => checked,
+            checked = workload::check_generator(config, profile) => checked?,
             () = stop.cancelled() => return Ok(None),
         };
         if !checked.is_limit() {
@@ -214,11 +216,10 @@ async fn open(
     }
     let servers = args.at.servers().map_err(Failure::Usage)?;
     let client = args.client.target(servers, seed).map_err(Failure::Usage)?;
-    load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
     if !plain::ready(&client, args.at.wait.into(), stop).await? {
         return Ok(None);
     }
-    let prepared = plain::prepare(load_config, client, &registry)?;
+    let Some(prepared) = plain::prepare(load_config, client, &registry, stop).await? else { return Ok(None) };
     let (sender, ticks) = mpsc::channel(TICKS_MAX);
     let shown = move |record: &observation::Record| {
         if let observation::Record::Tick(tick) = record

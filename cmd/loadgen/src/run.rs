@@ -18,6 +18,9 @@ use crate::control::ControlServer;
 const DEFAULT_SERVERS: [&str; 3] =
     ["memcached1=127.0.0.1:21211", "memcached2=127.0.0.1:21212", "memcached3=127.0.0.1:21213"];
 
+/// Hot keys when no number is given.
+const HOT_KEYS: usize = 10;
+
 /// What this program shows of itself at `/`.
 const PAGE: live::Page<'_> = live::Page {
     program: concat!("loadgen ", env!("CARGO_PKG_VERSION")),
@@ -32,6 +35,8 @@ const PAGE: live::Page<'_> = live::Page {
 pub struct Ended {
     /// Something was wrong with what was read.
     pub wrong: bool,
+    /// A task of this program died.
+    pub died: bool,
     /// The op log could not be written to its end.
     pub op_log_failed: bool,
 }
@@ -41,7 +46,7 @@ pub struct Ended {
 pub enum Failure {
     /// The flags contradict each other.
     Usage(anyhow::Error),
-    /// A port or the servers are missing.
+    /// A port or the servers are missing, or this program failed.
     Infrastructure(anyhow::Error),
 }
 
@@ -55,6 +60,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     }
     let servers = cli.at.servers().map_err(Failure::Usage)?;
     let seed = cli.shape.seed.unwrap_or_else(rand::random);
+    cli.shape.validate().map_err(Failure::Usage)?;
     let load_config = load_config(&cli, seed);
     let target = cli.client.target(servers, cli.shard.seed(seed)).map_err(Failure::Usage)?;
     load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
@@ -81,7 +87,9 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     }
     let registry = Registry::new();
     register(&registry).map_err(infrastructure)?;
-    let prepared = prepare(&load_config, target, &registry)?;
+    let Some(prepared) = prepare(&load_config, target, &registry, &stop).await? else {
+        return Ok(Ended::default());
+    };
     let serving = serve(server, registry, &prepared, |_| {}, &stop).map_err(infrastructure)?;
     if cli.shape.prefill {
         prepared.prefill(&stop, report).await;
@@ -97,21 +105,37 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
         tokio::spawn(control.serve(load.control(), stop.clone()));
     }
 
-    match duration(&cli) {
-        Some(duration) => tokio::select! {
-            () = tokio::time::sleep(duration + *cli.warm_up) => {}
-            () = stop.cancelled() => {}
-        },
-        None => stop.cancelled().await,
+    let over = async {
+        match duration(&cli) {
+            Some(duration) => tokio::time::sleep(duration + *cli.warm_up).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = over => {}
+        () = stop.cancelled() => {}
+        _ = load.died() => {}
     }
     let summary = load.stop().await;
     stop.cancel();
+    let mut ended = Ended::new(&summary, cli.fail_on_stale);
     if let Err(error) = serving.ended().await {
         tracing::error!(%error, "the metrics server died");
+        ended.died = true;
     }
     // A closed standard output (`| head`) is no failure of the run.
     let _ = write!(std::io::stdout(), "{summary}");
-    Ok(Ended::new(&summary, cli.fail_on_stale))
+    Ok(ended)
+}
+
+/// Runs all of it; a panic is a failure of this program, and no success.
+pub fn surviving(run: impl FnOnce() -> Result<Ended, Failure>) -> Result<Ended, Failure> {
+    // Nothing of what is unwound is used again.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        Err(Failure::Infrastructure(anyhow!(
+            "this program panicked, which is a bug of it; the message is above"
+        )))
+    })
 }
 
 /// Waits for the servers. False: the signal came before.
@@ -135,9 +159,20 @@ pub fn register(registry: &Registry) -> anyhow::Result<()> {
         .context("metrics")
 }
 
-/// Makes a load ready.
-pub fn prepare(config: &LoadConfig, target: AnyTarget, registry: &Registry) -> Result<Prepared, Failure> {
-    Load::prepare(config, target, registry).map_err(|error| match error {
+/// Makes a load ready; `None`: the signal came before. Many keys take seconds, so it has a thread of its own.
+pub async fn prepare(
+    config: &LoadConfig,
+    target: AnyTarget,
+    registry: &Registry,
+    stop: &CancellationToken,
+) -> Result<Option<Prepared>, Failure> {
+    let (config, registry) = (config.clone(), registry.clone());
+    let preparing = tokio::task::spawn_blocking(move || Load::prepare(&config, target, &registry));
+    let prepared = tokio::select! {
+        prepared = preparing => prepared.context("the load could not be made ready"),
+        () = stop.cancelled() => return Ok(None),
+    };
+    prepared.map_err(Failure::Infrastructure)?.map(Some).map_err(|error| match error {
         error @ workload::LoadError::Metrics(_) => Failure::Infrastructure(error.into()),
         error => Failure::Usage(error.into()),
     })
@@ -178,7 +213,18 @@ impl Ended {
         let stale = fail_on_stale && summary.stale_reads() > 0;
         Self {
             wrong: summary.wrong_values() > 0 || stale,
+            died: summary.died.is_some(),
             op_log_failed: summary.op_log.is_some_and(|log| log.failed),
+        }
+    }
+
+    /// The exit code. Wrong data comes first: it is true whatever else failed.
+    pub fn code(self) -> u8 {
+        match self {
+            Ended { wrong: true, .. } => 5,
+            Ended { died: true, .. } => 4,
+            Ended { op_log_failed: true, .. } => 6,
+            Ended { .. } => 0,
         }
     }
 }
@@ -203,6 +249,7 @@ async fn check_generator(check: &CheckGenerator, cli: &Cli) -> Result<Ended, Fai
     let stop = telemetry::shutdown::token().context("signals").map_err(Failure::Infrastructure)?;
     tokio::select! {
         checked = workload::check_generator(&config, profile) => {
+            let checked = checked.map_err(|died| Failure::Infrastructure(died.into()))?;
             let _ = write!(std::io::stdout(), "{checked}");
         }
         () = stop.cancelled() => {}
@@ -244,6 +291,16 @@ fn server(text: &str) -> anyhow::Result<Server> {
 }
 
 impl Shape {
+    /// Checks what a load would make something else of.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        match self.hot_keys {
+            Some(hot) if !(1..=self.keys).contains(&hot) => {
+                Err(anyhow!("--hot-keys {hot}: 1 to the number of --keys, which is {}", self.keys))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A closed loop of it, on so many threads.
     pub fn config(&self, seed: u64, threads: usize) -> LoadConfig {
         LoadConfig {
@@ -255,7 +312,7 @@ impl Shape {
             keys: self.keys,
             key_size: self.key_size,
             key_dist: self.key_dist,
-            hot_keys: self.hot_keys,
+            hot_keys: self.hot_keys.unwrap_or(HOT_KEYS),
             value_size: self.value_size,
             ttl: Some(*self.ttl).filter(|ttl| !ttl.is_zero()),
             ttl_jitter: self.ttl_jitter,
@@ -345,6 +402,7 @@ mod tests {
             elapsed: std::time::Duration::from_secs(1),
             warm_up_wrong_values: 0,
             op_log: None,
+            died: None,
         };
         let ended = |summary: &Summary, fail| {
             let ended = Ended::new(summary, fail);
@@ -359,6 +417,51 @@ mod tests {
         summary.op_log = Some(OpLogReport { failed: true, ..OpLogReport::default() });
         summary.warm_up_wrong_values = 1;
         assert_eq!(ended(&summary, false), (true, true));
+    }
+
+    #[test]
+    fn a_dead_task_is_exit_code_4_unless_wrong_data_was_read_and_a_panic_is_one_too() {
+        let mut summary = Summary {
+            totals: Recorder::new(1),
+            elapsed: Duration::from_secs(1),
+            warm_up_wrong_values: 0,
+            op_log: Some(OpLogReport { failed: true, ..OpLogReport::default() }),
+            died: None,
+        };
+        let code = |summary: &Summary| Ended::new(summary, false).code();
+        assert_eq!(code(&summary), 6);
+        summary.died = Some(workload::Died { task: "driver 1".to_owned(), why: "overflow".to_owned() });
+        assert_eq!(code(&summary), 4);
+        summary.warm_up_wrong_values = 1;
+        assert_eq!(code(&summary), 5);
+        assert_eq!(Ended::default().code(), 0);
+        let Err(Failure::Infrastructure(error)) = surviving(|| panic!("prefill")) else { panic!("survived") };
+        assert!(error.to_string().contains("a bug of it"), "{error}");
+        assert_eq!(surviving(|| Ok(Ended::default())).unwrap().code(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_signal_is_heard_while_many_keys_are_made_ready() {
+        let server = Server { name: "a".to_owned(), addr: "127.0.0.1:1".to_owned() };
+        let target = workload::Ours::new(memcache_client::Config::default(), vec![server]).unwrap();
+        let config = LoadConfig { keys: 2_000_000, ..LoadConfig::default() };
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let prepared = prepare(&config, target.into(), &Registry::new(), &stop).await.unwrap();
+        assert!(prepared.is_none());
+    }
+
+    #[test]
+    fn more_hot_keys_than_keys_are_refused_and_none_too() {
+        let checked = |args: &[&str]| cli(args).unwrap().shape.validate().map_err(|error| error.to_string());
+        assert_eq!(
+            (checked(&["--keys", "3"]), checked(&["--keys", "3", "--hot-keys", "3"])),
+            (Ok(()), Ok(()))
+        );
+        for hot in ["0", "4"] {
+            let told = checked(&["--keys", "3", "--hot-keys", hot]).unwrap_err();
+            assert_eq!(told, format!("--hot-keys {hot}: 1 to the number of --keys, which is 3"));
+        }
     }
 
     #[test]

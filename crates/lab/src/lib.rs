@@ -97,6 +97,9 @@ pub enum LabError {
     /// The load did not start.
     #[error("load: {0}")]
     Load(#[from] workload::LoadError),
+    /// The calibration load died.
+    #[error(transparent)]
+    Died(#[from] workload::Died),
     /// The calibration load had no success.
     #[error("no op succeeded while the rate was calibrated; the lab is not working")]
     NoGoodput,

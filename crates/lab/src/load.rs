@@ -72,6 +72,9 @@ pub async fn calibrate(lab: &Lab, plan: &LoadPlan) -> Result<f64, LabError> {
     let load = Load::start(&config, lab.client(plan.client.clone())?, &Registry::new())?;
     tokio::time::sleep(CALIBRATION).await;
     let summary = load.stop().await;
+    if let Some(died) = summary.died {
+        return Err(died.into());
+    }
     let capacity = summary.totals.outcomes().ok() as f64 / summary.elapsed.as_secs_f64().max(1e-3);
     if capacity < 1.0 {
         return Err(LabError::NoGoodput);

@@ -47,6 +47,9 @@ pub enum CellError {
     /// The load did not start.
     #[error(transparent)]
     Load(#[from] workload::LoadError),
+    /// A task of the load died.
+    #[error(transparent)]
+    Died(#[from] workload::Died),
     /// A change of the load was refused.
     #[error("the load: {0}")]
     Rate(#[from] workload::ControlError),
@@ -149,6 +152,7 @@ async fn in_lab(lab: &Lab, cell: &Cell, how: How<'_>, stop: &CancellationToken) 
     let ran = tokio::select! {
         ran = scene.run(how.course) => ran.map(|()| Ran::Whole),
         () = stop.cancelled() => Ok(Ran::Stopped),
+        died = load.died() => Err(died.into()),
     };
     watching.cancel();
     let ran = match ran {
@@ -160,9 +164,9 @@ async fn in_lab(lab: &Lab, cell: &Cell, how: How<'_>, stop: &CancellationToken) 
         other => other,
     };
     journal.tell(if matches!(ran, Ok(Ran::Whole)) { CellPhase::Ended } else { CellPhase::Stopped }).await;
-    load.stop().await;
+    let summary = load.stop().await;
     journal.end().await?;
-    ran
+    summary.died.map_or(ran, |died| Err(died.into()))
 }
 
 /// A cell under way.

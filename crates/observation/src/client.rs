@@ -216,7 +216,7 @@ pub struct DataSettings {
     /// Bytes of a value: `N`, `MIN-MAX`, `lognormal:MEDIAN,SIGMA`, `etc`, ...
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value_size: Option<String>,
-    /// Time to live of written values, ms; 0: for ever.
+    /// Time to live of written values as it is sent, ms; 0: for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     /// How far times to live differ from it, as a share of it, 0-1.

@@ -8,10 +8,10 @@ use alarm::Alarm;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Profile;
 use crate::arrivals::pacer::{Start, TOO_LATE};
+use crate::deaths::{Deaths, Died};
 use crate::driver::drive;
 use crate::intervals::Intervals;
 use crate::limit;
@@ -68,7 +68,11 @@ impl fmt::Display for GeneratorCheck {
 
 /// Runs the open loop of `config` along `profile`; each op ends at once. Must be called within a tokio runtime with
 /// I/O and time.
-pub async fn check_generator(config: &LoadConfig, profile: Profile) -> GeneratorCheck {
+///
+/// # Errors
+///
+/// A driver died.
+pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Result<GeneratorCheck, Died> {
     let lasts = profile.duration();
     let config = LoadConfig {
         arrivals: config.arrivals.with_rate(profile.first().ops_per_s()),
@@ -76,27 +80,28 @@ pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Generator
         ..config.clone()
     };
     let (_rates, changes) = watch::channel(None);
-    let stop = CancellationToken::new();
+    let deaths = Deaths::default();
+    let stop = deaths.end();
     let start = Instant::now();
     let (mut drivers, mut recorders, mut schedules) = (JoinSet::new(), Vec::new(), Vec::new());
-    for (pace, _) in config.paces(0, start, changes) {
+    for (number, (pace, _)) in (1..).zip(config.paces(0, start, changes)) {
         recorders.push(Arc::clone(&pace.recorder));
         schedules.extend(pace.schedule.clone());
-        let (recorder, stop) = (Arc::clone(&pace.recorder), stop.clone());
-        drivers.spawn(async move {
+        let (recorder, stop, deaths) = (Arc::clone(&pace.recorder), stop.clone(), deaths.clone());
+        let driver = async move {
             let recorder = &*recorder;
             let next = |start: Start| async move { start.begin(recorder) };
             drive(pace, Alarm::exact(), &stop, next, |_| {}).await;
-        });
+        };
+        drivers.spawn(async move { deaths.watch(format!("driver {number}"), driver).await });
     }
     // What has not been started by then would be dropped.
-    tokio::time::sleep_until(start + lasts + TOO_LATE).await;
-    stop.cancel();
-    while let Some(ended) = drivers.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a driver died; its starts are missing");
-        }
+    tokio::select! {
+        () = tokio::time::sleep_until(start + lasts + TOO_LATE) => {}
+        died = deaths.first() => return Err(died),
     }
+    stop.cancel();
+    while drivers.join_next().await.is_some() {}
     let totals = Intervals::new(recorders, 0).end().recorded.clone();
     let mut drawn = 0;
     for schedule in &mut schedules {
@@ -104,7 +109,7 @@ pub async fn check_generator(config: &LoadConfig, profile: Profile) -> Generator
             drawn += 1;
         }
     }
-    GeneratorCheck { drawn, lasts, totals }
+    Ok(GeneratorCheck { drawn, lasts, totals })
 }
 
 #[cfg(test)]
@@ -115,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_drawn_is_started_or_dropped() {
         let config = LoadConfig { arrivals: Arrivals::Poisson(1.0), ..LoadConfig::default() };
-        let check = check_generator(&config, "1000/200ms,3000/200ms".parse().unwrap()).await;
+        let check = check_generator(&config, "1000/200ms,3000/200ms".parse().unwrap()).await.unwrap();
         assert!((600..=1_000).contains(&check.drawn), "{}", check.drawn);
         assert_eq!(check.totals.offered, check.drawn);
         assert_eq!(check.totals.started + check.totals.dropped, check.drawn);

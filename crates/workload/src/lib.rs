@@ -8,6 +8,7 @@
 pub mod arrivals;
 mod check;
 mod control;
+mod deaths;
 mod driver;
 mod events;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use alarm::Alarm;
 pub use arrivals::{ArrivalKind, Arrivals, Profile, Rate, RateError};
 pub use check::{GeneratorCheck, check_generator};
 pub use control::{ControlError, LoadControl};
+pub use deaths::Died;
 pub use keys::{KeyDist, KeySize};
 pub use load::{Load, LoadConfig, LoadError, Prepared, hello};
 pub use mix::Mix;

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{ControlError, LoadControl};
+use crate::deaths::Died;
 use crate::flight::FlightRecorder;
 use crate::look_aside::{self, Flushed, ThroughCache};
 use crate::op_log::OpLogThread;
@@ -35,8 +36,8 @@ use ticker::Totals;
 pub struct Load {
     hub: Hub,
     stop: CancellationToken,
-    drivers: JoinSet<()>,
-    ticker: JoinHandle<Totals>,
+    drivers: JoinSet<Option<()>>,
+    ticker: JoinHandle<Option<Totals>>,
     ticker_stop: CancellationToken,
     control: LoadControl,
     flights: FlightRecorder,
@@ -89,20 +90,20 @@ impl Load {
         look_aside::flush(&self.shared, share, seed).await
     }
 
+    /// Waits until one of its tasks has died, which ends the load; [`Load::stop`] sums up what there was.
+    pub async fn died(&self) -> Died {
+        self.shared.deaths.first().await
+    }
+
     /// Stops starting ops, lets those in flight end, closes the client and sums up.
     pub async fn stop(mut self) -> Summary {
         self.stop.cancel();
-        while let Some(ended) = self.drivers.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a driver died; its ops are missing from the totals");
-            }
-        }
+        // One that has died has told.
+        while self.drivers.join_next().await.is_some() {}
         let ended = Instant::now();
         self.ticker_stop.cancel();
-        let totals = self.ticker.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "the ticker died; there are no totals");
-            Totals { counted: Recorder::new(0), since: None, warm_up_wrong_values: 0 }
-        });
+        let none = || Totals { counted: Recorder::new(0), since: None, warm_up_wrong_values: 0 };
+        let totals = self.ticker.await.ok().flatten().unwrap_or_else(none);
         self.shared.target.close().await;
         self.flights.close().await;
         let op_log = match self.op_log {
@@ -114,6 +115,7 @@ impl Load {
             elapsed: totals.since.map_or(Duration::ZERO, |since| ended.saturating_duration_since(since)),
             warm_up_wrong_values: totals.warm_up_wrong_values,
             op_log,
+            died: self.shared.deaths.told(),
         }
     }
 }
@@ -150,6 +152,18 @@ mod tests {
         let closed = start(&LoadConfig::default(), &Registry::new());
         assert_eq!(closed.set_rate(10.0), Err(crate::RateError::ClosedLoop.into()));
         closed.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_panics_ends_the_load_and_is_named_in_its_summary() {
+        // No key can be drawn with it.
+        let config = LoadConfig { hot_share: f64::NAN, drivers: 2, ..LoadConfig::default() };
+        let load = start(&config, &Registry::new());
+        let died = tokio::time::timeout(Duration::from_secs(30), load.died()).await.unwrap();
+        assert!(died.task.starts_with("driver ") && !died.why.is_empty(), "{died}");
+        let summary = load.stop().await;
+        assert_eq!(summary.died.as_ref(), Some(&died));
+        assert!(summary.to_string().contains(&died.to_string()), "{summary}");
     }
 
     #[tokio::test]

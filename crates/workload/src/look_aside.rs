@@ -79,8 +79,12 @@ impl Cache for Memcache {
             let size = self.shared.value_size.draw(&mut rng);
             (values::encode(key.as_bytes(), version, size), self.shared.ttl.draw(&mut rng))
         };
-        let finished = self.run(Op::Set { key, value, ttl }, number, version).await;
-        lock(&self.recording).record_unasked(&finished);
+        // Some fills run in tasks of their own.
+        let fill = async {
+            let finished = self.run(Op::Set { key, value, ttl }, number, version).await;
+            lock(&self.recording).record_unasked(&finished);
+        };
+        self.shared.deaths.watch("a fill of the cache", fill).await;
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::pacer::{RateChange, Start};
 use crate::arrivals::{Rate, RateError};
+use crate::deaths::{Deaths, Died};
 use crate::driver::drive;
 use crate::intervals::Intervals;
 use crate::load::config::LoadConfig;
@@ -21,7 +22,8 @@ use crate::recorder::{Ended, micros};
 #[derive(Debug)]
 pub struct OpenLoop {
     name: String,
-    drivers: JoinSet<()>,
+    drivers: JoinSet<Option<()>>,
+    deaths: Deaths,
     intervals: Intervals,
     rates: watch::Sender<Option<RateChange>>,
     stop: CancellationToken,
@@ -40,13 +42,15 @@ impl OpenLoop {
         F: Future<Output = Outcome> + Send + 'static,
     {
         let (rates, changes) = watch::channel(None);
-        let stop = CancellationToken::new();
+        let deaths = Deaths::default();
+        let stop = deaths.end();
         let (mut drivers, mut recorders) = (JoinSet::new(), Vec::new());
-        for (pace, _) in config.paces(1, Instant::now(), changes) {
+        for (number, (pace, _)) in (1..).zip(config.paces(1, Instant::now(), changes)) {
             let recorder = Arc::clone(&pace.recorder);
             recorders.push(Arc::clone(&recorder));
             let (op, alarm, stop) = (op.clone(), alarm(), stop.clone());
-            drivers.spawn(async move {
+            let deaths = deaths.clone();
+            let driver = async move {
                 let counted = &*recorder;
                 let next = |start: Start| {
                     let op = op();
@@ -63,10 +67,11 @@ impl OpenLoop {
                     recorder.ended(Ended { kind: OpKind::Get, home: 0, outcome, latency_us, service_us });
                 })
                 .await;
-            });
+            };
+            drivers.spawn(async move { deaths.watch(format!("driver {number}"), driver).await });
         }
         let intervals = Intervals::new(recorders, 1);
-        Self { name: name.to_owned(), drivers, intervals, rates, stop }
+        Self { name: name.to_owned(), drivers, deaths, intervals, rates, stop }
     }
 
     /// From now on all drivers together start so many ops/s.
@@ -82,14 +87,16 @@ impl OpenLoop {
         interval.tick(0, vec![interval.recorded.servers[0].tick(&self.name)])
     }
 
+    /// Waits until one of its drivers has died, which ends it.
+    pub async fn died(&self) -> Died {
+        self.deaths.first().await
+    }
+
     /// Starts no more ops, and waits for those in flight, but 2 s at most.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        while let Some(ended) = self.drivers.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a driver died");
-            }
-        }
+        // One that has died has told.
+        while self.drivers.join_next().await.is_some() {}
     }
 }
 
@@ -120,6 +127,15 @@ mod tests {
         let offered = load.end_tick().offered;
         assert!((990..=1_010).contains(&offered), "{offered}");
         assert!(load.set_rate(0.0).is_err());
+        load.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_op_that_panics_ends_the_loop_and_its_driver_is_named() {
+        let config = LoadConfig { arrivals: Arrivals::Constant(100.0), drivers: 1, ..LoadConfig::default() };
+        let load = OpenLoop::start("it", &config, || Alarm::Tokio, || async { panic!("op 1") });
+        let died = load.died().await;
+        assert_eq!((died.task.as_str(), died.why.as_str()), ("driver 1", "op 1"));
         load.stop().await;
     }
 

@@ -1,5 +1,6 @@
 //! What all tasks of one load share.
 
+use crate::deaths::Deaths;
 use crate::events::EventSink;
 use crate::keys::KeyTable;
 use crate::op_log::OpLog;
@@ -27,4 +28,6 @@ pub(crate) struct Shared {
     pub(crate) events: EventSink,
     /// Where every op is written, if it is.
     pub(crate) op_log: Option<OpLog>,
+    /// Of the tasks of the load.
+    pub(crate) deaths: Deaths,
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::deaths::Died;
 use crate::mix::OpKind;
 use crate::op_log::OpLogReport;
 use crate::oracles::OracleCounts;
@@ -22,6 +23,8 @@ pub struct Summary {
     pub warm_up_wrong_values: u64,
     /// What became of the op log; `None`: there was none.
     pub op_log: Option<OpLogReport>,
+    /// The first of the load's tasks that panicked: what is counted here is less than what was asked for.
+    pub died: Option<Died>,
 }
 
 impl Summary {
@@ -50,6 +53,9 @@ impl fmt::Display for Summary {
             100.0 * outcomes.errors() as f64 / outcomes.total().max(1) as f64,
             self.wrong_values(),
         )?;
+        if let Some(died) = &self.died {
+            writeln!(f, "{died}")?;
+        }
         if self.totals.late + self.totals.dropped > 0 {
             writeln!(
                 f,
@@ -175,7 +181,7 @@ mod tests {
         totals.oracles.counter_resets = 1;
         let op_log = Some(OpLogReport { written: 7, dropped: 2, lost: 1, failed: true });
         let elapsed = Duration::from_secs(2);
-        let text = Summary { totals, elapsed, warm_up_wrong_values: 0, op_log }.to_string();
+        let text = Summary { totals, elapsed, warm_up_wrong_values: 0, op_log, died: None }.to_string();
         let expected = "\
 1000 ops in 2.0 s: 495 ok/s, 10 errors (1.000 %), 0 wrong values
 generator: starts were behind by 0.006 ms (p50), 0.006 ms (p99), 2.007 ms (max); 0.500 % by more than 1 ms

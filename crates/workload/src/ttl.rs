@@ -39,6 +39,23 @@ impl fmt::Display for Jitter {
     }
 }
 
+/// The longest time to live, 30 days: memcached takes a greater number for a Unix time, which lies in the past.
+pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A time to live that cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error(
+    "a time to live of {days:.1} days, with its jitter, is more than the 30 days that can be sent: memcached takes more for a date in \
+     the past; 0s is for ever",
+    days = .0.as_secs_f64() / 86_400.0
+)]
+pub struct TtlError(pub Duration);
+
+/// As the client sends it: memcached counts in whole seconds, and less than one would be for ever.
+pub(crate) fn sent(ttl: Duration) -> Duration {
+    Duration::from_secs((ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(1))
+}
+
 /// Times to live: values that were written together need not expire together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ttl {
@@ -50,6 +67,16 @@ impl Ttl {
     /// Uniform over `middle` less and more `jitter` of it; `None`: for ever.
     pub fn new(middle: Option<Duration>, jitter: Jitter) -> Self {
         Self { middle, jitter }
+    }
+
+    /// Checks that all of them can be sent.
+    pub fn validate(self) -> Result<(), TtlError> {
+        let Some(middle) = self.middle else { return Ok(()) };
+        let longest = Duration::try_from_secs_f64(middle.as_secs_f64() * (1.0 + self.jitter.0));
+        match longest.unwrap_or(Duration::MAX) {
+            longest if longest > TTL_MAX => Err(TtlError(longest)),
+            _ => Ok(()),
+        }
     }
 
     /// The next one. The client rounds it up to whole seconds, memcached's unit, and to at least one.
@@ -108,6 +135,26 @@ mod tests {
     #[test]
     fn no_time_is_too_long() {
         assert_eq!(drawn(Duration::MAX, "100%", 100).len(), 100);
+    }
+
+    #[test]
+    fn a_time_that_memcached_takes_for_a_date_is_refused_with_its_jitter() {
+        let day = Duration::from_secs(24 * 3600);
+        let checked =
+            |days: u32, jitter: &str| Ttl::new(Some(day * days), jitter.parse().unwrap()).validate();
+        assert_eq!((checked(30, "0%"), checked(25, "20%")), (Ok(()), Ok(())));
+        assert_eq!(checked(60, "0%"), Err(TtlError(day * 60)));
+        let error = checked(30, "10%").unwrap_err().to_string();
+        assert!(error.contains("33.0 days, with its jitter, is more than the 30 days"), "{error}");
+        assert_eq!(Ttl::new(None, "50%".parse().unwrap()).validate(), Ok(()));
+        assert!(Ttl::new(Some(Duration::MAX), Jitter::NONE).validate().is_err());
+    }
+
+    #[test]
+    fn what_is_sent_is_whole_seconds_and_never_none() {
+        for (given, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (300_000, 300)] {
+            assert_eq!(sent(Duration::from_millis(given)), Duration::from_secs(seconds), "{given} ms");
+        }
     }
 
     #[test]

@@ -129,11 +129,15 @@ impl Subject {
     /// What happened in the next tenth of a second. May be dropped and called again.
     pub async fn tick(&mut self) -> anyhow::Result<Tick> {
         match self {
-            Subject::Servers { ticks, .. } => {
-                ticks.recv().await.ok_or_else(|| anyhow!("the load ended by itself"))
-            }
+            Subject::Servers { load, ticks } => tokio::select! {
+                tick = ticks.recv() => tick.ok_or_else(|| anyhow!("the load ended by itself")),
+                died = load.died() => Err(died.into()),
+            },
             Subject::Inside { load, next, .. } => {
-                tokio::time::sleep_until(*next).await;
+                tokio::select! {
+                    () = tokio::time::sleep_until(*next) => {}
+                    died = load.died() => return Err(died.into()),
+                }
                 // A machine that stood still owes no ticks.
                 *next = (*next + TICK).max(Instant::now());
                 Ok(load.end_tick())

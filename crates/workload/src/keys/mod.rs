@@ -116,6 +116,11 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
+    /// Memory, in bytes, of a table of so many keys.
+    pub(crate) fn memory(count: usize, size: KeySize) -> u64 {
+        (count as u64).saturating_mul(size.memory() as u64)
+    }
+
     /// `count` keys `PREFIX<number>`, at least one, and dashes up to their length. The prefix must be a valid beginning
     /// of a key; it is this crate's own.
     pub fn new(prefix: &str, count: usize, size: KeySize) -> Result<Self, KeyError> {

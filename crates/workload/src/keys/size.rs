@@ -7,7 +7,7 @@ use rand::distr::Open01;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::target::KEY_MAX;
+use crate::target::{KEY_MAX, Key};
 
 /// How long keys are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,12 @@ const ETC: (f64, f64, f64) = (30.798_4, 8.204_49, 0.078_688);
 const SEED: u64 = 1;
 
 impl KeySize {
+    /// Bytes of memory that one key takes, on average.
+    pub(super) fn memory(self) -> usize {
+        // What does not fit into the key itself is a block of its own.
+        size_of::<Key>() + if self == KeySize::Etc { 64 } else { 0 }
+    }
+
     /// The lengths of the keys 0, 1, 2 and so on, in bytes; a key that needs more takes more.
     pub(super) fn lengths(self) -> impl Iterator<Item = usize> {
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);

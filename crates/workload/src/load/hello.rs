@@ -10,6 +10,7 @@ use crate::mix::OpKind;
 use crate::recorder::millis;
 use crate::shard::Shard;
 use crate::target::Target;
+use crate::ttl;
 
 /// Who speaks, and everything that an expectation depends on. The clock fields are set when it is sent.
 pub fn hello(load: &LoadConfig, target: &impl Target) -> Hello {
@@ -64,10 +65,26 @@ fn data_settings(load: &LoadConfig) -> DataSettings {
     let hot = load.key_dist == KeyDist::Hot;
     DataSettings {
         key_distribution: Some(load.key_dist.to_string()),
-        hot_keys: hot.then_some(load.hot_keys as u64),
+        hot_keys: hot.then_some(load.hot_keys() as u64),
         hot_share: hot.then_some(load.hot_share),
         value_size: Some(load.value_size.to_string()),
-        ttl_ms: Some(load.ttl.map_or(0, millis)),
+        ttl_ms: Some(load.ttl.map_or(0, |ttl| millis(ttl::sent(ttl)))),
         ttl_jitter: Some(load.ttl_jitter.share()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_hot_keys_and_times_to_live_is_what_the_load_makes_of_them() {
+        let ttl = Some(Duration::from_millis(1_500));
+        let told = data_settings(&LoadConfig { keys: 5, ttl, ..LoadConfig::default() });
+        assert_eq!((told.hot_keys, told.ttl_ms), (Some(5), Some(2_000)));
+        let told = data_settings(&LoadConfig { ttl: None, ..LoadConfig::default() });
+        assert_eq!((told.hot_keys, told.ttl_ms), (Some(10), Some(0)));
     }
 }

@@ -17,6 +17,7 @@ use super::hello;
 use super::ticker::Ticker;
 use crate::arrivals::pacer::{Pace, Start};
 use crate::control::LoadControl;
+use crate::deaths::Deaths;
 use crate::driver::drive;
 use crate::events::EventSink;
 use crate::flight::FlightRecorder;
@@ -89,6 +90,7 @@ impl Prepared {
             ttl: Ttl::new(config.ttl, config.ttl_jitter),
             events,
             op_log: op_log.as_ref().map(OpLogThread::log),
+            deaths: Deaths::default(),
         });
         let database = config.look_aside.map(|setup| Database::start(setup.database)).transpose()?;
         let ops = greeting.ops;
@@ -118,11 +120,14 @@ impl Prepared {
             recorders.push(recorder);
             through
         });
-        let stop = CancellationToken::new();
+        let deaths = &shared.deaths;
+        let stop = deaths.end();
         let mut drivers = JoinSet::new();
-        for (planner, pace) in planners(&config, &shared, &control, look_aside.as_ref(), names.len()) {
+        let planners = planners(&config, &shared, &control, look_aside.as_ref(), names.len());
+        for (number, (planner, pace)) in (1..).zip(planners) {
             recorders.push(Arc::clone(&pace.recorder));
-            drivers.spawn(run_driver(planner, pace, stop.clone()));
+            let (driver, deaths) = (run_driver(planner, pace, stop.clone()), deaths.clone());
+            drivers.spawn(async move { deaths.watch(format!("driver {number}"), driver).await });
         }
         let ticker_stop = CancellationToken::new();
         let intervals = Intervals::new(recorders, names.len());
@@ -136,8 +141,10 @@ impl Prepared {
             warm_up: config.warm_up,
             database: look_aside.as_ref().map(|through| look_aside::Watch::new(through.database().clone())),
         };
-        let ticker = tokio::spawn(ticker.run(intervals, ticker_stop.clone()));
-        tokio::spawn(host.run(ticker_stop.clone()));
+        let (ticking, watched) = (ticker.run(intervals, ticker_stop.clone()), deaths.clone());
+        let ticker = tokio::spawn(async move { watched.watch("the ticker", ticking).await });
+        let (looking, watched) = (host.run(ticker_stop.clone()), deaths.clone());
+        tokio::spawn(async move { watched.watch("the look at this machine", looking).await });
         Load { hub, stop, drivers, ticker, ticker_stop, control, flights, op_log, look_aside, shared }
     }
 }
@@ -154,7 +161,7 @@ fn planners(
     config.paces(servers, control.started(), control.rates()).enumerate().map(move |(driver, (pace, rng))| {
         let keys = KeySpace {
             keys: config.keys,
-            hot_keys: config.hot_keys,
+            hot_keys: config.hot_keys(),
             hot_share: config.hot_share,
             driver,
             drivers,

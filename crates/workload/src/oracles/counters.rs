@@ -25,7 +25,9 @@ use super::CountFindings;
 use crate::values::Violation;
 
 /// Answers that are kept of one counter. What is older is taken for the answer that explains.
-const ANSWERS_MAX: usize = 512;
+const ANSWERS_MAX: usize = 256;
+/// Answers since a reset for which those that overlap it are looked at again.
+const RECENT: u64 = 64;
 /// Low values of one counter that wait for running incrs; beyond that they are taken for resets.
 const SUSPECTS_MAX: usize = 16;
 
@@ -165,10 +167,12 @@ impl Counter {
     }
 
     /// The last begin of an answer that must be followed by a loss, for it overlaps and is the same, or was before and is
-    /// not less. Of what was before, [`Known::highest`] has all but what overlaps the last reset.
+    /// not less. Of what was before, [`Known::highest`] has all but what overlaps the last
+    /// reset, which soon does not matter any more.
     fn lost_after(&self, begin: Begin, value: u64) -> Option<Begin> {
-        let reset = self.reset.map(|reset| reset.begin.tick).filter(|tick| *tick > self.forgotten);
-        let from = reset.map_or(begin.tick, |reset| reset.min(begin.tick));
+        let recent =
+            self.reset.map(|reset| reset.begin).filter(|reset| self.answered - reset.answered <= RECENT);
+        let from = recent.map_or(begin.tick, |reset| reset.tick.min(begin.tick));
         let others = self.answers.iter().rev().take_while(|other| other.ended > from);
         let followed = others.filter_map(|other| {
             if other.ended < begin.tick {

@@ -18,6 +18,20 @@ const ENTRIES_TOTAL: usize = 1 << 22;
 /// Versions with an unknown end that are kept; all below a forgotten one are never judged.
 const UNKNOWN_MAX: usize = 1 << 18;
 
+/// Memory, in bytes at most, of the histories of so many keys.
+pub(super) fn memory(keys: usize) -> u64 {
+    let entries = entries_max(keys).saturating_mul(keys);
+    let bytes = |count: usize, size: usize| (count as u64).saturating_mul(size as u64);
+    bytes(keys, size_of::<Cell>() + BLOCK).saturating_add(bytes(entries, size_of::<Entry>()))
+}
+
+/// What an allocator takes for a block beside what was asked for.
+const BLOCK: usize = 16;
+
+fn entries_max(keys: usize) -> usize {
+    (ENTRIES_TOTAL / keys.max(1)).clamp(ENTRIES_MIN, ENTRIES_MAX)
+}
+
 /// What was done to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deed {
@@ -150,7 +164,7 @@ impl Histories {
         Self {
             first,
             cells: (0..keys).map(|_| Cell::default()).collect(),
-            entries_max: (ENTRIES_TOTAL / keys).clamp(ENTRIES_MIN, ENTRIES_MAX),
+            entries_max: entries_max(keys),
             unknown: Mutex::default(),
             unknowns: AtomicUsize::new(0),
         }

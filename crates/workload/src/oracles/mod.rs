@@ -84,6 +84,11 @@ impl Fate {
     }
 }
 
+/// Memory, in bytes at most, of what is known of so many keys.
+pub(crate) fn memory(keys: usize) -> u64 {
+    history::memory(keys)
+}
+
 /// The oracles of one load, shared by its drivers.
 #[derive(Debug)]
 pub struct Oracles {

@@ -38,6 +38,17 @@ pub enum ValueSize {
 }
 
 impl ValueSize {
+    /// Bytes that hardly a value exceeds: of distributions without an end, one in a hundred is longer.
+    pub(crate) fn usual_max(self) -> usize {
+        let quantile = 0.99;
+        match self {
+            ValueSize::Fixed(bytes) => bytes,
+            ValueSize::Uniform { min, max } => max.max(min),
+            ValueSize::LogNormal(sizes) => whole_bytes(sizes.quantile(quantile)),
+            ValueSize::Etc => whole_bytes(etc::quantile(quantile)),
+        }
+    }
+
     /// The next value's length in bytes, at most [`VALUE_MAX`].
     pub fn draw(self, rng: &mut ChaCha8Rng) -> usize {
         match self {
