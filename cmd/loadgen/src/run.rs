@@ -402,7 +402,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_signal_is_heard_while_many_keys_are_made_ready() {
-        let server = Server { name: "a".to_owned(), addr: "127.0.0.1:1".to_owned() };
+        let server = observation::Server { name: "a".to_owned(), addr: "127.0.0.1:1".to_owned() };
         let target = workload::Ours::new(memcache_client::Config::default(), vec![server]).unwrap();
         let config = LoadConfig { keys: 2_000_000, ..LoadConfig::default() };
         let stop = CancellationToken::new();
