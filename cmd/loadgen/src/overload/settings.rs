@@ -321,7 +321,7 @@ mod tests {
                 &["line 2", "unknown field `stpe_duration`", "step_duration"][..],
             ),
             ("\nerror_rate = \"5\"\n", &["line 2", "such as 30%"]),
-            ("settle = \"5 parsecs\"\n", &["line 1", "write 10s or 250ms"]),
+            ("settle = \"5 parsecs\"\n", &["line 1", "such as 250ms, 10s or 2m"]),
             ("search = \"fast\"\n", &["line 1", "seed"]),
         ] {
             let error = format!("{:#}", file(text).unwrap_err());
