@@ -105,17 +105,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
         tokio::spawn(control.serve(load.control(), stop.clone()));
     }
 
-    let over = async {
-        match duration(&cli) {
-            Some(duration) => tokio::time::sleep(duration + cli.warm_up).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = over => {}
-        () = stop.cancelled() => {}
-        _ = load.died() => {}
-    }
+    last(&cli, &load, &stop).await;
     let summary = load.stop().await;
     stop.cancel();
     let mut ended = Ended::new(&summary, cli.fail_on_stale);
@@ -125,6 +115,21 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     }
     telemetry::output::print(&summary.to_string());
     Ok(ended)
+}
+
+/// Waits until the load's time is over, a signal comes or a task of it dies.
+async fn last(cli: &Cli, load: &Load, stop: &CancellationToken) {
+    let over = async {
+        match duration(cli) {
+            Some(duration) => tokio::time::sleep(duration + cli.warm_up).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = over => {}
+        () = stop.cancelled() => {}
+        _ = load.died() => {}
+    }
 }
 
 /// Runs all of it; a panic is a failure of this program, and no success.
