@@ -60,15 +60,9 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     }
     let servers = cli.at.servers().map_err(Failure::Usage)?;
     let seed = cli.shape.seed.unwrap_or_else(rand::random);
-    cli.shape.validate().map_err(Failure::Usage)?;
     let load_config = load_config(&cli, seed);
     let target = cli.client.target(servers, cli.shard.seed(seed)).map_err(Failure::Usage)?;
-    load_config.validate().map_err(|error| Failure::Usage(error.into()))?;
-    if load_config.look_aside.is_some_and(|setup| setup.failover) {
-        return Err(Failure::Usage(anyhow!(
-            "--mitigation failover: that is the client's; --on-open failover"
-        )));
-    }
+    check(&cli, &load_config).map_err(Failure::Usage)?;
 
     let infrastructure = |error: anyhow::Error| Failure::Infrastructure(error);
     // The port first: nothing else may have begun when it is taken.
@@ -105,14 +99,8 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
         tokio::spawn(control.serve(load.control(), stop.clone()));
     }
 
-    let over = async {
-        match duration(&cli) {
-            Some(duration) => tokio::time::sleep(duration + *cli.warm_up).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
-        () = over => {}
+        () = over(&cli) => {}
         () = stop.cancelled() => {}
         _ = load.died() => {}
     }
@@ -126,6 +114,24 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
     // A closed standard output (`| head`) is no failure of the run.
     let _ = write!(std::io::stdout(), "{summary}");
     Ok(ended)
+}
+
+/// Checks what was typed beyond what each flag says by itself.
+fn check(cli: &Cli, config: &LoadConfig) -> anyhow::Result<()> {
+    cli.shape.validate()?;
+    config.validate()?;
+    if config.look_aside.is_some_and(|setup| setup.failover) {
+        return Err(anyhow!("--mitigation failover: that is the client's; --on-open failover"));
+    }
+    Ok(())
+}
+
+/// Waits for the end that was asked for.
+async fn over(cli: &Cli) {
+    match duration(cli) {
+        Some(duration) => tokio::time::sleep(duration + *cli.warm_up).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Runs all of it; a panic is a failure of this program, and no success.

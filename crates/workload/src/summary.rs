@@ -93,26 +93,31 @@ impl fmt::Display for Summary {
         for (class, n) in outcomes.0.iter().filter(|(class, _)| !class.is_ok()) {
             writeln!(f, "  {:<16}{n:>12}", class.name())?;
         }
-        writeln!(
-            f,
-            "{:<10}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}   (latency from the intended start)",
-            "op", "count", "p50", "p90", "p99", "p99.9", "max"
-        )?;
-        for kind in OpKind::ALL {
-            let latency = self.totals.latency_of(kind);
-            if latency.is_empty() {
-                continue;
-            }
-            write!(f, "{:<10}{:>12}", kind.name(), latency.len())?;
-            for q in [0.5, 0.9, 0.99, 0.999] {
-                let enough = latency.len() as f64 * (1.0 - q) >= SAMPLES_BEYOND;
-                let text = if enough { millis(latency.value_at_quantile(q)) } else { "-".to_owned() };
-                write!(f, "{text:>12}")?;
-            }
-            writeln!(f, "{:>12}", millis(latency.max()))?;
-        }
-        Ok(())
+        write_kinds(f, &self.totals)
     }
+}
+
+/// A table with a line for each kind of op that there was.
+fn write_kinds(f: &mut fmt::Formatter<'_>, totals: &Recorder) -> fmt::Result {
+    writeln!(
+        f,
+        "{:<10}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}   (latency from the intended start)",
+        "op", "count", "p50", "p90", "p99", "p99.9", "max"
+    )?;
+    for kind in OpKind::ALL {
+        let latency = totals.latency_of(kind);
+        if latency.is_empty() {
+            continue;
+        }
+        write!(f, "{:<10}{:>12}", kind.name(), latency.len())?;
+        for q in [0.5, 0.9, 0.99, 0.999] {
+            let enough = latency.len() as f64 * (1.0 - q) >= SAMPLES_BEYOND;
+            let text = if enough { millis(latency.value_at_quantile(q)) } else { "-".to_owned() };
+            write!(f, "{text:>12}")?;
+        }
+        writeln!(f, "{:>12}", millis(latency.max()))?;
+    }
+    Ok(())
 }
 
 /// How far starts were behind, as a line; nothing for a closed loop.
