@@ -130,12 +130,12 @@ fn judge(
 ) -> Option<Outcome> {
     let Shared { oracles, events, .. } = shared;
     let elsewhere = finished.attempts.last().is_some_and(|last| last.server != result.home);
+    let acknowledges = oracles.acknowledges() || matches!(finished.kind, OpKind::Add | OpKind::Incr);
+    let attempts = finished.attempts.iter().map(|attempt| attempt.outcome);
+    let fate = || Fate::new(result.outcome, attempts, acknowledges);
     match finished.kind {
         OpKind::Set | OpKind::Add | OpKind::Delete => {
-            let acknowledges = oracles.acknowledges() || finished.kind == OpKind::Add;
-            let attempts = finished.attempts.iter().map(|attempt| attempt.outcome);
-            let fate = Fate::new(result.outcome, attempts, acknowledges);
-            oracles.changed(number, finished.tick, fate, elsewhere, events.at_us(finished.ended));
+            oracles.changed(number, finished.tick, fate(), elsewhere, events.at_us(finished.ended));
         }
         OpKind::Get | OpKind::MultiGet => {
             let version = result.version?;
@@ -153,7 +153,7 @@ fn judge(
         }
         OpKind::Incr => {
             let value = result.counter;
-            let found = oracles.counted(number, finished.token?, result.outcome, value);
+            let found = oracles.counted(number, finished.token?, fate(), value);
             if found.reset {
                 counts.counter_resets += 1;
                 events.counter_reset(result.home, &result.key, value);

@@ -2,8 +2,9 @@
 //! lost `counters`. Whether one value is right by itself is asked in [`crate::values`].
 //!
 //! Order is judged on a logical clock whose ticks are the versions of the values: one op is *before* another only if
-//! its end was recorded before the other was planned. What overlaps is never judged, so that a finding is always a
-//! real one, as long as nobody else writes the same keys.
+//! its end was recorded before the other was planned. Ops that overlap may have taken effect in either order, and a server
+//! may lose a key at any moment. A finding is what no order of effects and losses explains, so it is always a real one, as
+//! long as nobody else writes the same keys. `counter_worlds` and `value_worlds` visit all orders of a few ops.
 
 #[cfg(test)]
 mod counter_worlds;
@@ -53,7 +54,7 @@ impl OracleCounts {
     }
 }
 
-/// What is known of the effect of a write or delete that has ended.
+/// What is known of the effect of a write, delete or count that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate {
     /// It was done before its end.
@@ -168,20 +169,13 @@ impl Oracles {
         &self,
         number: usize,
         token: Token,
-        outcome: Outcome,
+        fate: Fate,
         value: Option<u64>,
     ) -> CountFindings {
-        let reading = match (value, outcome) {
-            (Some(value), _) => Reading::Value(value),
-            (
-                None,
-                Outcome::Connect
-                | Outcome::PoolExhausted
-                | Outcome::BreakerOpen
-                | Outcome::NotFound
-                | Outcome::NotStored,
-            ) => Reading::NotApplied,
-            (None, _) => Reading::Unknown,
+        let reading = match value {
+            Some(value) => Reading::Value(value),
+            None if fate.may_come_late => Reading::Unknown,
+            None => Reading::NotApplied,
         };
         self.counters.end(number, token, reading)
     }
@@ -327,5 +321,18 @@ mod tests {
             assert_eq!(fate(outcome, &[outcome], true), (false, true));
         }
         assert_eq!(fate(BreakerOpen, &[Timeout, BreakerOpen], true), (false, true));
+    }
+
+    #[test]
+    fn a_count_that_was_refused_after_an_attempt_without_an_answer_may_still_come() {
+        use Outcome::*;
+        for (attempts, lost) in [(&[Connect][..], true), (&[Timeout, Connect], false)] {
+            let oracles = oracles();
+            let count = |fate, value| oracles.counted(0, oracles.plan_incr(0), fate, value).violation;
+            assert_eq!(count(ACKED, Some(10)), None);
+            assert_eq!(count(Fate::new(Connect, attempts.iter().copied(), true), None), None);
+            // 11 is the refused one's, if it may have been done.
+            assert_eq!(count(ACKED, Some(12)).is_some(), lost, "{attempts:?}");
+        }
     }
 }
