@@ -51,6 +51,11 @@ impl Podman {
         if found.contains(&false) {
             return None;
         }
+        let help = Command::new("podman-compose").arg("--help").output().unwrap();
+        assert!(
+            said(&help).contains("--profile"),
+            "this podman-compose knows no profiles: `pip install -r tests/compose/requirements.txt` has one that does"
+        );
         eprintln!(
             "NOT STARTED: Grafana, whose image cannot be made here; its settings are checked in tests/deployment.rs"
         );

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let ended = match runtime {
         Ok(runtime) => {
             let ended = run::surviving(|| runtime.block_on(run::run(cli)));
-            // After a signal a load that was being made ready may still run: nobody waits for it.
+            // After a signal, a load may still be in preparation: the exit does not wait for it.
             runtime.shutdown_background();
             ended
         }
@@ -58,6 +58,6 @@ fn show_op_log(file: &std::path::Path, format: cli::OpLogFormat) -> ExitCode {
         }
     };
     let printed = output::write(|out| op_log::show(&mut log, format, out));
-    // How a log ends is known at its end only.
+    // Only its end shows whether a log is whole.
     output::exit_code(u8::from(printed && !op_log::is_whole(&log, file)))
 }

@@ -105,7 +105,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
         tokio::spawn(control.serve(load.control(), stop.clone()));
     }
 
-    last(&cli, &load, &stop).await;
+    until_over(&cli, &load, &stop).await;
     let summary = load.stop().await;
     stop.cancel();
     let mut ended = Ended::new(&summary, cli.fail_on_stale);
@@ -118,7 +118,7 @@ pub async fn run(mut cli: Cli) -> Result<Ended, Failure> {
 }
 
 /// Waits until the load's time is over, a signal comes or a task of it dies.
-async fn last(cli: &Cli, load: &Load, stop: &CancellationToken) {
+async fn until_over(cli: &Cli, load: &Load, stop: &CancellationToken) {
     let over = async {
         match duration(cli) {
             Some(duration) => tokio::time::sleep(duration + cli.warm_up).await,

@@ -1,13 +1,11 @@
 //! `--servers`: which servers there are, and how each is called.
 
-use address::{BadAddress, Endpoint};
+use address::{BadAddress, Endpoint, UNIX};
 use observation::Server;
 
 /// Servers that are meant when none are given.
 const DEFAULT: [&str; 3] =
     ["memcached1=127.0.0.1:21211", "memcached2=127.0.0.1:21212", "memcached3=127.0.0.1:21213"];
-/// Prefix of addresses that are paths.
-const UNIX: &str = "unix:";
 
 /// Those that were given, or those that are meant when none were.
 pub fn or_default(given: &[Server]) -> Vec<Server> {

@@ -19,7 +19,7 @@ fn full() -> Stdio {
     File::create("/dev/full").unwrap().into()
 }
 
-/// A pipe that nobody reads.
+/// A pipe whose reader has left.
 fn closed_pipe() -> Stdio {
     std::io::pipe().unwrap().1.into()
 }

@@ -92,7 +92,7 @@ fn told(dir: &Path, args: &[&str], out: Stdio) -> (ExitStatus, String) {
     (output.status, String::from_utf8(output.stderr).unwrap())
 }
 
-/// A pipe that nobody reads.
+/// A pipe whose reader has left.
 fn closed_pipe() -> Stdio {
     std::io::pipe().unwrap().1.into()
 }
@@ -120,7 +120,7 @@ fn results_that_cannot_be_written_are_an_error_and_a_reader_that_has_left_is_non
         assert_eq!(status.code(), Some(0), "{args:?}: {text}");
         assert!(!text.contains("standard output") && !text.contains("panicked"), "{args:?}: {text}");
     }
-    // What was done besides printing is done.
+    // The reports were written all the same.
     assert!(dir.path().join("compare.html").is_file() && dir.path().join("runs/suite.html").is_file());
 }
 

@@ -12,6 +12,9 @@ use tokio::time::{Instant, timeout_at};
 /// How long an address may be silent before the next one is tried beside it: RFC 8305, section 5.
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// Addresses that were tried, and what came of each; `None`: silence.
+type Tried = Vec<(SocketAddr, Option<io::Error>)>;
+
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum DialError {
@@ -24,9 +27,9 @@ pub enum DialError {
     },
     /// No address of it answered.
     NoAnswer {
-        /// Those that were tried, and what came of each; `None`: silence.
+        /// Addresses that were tried, and what came of each; `None`: silence.
         tried: Vec<(SocketAddr, Option<io::Error>)>,
-        /// How long all of them had together.
+        /// Time limit for all of them together.
         limit: Duration,
     },
 }
@@ -100,14 +103,11 @@ impl From<DialError> for io::Error {
 ///
 /// The name has no address, or none of its addresses answers.
 pub async fn connect(name: &str, limit: Duration) -> Result<TcpStream, DialError> {
-    let begun = Instant::now();
+    let deadline = Instant::now() + limit;
     let failed = |error| DialError::Lookup { name: name.to_owned(), error };
-    let found = timeout_at(begun + limit, lookup_host(name)).await.map_err(|_| failed(None))?;
+    let found = timeout_at(deadline, lookup_host(name)).await.map_err(|_| failed(None))?;
     let addrs: Vec<SocketAddr> = found.map_err(|error| failed(Some(error)))?.collect();
-    connect_any(&addrs, limit.saturating_sub(begun.elapsed())).await.map_err(|error| match error {
-        DialError::NoAnswer { tried, .. } => DialError::NoAnswer { tried, limit },
-        other => other,
-    })
+    race(&addrs, deadline).await.map_err(|tried| DialError::NoAnswer { tried, limit })
 }
 
 /// Connects to whichever of `addrs` answers first, within `limit` for all of them. An address is tried when the one before it has
@@ -117,11 +117,15 @@ pub async fn connect(name: &str, limit: Duration) -> Result<TcpStream, DialError
 ///
 /// None of them answers.
 pub async fn connect_any(addrs: &[SocketAddr], limit: Duration) -> Result<TcpStream, DialError> {
-    let deadline = Instant::now() + limit;
-    let share = limit / u32::try_from(addrs.len()).unwrap_or(u32::MAX).max(1);
-    let head_start = HEAD_START.min(share);
+    race(addrs, Instant::now() + limit).await.map_err(|tried| DialError::NoAnswer { tried, limit })
+}
+
+/// The first connection; otherwise what came of each address.
+async fn race(addrs: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Tried> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let head_start = HEAD_START.min(left / u32::try_from(addrs.len()).unwrap_or(u32::MAX).max(1));
     let mut untried = interleaved(addrs).into_iter();
-    let mut tried: Vec<(SocketAddr, Option<io::Error>)> = Vec::new();
+    let mut tried = Tried::new();
     let mut dialling = FuturesUnordered::new();
     loop {
         if let Some(addr) = untried.next() {
@@ -135,7 +139,7 @@ pub async fn connect_any(addrs: &[SocketAddr], limit: Duration) -> Result<TcpStr
             Ok(Some((place, Err(error)))) => tried[place].1 = Some(error),
             // The next one begins.
             Err(_) if Instant::now() < deadline => {}
-            Ok(None) | Err(_) => return Err(DialError::NoAnswer { tried, limit }),
+            Ok(None) | Err(_) => return Err(tried),
         }
     }
 }

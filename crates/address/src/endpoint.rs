@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use crate::host::{self, Host};
-use crate::mark::BadAddress;
+use crate::mark::{self, BadAddress};
 
 /// `HOST:PORT`: where a connection can lead. IPv6 needs brackets here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,8 +27,7 @@ impl FromStr for Endpoint {
 
     /// Blanks around the address do not count.
     fn from_str(whole: &str) -> Result<Self, BadAddress> {
-        let start = whole.len() - whole.trim_start().len();
-        parse(whole.trim()).map_err(|bad| bad.within(whole, start))
+        mark::trimmed(whole, parse)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::mark::BadAddress;
+use crate::mark::{self, BadAddress};
 
 /// Longest name that the domain name system knows.
 const NAME_MAX: usize = 253;
@@ -34,8 +34,7 @@ impl FromStr for Host {
 
     /// Blanks around the host do not count.
     fn from_str(whole: &str) -> Result<Self, BadAddress> {
-        let start = whole.len() - whole.trim_start().len();
-        parse(whole.trim()).map_err(|bad| bad.within(whole, start))
+        mark::trimmed(whole, parse)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::endpoint::Endpoint;
 use crate::host;
-use crate::mark::BadAddress;
+use crate::mark::{self, BadAddress};
 
 const SCHEME: &str = "http://";
 
@@ -11,10 +11,12 @@ const SCHEME: &str = "http://";
 /// # Errors
 ///
 /// Other schemes, what is no host, and what comes after a path.
-pub fn http_base(whole: &str) -> Result<String, BadAddress> {
-    let start = whole.len() - whole.trim_start().len();
-    let text = whole.trim();
-    let bad = |wrong, why: &str| Err(BadAddress::new(text, wrong, why).within(whole, start));
+pub fn http_base(text: &str) -> Result<String, BadAddress> {
+    mark::trimmed(text, parse)
+}
+
+fn parse(text: &str) -> Result<String, BadAddress> {
+    let bad = |wrong, why: &str| Err(BadAddress::new(text, wrong, why));
     let Some(rest) = text.strip_prefix(SCHEME) else {
         let scheme = text.find("://").map_or(0, |at| at + 3);
         return bad(0..scheme, "this is not a URL of the form http://HOST:PORT");
@@ -28,7 +30,7 @@ pub fn http_base(whole: &str) -> Result<String, BadAddress> {
         Some((host, _)) if !host.is_empty() && !place.ends_with(']') => place.parse::<Endpoint>().map(drop),
         _ => host::parse(place).map(drop),
     };
-    checked.map_err(|bad| bad.within(text, SCHEME.len()).within(whole, start))?;
+    checked.map_err(|bad| bad.within(text, SCHEME.len()))?;
     Ok(text.trim_end_matches('/').to_owned())
 }
 

@@ -7,6 +7,9 @@ mod host;
 mod http;
 mod mark;
 
+/// Prefix of addresses that are paths of Unix sockets.
+pub const UNIX: &str = "unix:";
+
 pub use dial::{DialError, connect, connect_any};
 pub use endpoint::Endpoint;
 pub use host::Host;

@@ -26,6 +26,15 @@ impl BadAddress {
     }
 }
 
+/// Reads a text without the blanks around it; a mark stays where it is in the whole.
+pub(crate) fn trimmed<T>(
+    whole: &str,
+    read: impl FnOnce(&str) -> Result<T, BadAddress>,
+) -> Result<T, BadAddress> {
+    let start = whole.len() - whole.trim_start().len();
+    read(whole.trim()).map_err(|bad| bad.within(whole, start))
+}
+
 impl fmt::Display for BadAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Escaped, so that what cannot be seen is seen, and the mark stays below it.

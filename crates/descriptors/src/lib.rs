@@ -1,5 +1,5 @@
-//! Open files, of which a process may have so many: takes what it may take, says what settings need, and accepts connections
-//! when there is none left.
+//! The limit of open files of a process: raises it as far as allowed, checks that settings fit into it, and accepts connections
+//! when it is reached.
 
 mod acceptor;
 
@@ -35,7 +35,7 @@ pub fn raise() {
     }
 }
 
-/// Checks that so many connections, counted at each end that this process has, fit into the limit.
+/// Checks that this number of connections fits into the limit. A connection counts at each end that this process has.
 pub fn check(connections: u64) -> Result<(), Shortage> {
     fits(connections, getrlimit(Resource::Nofile).current)
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use address::DialError;
+use address::{DialError, UNIX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
@@ -75,9 +75,6 @@ impl PartialEq for Dial {
         tls && connector && self.login == other.login
     }
 }
-
-/// Prefix of addresses that are paths.
-const UNIX: &str = "unix:";
 
 /// Opens a connection to `addr` within `limit`: `host:port` (the name is resolved at every call, so that a server that has moved
 /// is found) or `unix:/path`. TLS and a login take part in the limit.

@@ -83,7 +83,7 @@ pub fn find_servers(targets: &mut [Target], servers: &[Server]) -> Result<(), St
 }
 
 /// Host and port, one spelling for each: `localhost` is 127.0.0.1, an IPv4 address in IPv6 is IPv4.
-fn spelt(addr: &str) -> Option<(String, u16)> {
+fn canonical(addr: &str) -> Option<(String, u16)> {
     let Endpoint { host, port } = addr.parse().ok()?;
     let host = match host.bare() {
         name if name.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST.to_string(),
@@ -96,12 +96,12 @@ fn spelt(addr: &str) -> Option<(String, u16)> {
 }
 
 fn same(a: &str, b: &str) -> bool {
-    spelt(a).is_some_and(|a| Some(a) == spelt(b))
+    canonical(a).is_some_and(|a| Some(a) == canonical(b))
 }
 
 /// Could the one be the other, seen from elsewhere? Two addresses of this machine are what they say.
 fn may_be_forwarded(a: &str, b: &str) -> bool {
-    let (Some((a, port_a)), Some((b, port_b))) = (spelt(a), spelt(b)) else { return false };
+    let (Some((a, port_a)), Some((b, port_b))) = (canonical(a), canonical(b)) else { return false };
     let is_loopback = |host: &str| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     port_a == port_b && (a == b || !(is_loopback(&a) && is_loopback(&b)))
 }

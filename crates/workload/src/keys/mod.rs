@@ -116,7 +116,7 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
-    /// Memory, in bytes, of a table of so many keys.
+    /// Memory of a table of this number of keys, bytes.
     pub(crate) fn memory(count: usize, size: KeySize) -> u64 {
         (count as u64).saturating_mul(size.memory() as u64)
     }

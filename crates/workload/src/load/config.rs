@@ -36,7 +36,7 @@ pub struct LoadConfig {
     pub profile: Option<Profile>,
     /// Open loop: start what is behind however late, instead of dropping what is more than 100 ms behind.
     pub catch_up: bool,
-    /// Ops in flight at most, over all drivers, as many as take [`IN_FLIGHT_MEMORY_MAX`]. In a closed loop: the number of
+    /// Ops in flight at most, over all drivers, as many as fit into 4 GiB. In a closed loop: the number of
     /// workers.
     pub in_flight_max: usize,
     /// Parallel driver tasks; one a core is enough.
@@ -45,13 +45,13 @@ pub struct LoadConfig {
     pub workload: String,
     /// A mix of its own, in place of the named one.
     pub mix: Option<Mix>,
-    /// Number of keys, as many as take [`KEYS_MEMORY_MAX`].
+    /// Number of keys, as many as fit into 4 GiB.
     pub keys: usize,
     /// How long keys are.
     pub key_size: KeySize,
     /// How requests are spread over the keys.
     pub key_dist: KeyDist,
-    /// Number of hot keys, if there are so many; matters to [`KeyDist::Hot`].
+    /// Number of hot keys, at most all keys; matters to [`KeyDist::Hot`].
     pub hot_keys: usize,
     /// Share (0-1) of requests that go to the hot keys; matters to [`KeyDist::Hot`].
     pub hot_share: f64,

@@ -81,7 +81,7 @@ pub(super) enum Reading {
 struct Suspect {
     /// Tick of that end.
     at: u64,
-    /// Values below it that nobody has been answered.
+    /// Values below it that no incr was answered.
     missing: Vec<u64>,
     /// How many that ran then still do.
     waiting: u64,

@@ -18,7 +18,7 @@ const ENTRIES_TOTAL: usize = 1 << 22;
 /// Versions with an unknown end that are kept; all below a forgotten one are never judged.
 const UNKNOWN_MAX: usize = 1 << 18;
 
-/// Memory, in bytes at most, of the histories of so many keys.
+/// Memory of the histories of this number of keys, bytes at most.
 pub(super) fn memory(keys: usize) -> u64 {
     let entries = entries_max(keys).saturating_mul(keys);
     let bytes = |count: usize, size: usize| (count as u64).saturating_mul(size as u64);

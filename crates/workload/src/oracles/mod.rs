@@ -4,7 +4,7 @@
 //! Order is judged on a logical clock whose ticks are the versions of the values: one op is *before* another only if
 //! its end was recorded before the other was planned. Ops that overlap may have taken effect in either order, and a server
 //! may lose a key at any moment. A finding is what no order of effects and losses explains, so it is always a real one, as
-//! long as nobody else writes the same keys. `counter_worlds` and `value_worlds` visit all orders of a few ops.
+//! long as no other program writes the same keys. `counter_worlds` and `value_worlds` visit all orders of a few ops.
 
 #[cfg(test)]
 mod counter_worlds;
@@ -85,7 +85,7 @@ impl Fate {
     }
 }
 
-/// Memory, in bytes at most, of what is known of so many keys.
+/// Memory of what is known of this number of keys, bytes at most.
 pub(crate) fn memory(keys: usize) -> u64 {
     history::memory(keys)
 }
