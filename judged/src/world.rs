@@ -10,7 +10,7 @@ use memcache_client::bugs::Bugs;
 use observation::Server;
 use observation::journal::Journal;
 use prometheus::Registry;
-use scenario::backends::toxiproxy::Toxiproxy;
+use scenario::backends::toxiproxy::{TestProxies, Toxiproxy};
 use scenario::metrics::Metrics;
 use scenario::{Endings, Environment, Scenario, Status};
 use telemetry::ListenAddr;
@@ -216,7 +216,7 @@ pub async fn run(row: &Row, cli: &Cli, seed: u64) -> Result<(Verdict, PathBuf)> 
     let environment = Environment {
         inside: true,
         toxiproxy: Toxiproxy::connect(&world.lab.toxiproxy_url(), metrics.clone()).await?,
-        proxies: world.proxies(),
+        proxies: TestProxies { wanted: world.proxies(), upstreams_are_given: false },
         observe,
         runs: world.runs.clone(),
         wait: WAIT,
