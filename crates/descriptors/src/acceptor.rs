@@ -43,9 +43,10 @@ impl Acceptor {
                     "no descriptor is left; connections are closed unserved: raise `ulimit -Hn`",
                 );
                 drop(self.spare.take());
-                let closed = timeout(PAUSE, self.listener.accept()).await;
+                // The connection is closed with the end of this statement, before its descriptor becomes the spare one.
+                let closed = matches!(timeout(PAUSE, self.listener.accept()).await, Ok(Ok(_)));
                 self.spare = spare();
-                if matches!(closed, Ok(Ok(_))) {
+                if closed {
                     continue;
                 }
                 // None waits, or another thread was quicker and has taken the descriptor.
