@@ -1,6 +1,6 @@
 //! A process without a free descriptor. In a binary of its own: the limit is that of the whole process.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::fs::File;
 use std::time::Duration;
