@@ -19,7 +19,7 @@ use crate::servers;
 const HOT_KEYS: usize = 10;
 
 /// What this program shows of itself at `/`.
-const PAGE: live::Page<'_> = live::Page {
+const PAGE: live::Page = live::Page {
     program: concat!("loadgen ", env!("CARGO_PKG_VERSION")),
     jobs: 1,
     runs: false,
@@ -208,7 +208,7 @@ pub fn serve(
         page.record(clock.now_us(), record);
         shown(record);
     });
-    server.spawn(live::routes(routes, &PAGE, vec![feed]), stop.clone()).context("metrics")
+    server.spawn(live::routes(routes, PAGE, vec![feed]), stop.clone()).context("metrics")
 }
 
 impl Ended {

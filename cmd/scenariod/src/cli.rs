@@ -9,6 +9,7 @@ mod proxy;
 mod reap;
 mod recorded;
 mod run;
+mod shell;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -62,6 +63,10 @@ pub enum TaskCommand {
     Metastable(metastable::MetastableArgs),
     /// Take away what dead and frozen runs have left on a Toxiproxy: past its deadline, or its owner proven dead
     Reap(reap::ReapArgs),
+    /// Completions of this program for a shell
+    Completions(shell::CompletionsArgs),
+    /// The manual page of this program, or one for each of its commands
+    Man(shell::ManArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -97,6 +102,8 @@ impl TaskCommand {
             TaskCommand::Compare(args) => Task::Compare(args.settings()),
             TaskCommand::Metastable(args) => Task::Metastable(args.settings()?),
             TaskCommand::Reap(args) => Task::Reap(args.settings()?),
+            TaskCommand::Completions(args) => args.task(),
+            TaskCommand::Man(args) => args.task()?,
         })
     }
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use live::{Feed, Origin, Page};
 use observation::Record;
-use observation::journal::Journal;
-use scenario::Onlooker;
+use observation::journal::{Entry, Journal};
 use serde::Serialize;
 use telemetry::http::Routes;
 use tokio::sync::oneshot;
@@ -87,7 +86,7 @@ impl Live {
             program: concat!("scenariod ", env!("CARGO_PKG_VERSION")),
             jobs: self.feeds.len(),
             runs: true,
-            other: self.loadgen.as_deref(),
+            other: self.loadgen.as_deref().map(str::to_owned),
             other_name: match self.loadgen {
                 Some(_) => "The load's own page",
                 None => "The load is part of this process.",
@@ -95,27 +94,24 @@ impl Live {
         };
         let runs = Arc::clone(&self.runs);
         let feeds = self.feeds.iter().map(|shown| shown.feed.clone()).collect();
-        live::routes(routes, &page, feeds).below("/runs/", move |path| past::find(&runs, path))
+        live::routes(routes, page, feeds).below("/runs/", move |path| past::find(&runs, path))
     }
 
-    /// Sees the runs of a job, from 1.
-    pub fn onlooker(&self, job: u32) -> Onlooker {
-        let live = self.clone();
-        Onlooker::new(move |entry| {
-            let Some(shown) = live.feeds.get(job as usize - 1) else { return };
-            shown.feed.record(entry.at_us, &entry.record);
-            match &entry.record {
-                Record::Run(run) => {
-                    // Made by ourselves, but read from a record: whatever it is, it stays within the folder of runs.
-                    let dir = scenario::is_folder(&run.run).then(|| live.runs.join(&run.run));
-                    *shown.now() = Now { dir, turned: false };
-                    shown.feed.tell("verdict", &Told::nothing());
-                }
-                Record::Phase(_) => shown.now().turned = true,
-                Record::End(_) => shown.now().dir = None,
-                _ => {}
+    /// One more line of the journal of a job, from 1.
+    pub fn see(&self, job: u32, entry: &Entry) {
+        let Some(shown) = self.feeds.get(job as usize - 1) else { return };
+        shown.feed.record(entry.at_us, &entry.record);
+        match &entry.record {
+            Record::Run(run) => {
+                // Made by ourselves, but read from a record: whatever it is, it stays within the folder of runs.
+                let dir = scenario::is_folder(&run.run).then(|| self.runs.join(&run.run));
+                *shown.now() = Now { dir, turned: false };
+                shown.feed.tell("verdict", &Told::nothing());
             }
-        })
+            Record::Phase(_) => shown.now().turned = true,
+            Record::End(_) => shown.now().dir = None,
+            _ => {}
+        }
     }
 
     /// A run of this job has its verdict.

@@ -10,7 +10,6 @@ mod last_word;
 mod list;
 mod live;
 mod metastable;
-mod progress;
 mod proxy;
 mod reap;
 mod report;
@@ -19,6 +18,7 @@ mod settings;
 mod stable;
 mod suite;
 mod task;
+mod terminal;
 mod world;
 
 use std::process::ExitCode;

@@ -3,10 +3,9 @@
 use anyhow::Context;
 use lab::{Lab, LabConfig};
 use prometheus::Registry;
-use scenario::Status;
 use scenario::metrics::Metrics;
 use telemetry::http::{Limits, Routes, Server};
-use tokio::sync::watch;
+use telemetry::output::print;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Failure, infrastructure};
@@ -15,8 +14,9 @@ use crate::live::Live;
 use crate::settings::{Place, Runs};
 use crate::suite::Suite;
 use crate::task::Task;
+use crate::terminal::Terminal;
 use crate::world::{self, Shared};
-use crate::{compare, explain, judge, list, metastable, progress, reap, report};
+use crate::{compare, explain, judge, list, metastable, reap, report};
 
 /// Performs a task on so many threads; gives the exit code.
 pub fn run(threads: usize, task: Task) -> Result<u8, Failure> {
@@ -27,6 +27,10 @@ pub fn run(threads: usize, task: Task) -> Result<u8, Failure> {
 async fn perform(task: Task) -> Result<u8, Failure> {
     match task {
         Task::List => list::main(),
+        Task::Print(text) => {
+            print(&text);
+            Ok(0)
+        }
         Task::Judge(journals) => judge::main(&journals),
         Task::Report(runs) => report::main(&runs),
         Task::Compare(settings) => compare::main(&settings),
@@ -79,21 +83,21 @@ async fn run_scenarios(runs: Runs) -> Result<u8, Failure> {
     }
     let live = Live::new(&suite.runs, place.observed(), jobs);
     live.list();
-    let shared = Shared { metrics, live: live.clone(), stop };
+    let terminal = Terminal::new(jobs);
+    let shared = Shared { metrics, live: live.clone(), terminal: terminal.clone(), stop };
     let stop_serving = CancellationToken::new();
-    let (statuses, watched) = (0..jobs).map(|_| watch::channel(Status::idle())).unzip();
     let routes = live.routes(Routes::with_metrics(registry));
     let serving = server.spawn(routes, stop_serving.clone()).context("metrics").map_err(infrastructure)?;
     let showing = [
-        tokio::spawn(progress::show(watched, stop_serving.clone())),
+        tokio::spawn(terminal.show(stop_serving.clone())),
         tokio::spawn(live.form(stop_serving.clone())),
     ];
-    let ended = Suite::new(suite, place, environment, shared, statuses).run().await;
+    let ended = Suite::new(suite, place, environment, shared, jobs).run().await;
     scrapes.last_word().await;
     stop_serving.cancel();
     for showing in showing {
         if let Err(error) = showing.await {
-            tracing::error!(%error, "the progress line or the preview died");
+            tracing::error!(%error, "the terminal's block or the preview died");
         }
     }
     if let Err(error) = serving.ended().await {

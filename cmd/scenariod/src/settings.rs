@@ -9,6 +9,9 @@ use scenario::{Endings, Phases, Scenario};
 use telemetry::ListenAddr;
 use telemetry::logging::LogFormat;
 
+/// Ops/s of all labs side by side together, at most, unless a rate is given.
+pub const RATE_TOGETHER: f64 = 4_000.0;
+
 /// What the process itself is like.
 #[derive(Debug, Clone, Copy)]
 pub struct Process {
@@ -49,6 +52,8 @@ pub struct Lab {
     pub config: LabConfig,
     /// Client and load.
     pub load: LoadPlan,
+    /// Why the load has its rate, if it was computed.
+    pub rate_because: Option<String>,
 }
 
 /// Toxiproxy, client and servers that run elsewhere.
@@ -90,6 +95,19 @@ pub struct SuiteSettings {
     pub runs: PathBuf,
     /// Where the table is written too.
     pub summary: Option<PathBuf>,
+    /// What is said on standard output.
+    pub output: Output,
+}
+
+/// How much standard output says of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// About ten lines for one run, a line each for several.
+    Brief,
+    /// Every number and criterion.
+    Verbose,
+    /// One object for all runs together.
+    Json,
 }
 
 /// Lengths of phases; what is not given is the scenario's own.
@@ -122,6 +140,19 @@ impl Lab {
         each.saturating_mul(self.config.servers) as u64
     }
 
+    /// One of several labs side by side: they share a rate that was not given.
+    pub fn beside(mut self, labs: u32) -> Self {
+        let share = (RATE_TOGETHER / f64::from(labs)).floor();
+        if let (Some(because), Some(rate)) = (&mut self.rate_because, &mut self.load.rate)
+            && labs > 1
+            && *rate > share
+        {
+            *because = format!("{labs} labs side by side share {RATE_TOGETHER} ops/s; one alone asks for {rate}: {because}");
+            *rate = share;
+        }
+        self
+    }
+
     /// The lab of a job, from 1: with a seed of its own.
     pub fn of_job(&self, job: u32) -> Self {
         let mut lab = self.clone();
@@ -134,6 +165,12 @@ impl Lab {
 }
 
 impl PhaseLengths {
+    /// Length of the shortest fault; zero: none of the scenarios has one.
+    pub fn shortest(&self, scenarios: &[Scenario]) -> Duration {
+        let faulted = scenarios.iter().filter(|scenario| !scenario.faults.is_empty());
+        faulted.map(|scenario| self.of(scenario).testing).min().unwrap_or_default()
+    }
+
     /// Phase lengths of one scenario.
     pub fn of(&self, scenario: &Scenario) -> Phases {
         let own = if self.quick { scenario.phases.quick() } else { scenario.phases };

@@ -11,14 +11,13 @@ use std::time::Duration;
 use observation::clock::wall_ms;
 use observation::journal::Journal;
 use report::suite::SuiteRun;
-use scenario::{Environment, Scenario, Status};
-use telemetry::output::print;
-use tokio::sync::watch;
+use scenario::{Environment, Scenario};
+use telemetry::output::{print, print_coloured};
 use tokio_util::sync::CancellationToken;
 use verdict::Verdict;
 
 use crate::failure::{Failure, infrastructure};
-use crate::settings::{EnvironmentSettings, Place, SuiteSettings};
+use crate::settings::{EnvironmentSettings, Output, Place, SuiteSettings};
 use crate::world::{Shared, World};
 use results::{Ended, Results};
 
@@ -33,8 +32,8 @@ pub struct Suite {
     place: Place,
     environment: EnvironmentSettings,
     shared: Shared,
-    /// One a job.
-    statuses: Vec<watch::Sender<Status>>,
+    /// Runs side by side.
+    jobs: u32,
 }
 
 /// One run that is to be.
@@ -63,15 +62,15 @@ struct Site {
 }
 
 impl Suite {
-    /// `statuses`: one a job.
+    /// `jobs`: runs side by side.
     pub fn new(
         settings: SuiteSettings,
         place: Place,
         environment: EnvironmentSettings,
         shared: Shared,
-        statuses: Vec<watch::Sender<Status>>,
+        jobs: u32,
     ) -> Self {
-        Self { settings, place, environment, shared, statuses }
+        Self { settings, place, environment, shared, jobs }
     }
 
     /// Runs everything, with `--loop` again and again; gives the exit code.
@@ -111,16 +110,12 @@ impl Suite {
     }
 
     fn jobs(&self) -> impl Iterator<Item = u32> {
-        1..=u32::try_from(self.statuses.len()).unwrap_or(u32::MAX)
+        1..=self.jobs
     }
 
     async fn site(&self, job: u32) -> Result<Site, Failure> {
         let world = World::start(&self.place, &self.shared, job).await?;
-        let Some(status) = self.statuses.get(job as usize - 1).cloned() else {
-            world.stop().await;
-            return Err(infrastructure(anyhow::anyhow!("there is no job {job}")));
-        };
-        match world.environment(&self.environment, &self.shared, job, status).await {
+        match world.environment(&self.environment, &self.shared, job).await {
             Ok(environment) => Ok(Site { world, environment, used: false }),
             Err(failure) => {
                 world.stop().await;
@@ -141,8 +136,18 @@ impl Suite {
         let working = self.jobs().zip(sites).map(|(job, site)| pass.work(job, site));
         let sites = futures::future::join_all(working).await;
         let broken = lock(&pass.broken).take();
-        let ended = lock(&pass.results).end();
-        (broken.map_or(ended, Err), sites)
+        let mut results = lock(&pass.results);
+        let ended = results.end();
+        let ended = broken.map_or(ended, Err);
+        if self.settings.output == Output::Json {
+            let code = ended.as_ref().map_or_else(Failure::exit_code, |code| *code);
+            match results.json(code) {
+                Ok(json) => print(&format!("{json}\n")),
+                Err(failure) => tracing::error!("--output json: {:#}", failure.error()),
+            }
+        }
+        drop(results);
+        (ended, sites)
     }
 }
 
@@ -239,7 +244,7 @@ impl Pass<'_> {
                 environment.metrics.run_ended(&scenario.name, verdict.status());
                 let (rules, recovery_s) = (rules::outcomes(&verdict), rules::recovery_s(&verdict));
                 environment.metrics.judged(&scenario.name, &rules, recovery_s);
-                print(&format!("{}{}\n", report::table(&verdict), page.display()));
+                self.tell(&verdict, &page);
                 if !outcome.clean {
                     self.breaks(infrastructure(anyhow::anyhow!(
                         "a fault could not be taken away; see {}",
@@ -252,6 +257,16 @@ impl Pass<'_> {
                 self.breaks(infrastructure(anyhow::anyhow!("{:#}", failure.error())));
                 Err(failure)
             }
+        }
+    }
+
+    fn tell(&self, verdict: &Verdict, page: &Path) {
+        match self.suite.settings.output {
+            // One object, at the end.
+            Output::Json => {}
+            Output::Verbose => print(&format!("{}{}\n", report::table(verdict), page.display())),
+            Output::Brief if lock(&self.results).are_several() => print_coloured(&report::line(verdict)),
+            Output::Brief => print_coloured(&format!("\n{}", report::brief(verdict, page))),
         }
     }
 

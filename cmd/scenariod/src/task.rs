@@ -26,6 +26,8 @@ pub enum Task {
     Report(Vec<PathBuf>),
     /// Compare two runs.
     Compare(compare::Settings),
+    /// Print a text.
+    Print(String),
     /// Take away what dead runs have left.
     Reap(reap::Settings),
 }

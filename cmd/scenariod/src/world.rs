@@ -7,7 +7,7 @@ use lab::{Lab, LabLoad};
 use prometheus::Registry;
 use scenario::backends::toxiproxy::{TestProxies, Toxiproxy};
 use scenario::metrics::Metrics;
-use scenario::{Ahead, Environment, Status};
+use scenario::{Ahead, Environment, Onlooker, Status};
 use telemetry::http::{Limits, Routes, Server, Serving};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,13 +19,12 @@ use verdict::{Expectation, FaultPlan, Situation, Trip};
 use crate::explain::SERVICE_MS;
 use crate::failure::{Failure, infrastructure, usage};
 use crate::live::Live;
-use crate::settings::{self, EnvironmentSettings, Place};
+use crate::settings::{self, EnvironmentSettings, Place, RATE_TOGETHER};
+use crate::terminal::Terminal;
 
 /// Between two questions whether Toxiproxy is there.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Ops/s of all labs side by side together, at most, unless a rate is asked for.
-const RATE_TOGETHER: f64 = 4_000.0;
 /// A lab beside others asks for this share of what it would alone: each fault's extra work is the others' disturbance.
 const RATE_SHARE: f64 = 0.5;
 
@@ -45,8 +44,21 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What the page shows.
     pub live: Live,
+    /// What the terminal shows.
+    pub terminal: Terminal,
     /// The end of everything.
     pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// Sees the runs of a job, from 1.
+    fn onlooker(&self, job: u32) -> Onlooker {
+        let (live, terminal) = (self.live.clone(), self.terminal.clone());
+        Onlooker::new(move |entry| {
+            live.see(job, entry);
+            terminal.see(job, entry);
+        })
+    }
 }
 
 /// One place for one run at a time.
@@ -91,7 +103,8 @@ impl World {
             .await
             .map_err(infrastructure)?;
         let observe = server.local_url();
-        tracing::info!("lab: {:.0} ops/s, its metrics on {observe}/metrics", load.rate());
+        let because = settings.rate_because.as_deref().map_or(String::new(), |why| format!(" ({why})"));
+        tracing::info!("lab: {:.0} ops/s{because}; its metrics on {observe}/metrics", load.rate());
         let hub = load.hub().clone();
         let routes = Routes::with_metrics(registry).stream(
             "/v1/observations",
@@ -127,7 +140,6 @@ impl World {
         settings: &EnvironmentSettings,
         shared: &Shared,
         job: u32,
-        status: watch::Sender<Status>,
     ) -> Result<Environment, Failure> {
         let metrics = shared.metrics.for_lab(job);
         Ok(Environment {
@@ -139,8 +151,8 @@ impl World {
             wait: settings.wait,
             metrics,
             endings: settings.endings.clone(),
-            onlooker: shared.live.onlooker(job),
-            status,
+            onlooker: shared.onlooker(job),
+            status: watch::Sender::new(Status::idle()),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             forecast: must_trip,
             program: std::env::current_exe()

@@ -88,7 +88,14 @@
   let newest = 0, toldAt = 0;
   const now = () => newest + (newest ? Math.min((performance.now() - toldAt) / 1000, 3600) : 0);
   let until = 0;
-  const xRange = () => [until - seconds, until];
+  // A run that is shorter than the window begins at its left edge.
+  const LEAST_S = 10;
+  function since() {
+    const begun = state.spans.find((span) => span.phase !== "idle")?.from;
+    const oldest = Math.min(begun ?? Infinity, fine.t[0] ?? Infinity, coarse.t[0] ?? Infinity);
+    return Math.max(until - seconds, Math.min(oldest, until - LEAST_S));
+  }
+  const xRange = () => [since(), until];
 
   const clock = (u, splits) =>
     splits.map((s) => new Date(s * 1000).toLocaleTimeString("en-GB", seconds < 3600 ? {} : { hour: "2-digit", minute: "2-digit" }));
@@ -223,7 +230,7 @@
       place.append(names);
     }
     place.append(readout);
-    return { plot, height: options.height, draw: () => plot.setData([[until - seconds, until], [null, null]]) };
+    return { plot, height: options.height, draw: () => plot.setData([xRange(), [null, null]]) };
   }
 
   function* phaseSegments() {
@@ -372,6 +379,8 @@
   function frame() {
     asked = false;
     until = now();
+    // Nothing is known: no axis of time, no numbers.
+    if (!until) return marked.clear();
     const began = performance.now();
     for (const id of [...marked]) {
       marked.delete(id);
@@ -499,7 +508,7 @@
 
   // ---- the connection
 
-  let source, heard = 0, lostAt = null, id = "";
+  let source, heard = 0, lostAt = null, id = page.after;
   function link(live) {
     const place = $("link");
     const name = live ? "live" : "lost";
@@ -570,5 +579,7 @@
   forget();
   themes(renew);
   pools();
+  // The server has put what there was into the page: the first paint shows it.
+  for (const [name, data] of page.first) told[name](JSON.parse(data));
   connect();
 })();

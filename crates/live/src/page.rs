@@ -3,27 +3,29 @@
 use maud::{Markup, html};
 use serde::Serialize;
 
+use crate::reader::Unseen;
+
 use crate::{COARSE_POINTS, COARSE_US, FINE_POINTS, FINE_US};
 
 const SCRIPT: &str = include_str!("../assets/live.js");
 const STYLE: &str = include_str!("../assets/live.css");
 
 /// What differs from program to program.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Page<'a> {
+#[derive(Debug, Clone, Serialize)]
+pub struct Page {
     /// Name and version of the program.
-    pub program: &'a str,
+    pub program: &'static str,
     /// Feeds to choose from, by number from 1.
     pub jobs: usize,
     /// Are there runs, with phases, faults and a verdict?
     pub runs: bool,
     /// The other program's page, if that is known: an `http:` address.
-    pub other: Option<&'a str>,
+    pub other: Option<String>,
     /// What the other page shows.
-    pub other_name: &'a str,
+    pub other_name: &'static str,
 }
 
-impl Page<'_> {
+impl Page {
     /// Path of the stream.
     pub const STREAM: &'static str = "/v1/live";
 }
@@ -32,17 +34,24 @@ impl Page<'_> {
 #[derive(Serialize)]
 struct Data<'a> {
     #[serde(flatten)]
-    page: &'a Page<'a>,
+    page: &'a Page,
     stream: &'static str,
     fine_s: f64,
     coarse_s: f64,
     fine_points: usize,
     coarse_points: usize,
+    /// What the stream would tell first, each a name and its JSON: the page is drawn with it before it is connected.
+    first: Vec<(&'a str, &'a str)>,
+    /// How far that goes.
+    after: &'a str,
 }
 
 /// The document, and the content security policy to send with it.
-pub(crate) fn page(page: &Page<'_>) -> (String, String) {
+pub(crate) fn page(page: &Page, now: &Unseen) -> (String, String) {
+    let events = now.events.iter();
     let data = Data {
+        first: events.map(|(name, json)| (*name, json.as_str())).collect(),
+        after: &now.id,
         page,
         stream: Page::STREAM,
         fine_s: FINE_US as f64 / 1e6,
@@ -57,7 +66,7 @@ pub(crate) fn page(page: &Page<'_>) -> (String, String) {
     (shell.document(&body(page)), shell.policy())
 }
 
-fn body(page: &Page<'_>) -> Markup {
+fn body(page: &Page) -> Markup {
     let badge = html! { span.badge.void #phase role="status" { "connecting" } };
     html! {
         (::page::heading(&badge, page.program))
@@ -105,7 +114,7 @@ fn body(page: &Page<'_>) -> Markup {
         }
         p.muted.foot {
             "A point is 0.2 s in the last 2 minutes and 1 s before. This page shows; it does not judge. "
-            @match page.other {
+            @match &page.other {
                 Some(other) => { a href=(other) rel="noreferrer" { (page.other_name) } "." }
                 None => (page.other_name)
             }
@@ -133,7 +142,9 @@ mod tests {
     #[test]
     fn one_document_that_names_what_it_may_do() {
         let asked = Page { program: "scenariod 1 <b>", jobs: 2, runs: true, other: None, other_name: "" };
-        let (document, policy) = page(&asked);
+        let nothing = Unseen { events: vec![("state", "{}".to_owned())], id: String::new() };
+        let (document, policy) = page(&asked, &nothing);
+        assert!(document.contains(r#""first":[["state","{}"]]"#));
         assert!(document.contains("scenariod 1 &lt;b&gt;") && !document.contains("<b>"));
         assert!(
             policy.starts_with("default-src 'none'; script-src 'sha256-")
@@ -143,6 +154,6 @@ mod tests {
         // What would be fetched. (uPlot's own head names its place in a comment.)
         assert!(!document.contains(" src=") && !document.contains("href=\"http"));
         assert!(!document.contains(" style=") && !document.contains(" onclick"));
-        assert!(!page(&Page { runs: false, jobs: 1, ..asked }).0.contains("Past runs"));
+        assert!(!page(&Page { runs: false, jobs: 1, ..asked.clone() }, &nothing).0.contains("Past runs"));
     }
 }

@@ -9,6 +9,8 @@ use tokio::time::timeout;
 
 use crate::feed::{Feed, Inner};
 
+/// Name of the event that carries points.
+const POINTS: &str = "points";
 /// Points of one event at most.
 const POINTS_MAX: usize = 900;
 /// When nothing happens, the reader is told that the process is still there.
@@ -61,7 +63,7 @@ impl Reader {
     pub async fn next(&mut self) -> Option<String> {
         loop {
             self.changes.borrow_and_update();
-            let text = self.unseen();
+            let text = self.unseen().text();
             if !text.is_empty() {
                 return Some(text);
             }
@@ -72,8 +74,13 @@ impl Reader {
         }
     }
 
-    fn unseen(&mut self) -> String {
-        let mut text = String::new();
+    /// All that there is now, for a page that is not yet connected.
+    pub(crate) fn snapshot(&mut self) -> Unseen {
+        self.unseen()
+    }
+
+    fn unseen(&mut self) -> Unseen {
+        let mut events = Vec::new();
         let now = self.feed.lock();
         if !self.greeted || self.seen.generation != now.generation {
             let resumed = !self.greeted && self.seen.continues(&now);
@@ -82,25 +89,50 @@ impl Reader {
                 self.seen = Seen { instance: origin.instance, generation: *generation, ..Seen::default() };
             }
             self.greeted = true;
-            let _ = write!(
-                text,
-                "retry: {RETRY_MS}\nevent: hello\ndata: {{\"instance\":\"{}.{}\",\"resumed\":{resumed}}}\n\n",
-                self.seen.instance, self.seen.generation
-            );
+            let Seen { instance, generation, .. } = self.seen;
+            events.push(("hello", format!("{{\"instance\":\"{instance}.{generation}\",\"resumed\":{resumed}}}")));
         }
         for (name, (version, json)) in &now.told {
             if self.told.get(name) != Some(version) {
                 self.told.insert(name, *version);
-                let _ = write!(text, "event: {name}\ndata: {json}\n\n");
+                events.push((name, json.to_string()));
             }
         }
         if self.seen.fine < now.fine.next() || self.seen.coarse < now.coarse.next() {
-            text.push_str("event: points\ndata: {\"coarse\":[");
-            self.seen.coarse = now.coarse.write(self.seen.coarse, POINTS_MAX, &mut text);
-            text.push_str("],\"fine\":[");
-            self.seen.fine = now.fine.write(self.seen.fine, POINTS_MAX, &mut text);
-            let Seen { instance, generation, fine, coarse } = self.seen;
-            let _ = write!(text, "]}}\nid: {instance}.{generation}.{fine}.{coarse}\n\n");
+            let mut points = "{\"coarse\":[".to_owned();
+            self.seen.coarse = now.coarse.write(self.seen.coarse, POINTS_MAX, &mut points);
+            points.push_str("],\"fine\":[");
+            self.seen.fine = now.fine.write(self.seen.fine, POINTS_MAX, &mut points);
+            points.push_str("]}");
+            events.push((POINTS, points));
+        }
+        let Seen { instance, generation, fine, coarse } = self.seen;
+        Unseen { events, id: format!("{instance}.{generation}.{fine}.{coarse}") }
+    }
+}
+
+/// What a reader has not yet seen.
+#[derive(Debug, Default)]
+pub(crate) struct Unseen {
+    /// Name and JSON.
+    pub(crate) events: Vec<(&'static str, String)>,
+    /// How far it has seen the points with these.
+    pub(crate) id: String,
+}
+
+impl Unseen {
+    /// As server-sent events; empty: there is nothing new.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, json) in &self.events {
+            if *name == "hello" {
+                let _ = writeln!(text, "retry: {RETRY_MS}");
+            }
+            let _ = write!(text, "event: {name}\ndata: {json}\n");
+            if *name == POINTS {
+                let _ = writeln!(text, "id: {}", self.id);
+            }
+            text.push('\n');
         }
         text
     }

@@ -23,6 +23,12 @@ pub struct Host {
     /// Processor time of the generator itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub own_cpu_us: Option<u64>,
+    /// Processor time of all programs, over all processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_us: Option<u64>,
+    /// Processors that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processors: Option<u32>,
     /// Processor time that a hypervisor took from this machine, over all processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steal_us: Option<u64>,

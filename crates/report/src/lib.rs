@@ -3,6 +3,7 @@
 //! Whatever comes from outside (names, notes, errors) goes through `plain`, and then through the escaping of its format:
 //! maud's for HTML, `junit`'s for XML, `markdown`'s for Markdown.
 
+mod brief;
 mod charts;
 pub mod compare;
 mod dose;
@@ -30,6 +31,7 @@ use verdict::Verdict;
 
 use ::page::{cut, plain};
 
+pub use brief::{brief, line};
 pub use experiment::{
     CellRun, CellRuns, EXPERIMENT_FILE, EXPERIMENT_VERSION, Experiment, Found, GridRow, Sweep, Try, of_sweep,
     write_experiment,

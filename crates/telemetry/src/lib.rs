@@ -8,5 +8,6 @@ pub mod logging;
 pub mod metrics;
 pub mod output;
 pub mod shutdown;
+pub mod terminal;
 
 pub use listen::{BadListenAddr, ListenAddr};

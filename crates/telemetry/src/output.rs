@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::terminal::above;
+
 /// Exit code of a program whose results could not be written, if it has no other.
 pub(crate) const LOST: u8 = 4;
 
@@ -16,10 +18,22 @@ pub fn print(text: &str) {
     write(|out| out.write_all(text.as_bytes()));
 }
 
+/// Writes a result with colours, which are left out where no terminal shows them; `NO_COLOR` and `CLICOLOR_FORCE` are respected.
+pub fn print_coloured(text: &str) {
+    write(|out| match anstream::AutoStream::choice(&io::stdout()) {
+        anstream::ColorChoice::Never => out.write_all(anstream::adapter::strip_str(text).to_string().as_bytes()),
+        _ => out.write_all(text.as_bytes()),
+    });
+}
+
 /// Writes a result in pieces; gives whether all of it was written.
 pub fn write(result: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> bool {
-    let mut out = io::stdout();
-    let Err(error) = result(&mut out).and_then(|()| out.flush()) else { return true };
+    let mut result = Some(result);
+    let written = above(|| {
+        let mut out = io::stdout();
+        result.take().map_or(Ok(()), |result| result(&mut out).and_then(|()| out.flush()))
+    });
+    let Err(error) = written else { return true };
     // A reader that has seen enough (`| head`) is no failure. Of others the first is told: the rest have the same cause.
     if error.kind() != ErrorKind::BrokenPipe && !FAILED.swap(true, Ordering::Relaxed) {
         tracing::error!("standard output: {error}; results are lost");

@@ -12,8 +12,8 @@ use crate::expect::Expectation;
 use crate::measure::Measures;
 use crate::question::Answers;
 use crate::timeline::Timeline;
-pub(crate) use case::Case;
 use case::Law;
+pub(crate) use case::{Case, OPS_MIN};
 
 /// Each of them, in the order of the report.
 const ALL: &[Law] = &[

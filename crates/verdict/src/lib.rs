@@ -9,6 +9,8 @@ mod dose;
 mod essential;
 mod expect;
 pub mod hysteresis;
+mod load_needed;
+mod machine;
 mod measure;
 pub mod metastable;
 mod pair;
@@ -29,6 +31,8 @@ use question::{Answer, Answers, Finding, Question};
 
 pub use dose::{DoseBucket, DoseMeter};
 pub use expect::{Bounds, Expectation, FaultPlan, Situation, Trip, timeout_probability};
+pub use load_needed::LoadNeeded;
+pub use machine::Machine;
 pub use measure::{
     BreakerMeasures, ConnectionMeasures, Measures, RecoveryPart, Reported, RoutingMeasures, StaleMeasures,
 };
@@ -137,6 +141,10 @@ pub struct Verdict {
     pub result: Ruling,
     /// Why it is not a pass, the strongest first.
     pub reasons: Vec<String>,
+    /// What to do about a run that said too little because of the machine.
+    pub advice: Option<String>,
+    /// The client's machine while the run lasted.
+    pub machine: Machine,
     /// Why the run was ended before its time, if that was done on purpose: by a signal, a stop rule, or because the client was
     /// not seen any more.
     pub stopped: Option<String>,
@@ -233,6 +241,8 @@ pub fn judge(journal: &Journal) -> Verdict {
     }
 
     let result = criteria.iter().map(|criterion| criterion.result).max().unwrap_or(Ruling::Inconclusive);
+    let machine = Machine::of(&timeline.hosts);
+    let advice = machine::advice(&timeline, &machine, result, &criteria);
     let mut failed: Vec<&Criterion> =
         criteria.iter().filter(|criterion| criterion.result != Ruling::Pass).collect();
     failed.sort_by_key(|criterion| std::cmp::Reverse(criterion.result));
@@ -244,6 +254,8 @@ pub fn judge(journal: &Journal) -> Verdict {
         scenario: timeline.run.as_ref().map(|run| run.scenario.clone()).unwrap_or_default(),
         result,
         reasons: reasons.collect(),
+        advice,
+        machine,
         stopped: timeline.stopped(),
         given: timeline.given(),
         client: timeline

@@ -29,6 +29,8 @@ pub(crate) struct Timeline<'a> {
     pub(crate) canaries: Vec<&'a Canary>,
     pub(crate) doses: Vec<&'a Dose>,
     pub(crate) gaps: Vec<&'a Gap>,
+    /// The client's machine, second by second.
+    pub(crate) hosts: Vec<&'a Host>,
     /// How long the client's machine was suspended.
     pub(crate) suspended: Duration,
     pub(crate) notes: Vec<&'a Note>,
@@ -235,6 +237,7 @@ impl<'a> Timeline<'a> {
             (Record::Canary(canary), _) => self.canaries.push(canary),
             (Record::Dose(dose), _) => self.doses.push(dose),
             (Record::Host(host), _) => {
+                self.hosts.push(host);
                 self.suspended += Duration::from_micros(host.suspended_us.unwrap_or(0));
             }
             (Record::Gap(gap), Source::Runner) => self.gaps.push(gap),

@@ -22,6 +22,8 @@ struct Sample {
     /// By resource.
     stalls: [Option<Stall>; RESOURCES.len()],
     own_cpu_us: Option<u64>,
+    busy_us: Option<u64>,
+    processors: Option<u32>,
     steal_us: Option<u64>,
     suspended_us: Option<u64>,
     tcp_retransmits: Option<u64>,
@@ -31,10 +33,13 @@ struct Sample {
 impl Sample {
     fn read(proc: &Path, suspended: Duration) -> Self {
         let text = |name: &str| std::fs::read_to_string(proc.join(name)).ok();
+        let stat = text("stat");
         Self {
             stalls: RESOURCES.map(|resource| stall(&text(&format!("pressure/{resource}"))?)),
             own_cpu_us: text("self/stat").and_then(|text| own_cpu_us(&text)),
-            steal_us: text("stat").and_then(|text| steal_us(&text)),
+            busy_us: stat.as_deref().and_then(busy_us),
+            processors: stat.as_deref().and_then(processors),
+            steal_us: stat.as_deref().and_then(steal_us),
             suspended_us: suspended.as_micros().try_into().ok(),
             tcp_retransmits: text("net/snmp").and_then(|text| column(&text, "Tcp:", "RetransSegs")),
             listen_overflows: text("net/netstat")
@@ -59,6 +64,8 @@ impl Sample {
             io: stall(1),
             memory: stall(2),
             own_cpu_us: count(self.own_cpu_us, before.own_cpu_us),
+            busy_us: count(self.busy_us, before.busy_us),
+            processors: self.processors,
             steal_us: count(self.steal_us, before.steal_us),
             suspended_us: count(self.suspended_us, before.suspended_us),
             tcp_retransmits: count(self.tcp_retransmits, before.tcp_retransmits),
@@ -87,10 +94,24 @@ fn own_cpu_us(stat: &str) -> Option<u64> {
     Some(ticks_as_us(field()? + field()?))
 }
 
-/// Eighth number of the line of all processors.
-fn steal_us(stat: &str) -> Option<u64> {
+/// A number, from 0, of the line of all processors: user, nice, system, idle, iowait, irq, softirq, steal.
+fn all_processors_us(stat: &str, nth: usize) -> Option<u64> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    line.split_whitespace().nth(7)?.parse().ok().map(ticks_as_us)
+    line.split_whitespace().nth(nth)?.parse().ok().map(ticks_as_us)
+}
+
+fn steal_us(stat: &str) -> Option<u64> {
+    all_processors_us(stat, 7)
+}
+
+/// All that is neither idle nor stolen.
+fn busy_us(stat: &str) -> Option<u64> {
+    [0, 1, 2, 5, 6].into_iter().map(|nth| all_processors_us(stat, nth)).sum()
+}
+
+fn processors(stat: &str) -> Option<u32> {
+    let is_one = |line: &str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    u32::try_from(stat.lines().filter(|line| is_one(line)).count()).ok().filter(|n| *n > 0)
 }
 
 /// Of two lines that begin with `section`, the first with names, the second with numbers.
@@ -219,7 +240,7 @@ mod tests {
         write("pressure/io", format!("some {averages} total={n}\nfull {averages} total={}\n", 2 * n));
         let before = "1 (a b) c) S 1 1 1 0 -1 4194560 1 0 0 0";
         write("self/stat", format!("{before} {} {n} 0 0 20 0 5\n", 7 + n));
-        write("stat", format!("cpu  1 2 3 4 5 6 7 {n} 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n"));
+        write("stat", format!("cpu  {n} 2 3 4 5 6 7 {n} 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n"));
         write(
             "net/snmp",
             format!("Ip: Forwarding\nIp: 1\nTcp: RtoMin RetransSegs InErrs\nTcp: 200 {} 5\n", 40 + n),
@@ -238,6 +259,8 @@ mod tests {
             io: Some(Stall { some_us: 3, full_us: 6 }),
             memory: None,
             own_cpu_us: Some(6 * tick),
+            busy_us: Some(3 * tick),
+            processors: Some(1),
             steal_us: Some(3 * tick),
             suspended_us: Some(3_000_000),
             tcp_retransmits: Some(3),

@@ -7,7 +7,7 @@ use lab::MemcachedKind;
 use memcache_client::{Codec, OnOpen};
 use workload::Rate;
 
-use super::lab::LabFlags;
+use super::lab::{LabFlags, LabRate};
 use super::run::{self, THREADS};
 use crate::explain;
 use crate::failure::Failure;
@@ -41,9 +41,9 @@ pub struct ExplainArgs {
     /// Lab: servers
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "observe")]
     servers: usize,
-    /// Lab: ops/s of the open loop
-    #[arg(long, value_name = "OPS_PER_S", default_value = "10000", conflicts_with = "observe")]
-    rate: Rate,
+    /// Lab: ops/s of the open loop [default: what the criteria need]
+    #[arg(long, value_name = "OPS_PER_S", conflicts_with = "observe")]
+    rate: Option<Rate>,
     /// Lab: how the client speaks: meta (ours) or memcache-async (the crate of that name)
     #[arg(long, value_name = "NAME", default_value = "meta", conflicts_with = "observe")]
     driver: Codec,
@@ -71,7 +71,8 @@ impl ExplainArgs {
                 let lab = LabFlags {
                     servers: self.servers,
                     memcached: MemcachedKind::Auto,
-                    rate: Some(self.rate),
+                    rate: self.rate.map(LabRate::Given),
+                    shortest: lengths.shortest(&scenarios),
                     driver: self.driver,
                     on_open: self.on_open,
                     op_timeout: self.op_timeout,

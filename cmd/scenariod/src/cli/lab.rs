@@ -1,9 +1,11 @@
 //! The flags under "Lab": servers, proxies, client and load in this process.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use lab::{LabConfig, LabError, LoadPlan, MemcachedKind, Ports};
 use memcache_client::{BreakerConfig, Codec, Config, OnOpen, Routing};
+use verdict::LoadNeeded;
 use workload::{LoadConfig, Rate};
 
 use crate::failure::Failure;
@@ -32,10 +34,10 @@ pub struct LabArgs {
     /// Lab: which memcached: auto (real if the binary is on PATH), real or fake
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub memcached: MemcachedKind,
-    /// Lab: ops/s of the open loop [default: half of what 2 s of calibration reach, at most 10000; with --jobs a quarter of it, at
-    /// most 4000, for all labs together]
+    /// Lab: ops/s of the open loop, or max: half of what 2 s of calibration reach, at most 10000; with --jobs a quarter of it, at
+    /// most 4000, for all labs together [default: what the criteria need, printed with its reason; with --jobs at most 4000 together]
     #[arg(long, value_name = "OPS_PER_S")]
-    rate: Option<Rate>,
+    rate: Option<LabRate>,
     /// Lab: how the client speaks: meta (ours) or memcache-async (the crate of that name)
     #[arg(long, value_name = "NAME", default_value = "meta")]
     driver: Codec,
@@ -53,12 +55,34 @@ pub struct LabArgs {
     pub seed: Option<u64>,
 }
 
+/// Ops/s that a lab's load is told to ask for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LabRate {
+    /// As many as the machine can take.
+    Max,
+    /// So many.
+    Given(Rate),
+}
+
+impl FromStr for LabRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "max" => Ok(Self::Max),
+            number => number.parse().map(Self::Given).map_err(|why: String| format!("{why}, and not `max`")),
+        }
+    }
+}
+
 /// What `scenariod --lab` and `scenariod explain` say of a lab alike.
 #[derive(Debug)]
 pub struct LabFlags {
     pub servers: usize,
     pub memcached: MemcachedKind,
-    pub rate: Option<Rate>,
+    pub rate: Option<LabRate>,
+    /// Length of the shortest fault.
+    pub shortest: Duration,
     pub driver: Codec,
     pub on_open: OnOpen,
     pub op_timeout: Duration,
@@ -89,6 +113,15 @@ impl LabFlags {
         let in_flight_max = 2 * per_server * self.servers.max(1);
         let (drivers, seed) = (self.drivers, self.seed);
         let load = LoadConfig { in_flight_max, drivers, seed, ..LoadConfig::default() };
+        let (rate, rate_because) = match self.rate {
+            Some(LabRate::Max) => (None, None),
+            Some(LabRate::Given(rate)) => (Some(rate.ops_per_s()), None),
+            None => {
+                let in_a_row = client.breaker.as_ref().and_then(|breaker| breaker.consecutive_timeouts);
+                let needed = LoadNeeded::of(in_a_row, self.servers, self.shortest.as_secs_f64());
+                (Some(needed.ops_per_s), Some(needed.because))
+            }
+        };
         Lab {
             config: LabConfig {
                 servers: self.servers,
@@ -96,7 +129,8 @@ impl LabFlags {
                 ports: Ports::Ephemeral,
                 seed,
             },
-            load: LoadPlan { load, client, rate: self.rate.map(Rate::ops_per_s) },
+            load: LoadPlan { load, client, rate },
+            rate_because,
         }
     }
 }
@@ -110,12 +144,13 @@ impl LabArgs {
         Ok(config)
     }
 
-    /// A lab with its client and load.
-    pub fn settings(self, quick: bool, drivers: usize) -> Result<Lab, Failure> {
+    /// A lab with its client and load, for faults of which the shortest lasts `shortest`.
+    pub fn settings(self, quick: bool, shortest: Duration, drivers: usize) -> Result<Lab, Failure> {
         let flags = LabFlags {
             servers: self.servers,
             memcached: self.memcached,
             rate: self.rate,
+            shortest,
             driver: self.driver,
             on_open: self.on_open,
             op_timeout: self.op_timeout,

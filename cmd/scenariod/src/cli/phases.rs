@@ -13,7 +13,7 @@ use crate::stable;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Phases")]
 pub struct PhaseArgs {
-    /// Phases of 10 s, at most 15 s, and 20 s
+    /// Phases of at most 10, 15 and 20 s, with --until-stable
     #[arg(long)]
     pub quick: bool,
     /// Length of the phase before the fault
@@ -64,7 +64,7 @@ impl PhaseArgs {
         Ok(Endings {
             abort_if: self.abort_if.clone(),
             blind: self.blind,
-            until_stable: self.until_stable.then(stable::until_stable),
+            until_stable: (self.until_stable || self.quick).then(stable::until_stable),
         })
     }
 

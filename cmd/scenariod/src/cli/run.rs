@@ -13,7 +13,7 @@ use super::phases::PhaseArgs;
 use super::place::PlaceArgs;
 use crate::failure::{Failure, usage};
 use crate::metastable::{self, Question};
-use crate::settings::{EnvironmentSettings, Place, Process, Runs, SuiteSettings};
+use crate::settings::{EnvironmentSettings, Output, Place, Process, Runs, SuiteSettings};
 use crate::task::Task;
 
 /// Threads, if no other number is asked for.
@@ -49,11 +49,11 @@ struct WhatArgs {
     /// Print the scenarios, grouped, with their durations
     #[arg(long)]
     list: bool,
-    /// Run each scenario so often; the majority is its verdict
+    /// Repeat each scenario N times; the majority is its verdict
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
-    /// Run an inconclusive run again, at most so often a scenario; the last of them counts
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
+    /// Run an inconclusive run again, at most N times a scenario; the last of them counts
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=3))]
     rerun_inconclusive: u32,
     /// Begin again after the last scenario, until a signal
     #[arg(long)]
@@ -70,10 +70,36 @@ struct OutputArgs {
     /// Write a table of the runs, expected beside measured, as Markdown into FILE as well
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
+    /// Results on standard output as text, or as one JSON object when all is over; the log is on standard error
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    output: ResultForm,
+    /// Show every number and criterion, not only those that failed or stay open
+    #[arg(long)]
+    verbose: bool,
     /// Where /metrics and /healthz are served: :PORT, PORT or HOST:PORT; port 0: any free one
     /// [default: :9092, with --lab any free one]
     #[arg(long, value_name = "ADDR")]
     metrics_port: Option<ListenAddr>,
+}
+
+/// Form of the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ResultForm {
+    Text,
+    Json,
+}
+
+impl OutputArgs {
+    fn results(&self) -> Result<Output, Failure> {
+        match (self.output, self.verbose) {
+            (ResultForm::Text, false) => Ok(Output::Brief),
+            (ResultForm::Text, true) => Ok(Output::Verbose),
+            (ResultForm::Json, false) => Ok(Output::Json),
+            (ResultForm::Json, true) => Err(usage(anyhow::anyhow!(
+                "--verbose is for text: with --output json every number is in each run's verdict.json"
+            ))),
+        }
+    }
 }
 
 /// What the process itself is like.
@@ -147,7 +173,8 @@ impl RunArgs {
             EnvironmentSettings { runs: self.output.runs.clone(), wait: self.place.wait(), endings };
         let place = match self.lab.lab {
             true => {
-                let lab = self.lab.settings(lengths.quick, self.process.max_procs.into())?;
+                let shortest = lengths.shortest(&scenarios);
+                let lab = self.lab.settings(lengths.quick, shortest, self.process.max_procs.into())?.beside(jobs);
                 descriptors::check(u64::from(jobs) * lab.connection_ends())
                     .with_context(|| format!("--servers {}, {jobs} labs side by side", lab.config.servers))
                     .map_err(usage)?;
@@ -161,6 +188,7 @@ impl RunArgs {
             repeat,
             reruns_max: self.what.rerun_inconclusive,
             forever: self.what.r#loop,
+            output: self.output.results()?,
             runs: self.output.runs,
             summary: self.output.summary,
         };

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use observation::clock::wall_ms;
 use report::suite::{Repeated, SUITE_VERSION, SuiteRun};
-use telemetry::output::print;
+use serde::Serialize;
+use telemetry::output::print_coloured;
 use verdict::repeat::{class, majority};
 
 use super::Unit;
 use crate::failure::{Failure, infrastructure, usage};
 use crate::report::Pages;
-use crate::settings::SuiteSettings;
+use crate::settings::{Output, SuiteSettings};
 
 /// One run that has ended.
 pub(super) struct Ended {
@@ -36,6 +37,7 @@ pub(super) struct Results {
     runs: PathBuf,
     /// Where the table is written too.
     summary: Option<PathBuf>,
+    output: Output,
 }
 
 impl Results {
@@ -62,6 +64,7 @@ impl Results {
             dir,
             runs: settings.runs.clone(),
             summary: settings.summary.clone(),
+            output: settings.output,
         };
         results.write().map(|()| results)
     }
@@ -113,7 +116,9 @@ impl Results {
         }
         if let Some(dir) = &self.dir {
             let page = pages()?.write(dir, Path::new(".."))?;
-            print(&format!("{}{}\n", self.table(), page.display()));
+            if self.output != Output::Json {
+                print_coloured(&format!("{}{}\n", self.table(), page.display()));
+            }
         }
         let (runs, several) = (self.ended.len(), self.are_several());
         let errors = self.ended.iter_mut().filter(|ended| ended.result.is_err()).count();
@@ -137,6 +142,19 @@ impl Results {
         })
     }
 
+    /// The record as one line of JSON, with the exit code of the process.
+    pub(super) fn json(&self, exit_code: u8) -> Result<String, Failure> {
+        let page = |dir: &str, page| (!dir.is_empty()).then(|| self.runs.join(dir).join(page));
+        let pages = self.record.runs.iter().filter_map(|run| page(&run.dir, report::PAGE));
+        let told = Told {
+            exit_code,
+            page: self.dir.as_ref().map(|dir| dir.join(report::SUITE_PAGE)),
+            pages: pages.collect(),
+            record: &self.record,
+        };
+        serde_json::to_string(&told).map_err(infrastructure)
+    }
+
     fn table(&self) -> String {
         let mut table = "\n".to_owned();
         for together in self.scenarios().filter(|together| !together.runs.is_empty()) {
@@ -149,6 +167,19 @@ impl Results {
         let took = self.record.ended_ms.unwrap_or_default().saturating_sub(self.record.began_ms) / 1000;
         table + &format!("{} runs, {} min {} s\n", self.ended.len(), took / 60, took % 60)
     }
+}
+
+/// What `--output json` tells of a pass.
+#[derive(Serialize)]
+struct Told<'a> {
+    exit_code: u8,
+    /// Of all runs; absent: there was only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<PathBuf>,
+    /// Of each run that was judged.
+    pages: Vec<PathBuf>,
+    #[serde(flatten)]
+    record: &'a report::suite::Suite,
 }
 
 /// All runs of one scenario.
@@ -227,6 +258,7 @@ mod tests {
             forever: false,
             runs: dir.to_owned(),
             summary: None,
+            output: Output::Brief,
         };
         Results::begin(&settings, 2).unwrap()
     }

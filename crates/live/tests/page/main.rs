@@ -35,7 +35,7 @@ const LIGHT: Look = Look { dark: false, width: 1200 };
 const PATIENCE: Duration = Duration::from_secs(30);
 const HOSTILE: &str = "<img src=x onerror=alert(1)>\u{202e}'\"</script>";
 
-const PAGE: Page<'_> = Page { program: "scenariod test", jobs: 1, runs: true, other: None, other_name: "" };
+const PAGE: Page = Page { program: "scenariod test", jobs: 1, runs: true, other: None, other_name: "" };
 
 fn feed(instance: u64) -> Feed {
     Feed::new(Origin { instance, wall_ms: 0.0 })
@@ -58,7 +58,7 @@ impl Site {
             let server =
                 telemetry::http::Server::bind(&addr.parse().unwrap(), Limits::default()).await.unwrap();
             let url = server.local_url();
-            let routes = live::routes(Routes::default(), &PAGE, vec![feed.clone()]);
+            let routes = live::routes(Routes::default(), PAGE, vec![feed.clone()]);
             (url, server.spawn(routes, stop.clone()).unwrap())
         });
         Self { url, stop, runtime, serving: Some(serving) }

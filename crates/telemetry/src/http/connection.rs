@@ -109,7 +109,7 @@ impl Served {
                 }
                 Err(why) => failed(why),
             },
-            Route::Page(page) => document(Document::clone(page), head),
+            Route::Page(page) => document(page(), head),
             Route::Below(find) => {
                 let (find, rest) = (Arc::clone(find), rest.to_owned());
                 match tokio::task::spawn_blocking(move || find(&rest)).await {

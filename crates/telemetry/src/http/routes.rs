@@ -79,7 +79,7 @@ where
 pub(super) enum Route {
     Text(Handler),
     Metrics(Arc<Scrapes>),
-    Page(Arc<Document>),
+    Page(Arc<dyn Fn() -> Document + Send + Sync>),
     /// What is below the path.
     Below(Finder),
     Stream(&'static str, Streamer),
@@ -110,8 +110,8 @@ impl Routes {
         self.with(path, Route::Text(Arc::new(handler)))
     }
 
-    /// A route that answers the same page always.
-    pub fn page(self, path: &'static str, page: Document) -> Self {
+    /// A route that answers a page, made for each who asks.
+    pub fn page(self, path: &'static str, page: impl Fn() -> Document + Send + Sync + 'static) -> Self {
         self.with(path, Route::Page(Arc::new(page)))
     }
 

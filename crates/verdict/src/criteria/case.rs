@@ -22,12 +22,12 @@ pub(super) struct Law {
 }
 
 /// Ops under the fault at least, before shares of them mean something.
-const OPS_MIN: f64 = 200.0;
+pub(crate) const OPS_MIN: u32 = 200;
 
 impl Case<'_> {
     /// Why shares of the ops under the fault mean nothing, if so.
     pub(super) fn no_shares(&self) -> Option<&'static str> {
-        if self.measures.baseline_offered * self.measures.fault_ms / 1e3 < OPS_MIN {
+        if self.measures.baseline_offered * self.measures.fault_ms / 1e3 < f64::from(OPS_MIN) {
             return Some("too few ops under so short a fault");
         }
         self.measures.goodput_retained.is_none().then_some("the fault is shorter than the ticks")

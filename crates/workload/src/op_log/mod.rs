@@ -5,36 +5,37 @@
 //! from that of the op before), the lag, the latency less the lag, the key's number, the home, and the version
 //! (zigzag, from that of the op before). At the begin of a block "before" is 0, so that each can be read alone.
 
+//!
+//! Under the feature `op-log` alone: what compresses is C code, which most programs need not build.
+
+#[cfg(not(feature = "op-log"))]
+mod absent;
+#[cfg(feature = "op-log")]
+mod form;
+#[cfg(feature = "op-log")]
 mod reader;
+#[cfg(feature = "op-log")]
 mod writer;
 
+#[cfg(not(feature = "op-log"))]
+pub(crate) use absent::{OpLog, OpLogThread};
+#[cfg(feature = "op-log")]
 pub use reader::{OpLogError, OpLogReader, Tail};
-pub use writer::OpLogReport;
+#[cfg(feature = "op-log")]
 pub(crate) use writer::{OpLog, OpLogThread};
 
-/// Bit of an op's first byte: a version follows.
-const VERSIONED: u8 = 0x40;
-/// Begin of a block.
-const BLOCK: u8 = 0x81;
-/// End of the log; ops written and ops dropped follow.
-const END: u8 = 0x82;
-
-/// What differences are taken from.
-#[derive(Debug, Clone, Copy, Default)]
-struct Before {
-    intended_us: u64,
-    version: u64,
+/// What became of the ops of a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpLogReport {
+    /// In the file.
+    pub written: u64,
+    /// Not taken, because the writer was behind.
+    pub dropped: u64,
+    /// Not written, because the file could not be.
+    pub lost: u64,
+    /// Could the file be written to its end?
+    pub failed: bool,
 }
 
-fn zigzag(difference: u64) -> u64 {
-    // Differences wrap, so that every pair of numbers has one.
-    let signed = difference as i64;
-    ((signed << 1) ^ (signed >> 63)) as u64
-}
-
-fn unzigzag(number: u64) -> u64 {
-    (number >> 1) ^ (number & 1).wrapping_neg()
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "op-log"))]
 mod tests;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use observation::{OpLogHead, Outcome, json};
 
-use super::{BLOCK, Before, END, VERSIONED, unzigzag};
+use super::form::{BLOCK, Before, END, VERSIONED, unzigzag};
 use crate::mix::OpKind;
 use crate::trace::OpTrace;
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use observation::{OpLogHead, ndjson};
 use tokio::time::Instant;
 
-use super::{BLOCK, Before, END, VERSIONED, zigzag};
+use super::OpLogReport;
+use super::form::{BLOCK, Before, END, VERSIONED, zigzag};
 use crate::trace::OpTrace;
 
 /// Ops that may wait; as many come in [`PAUSE`] at six million a second.
@@ -25,19 +26,6 @@ const BLOCK_BYTES: usize = 256 * 1024;
 const BLOCK_AGE: Duration = Duration::from_secs(1);
 /// zstd's; higher ones cost the load's processors.
 const LEVEL: i32 = 1;
-
-/// What became of the ops of a log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OpLogReport {
-    /// In the file.
-    pub written: u64,
-    /// Not taken, because the writer was behind.
-    pub dropped: u64,
-    /// Not written, because the file could not be.
-    pub lost: u64,
-    /// Could the file be written to its end?
-    pub failed: bool,
-}
 
 #[derive(Debug, Default)]
 struct WriterState {

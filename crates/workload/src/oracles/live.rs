@@ -9,6 +9,7 @@ use observation::{FlightHead, OpLine, Outcome};
 use prometheus::Registry;
 
 use crate::fixture::{exported, fake_server, ours, until};
+#[cfg(feature = "op-log")]
 use crate::op_log::{OpLogReader, Tail};
 use crate::{Arrivals, Load, LoadConfig, Summary};
 
@@ -124,6 +125,7 @@ async fn a_lost_count_is_a_wrong_value_and_a_counter_that_began_anew_is_not() {
     assert!(summary.wrong_values() > 0, "{:?}", summary.totals.oracles);
 }
 
+#[cfg(feature = "op-log")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_violation_leaves_the_ops_before_it_and_the_op_log_has_them_all() {
     let dir = tempfile::tempdir().unwrap();

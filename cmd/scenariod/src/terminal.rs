@@ -1,0 +1,121 @@
+//! What the runs do, on standard error: a block that is drawn in place on a terminal, a line every few seconds elsewhere.
+
+mod block;
+mod seen;
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use observation::PhaseKind;
+use observation::journal::Entry;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use seen::Seen;
+
+/// Between two looks.
+const PERIOD: Duration = Duration::from_millis(250);
+/// Between two lines where the block cannot be drawn.
+const QUIET_PERIOD: Duration = Duration::from_secs(5);
+/// Width of a terminal that does not tell its own.
+const WIDTH: u16 = 80;
+
+/// The runs as they are seen, one a job. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Terminal(Arc<[Mutex<Seen>]>);
+
+impl Terminal {
+    /// Nothing runs.
+    pub fn new(jobs: u32) -> Self {
+        Self((0..jobs).map(|_| Mutex::default()).collect())
+    }
+
+    /// One more line of the journal of a job, from 1.
+    pub fn see(&self, job: u32, entry: &Entry) {
+        if let Some(seen) = self.0.get(job as usize - 1) {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).entry(entry, Instant::now());
+        }
+    }
+
+    /// Shows the runs until `stop`.
+    pub async fn show(self, stop: CancellationToken) {
+        let mut shown = Shown::new(self.0.len());
+        let mut timer = tokio::time::interval(PERIOD);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = timer.tick() => {}
+            }
+            let now: Vec<Seen> =
+                self.0.iter().map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect();
+            shown.show(&now);
+        }
+        shown.end();
+    }
+}
+
+/// How it is shown.
+enum Shown {
+    /// In place.
+    Block(ProgressBar),
+    /// Line by line; of each job the phase and the time of the last one.
+    Lines(Vec<Option<(PhaseKind, Instant)>>),
+}
+
+impl Shown {
+    fn new(jobs: usize) -> Self {
+        // A terminal that cannot move its cursor says so.
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if dumb || !std::io::stderr().is_terminal() {
+            return Self::Lines(vec![None; jobs]);
+        }
+        let drawn = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let bar = drawn.add(ProgressBar::no_length());
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        telemetry::terminal::keep_clear(move |write| drawn.suspend(write));
+        Self::Block(bar)
+    }
+
+    fn show(&mut self, now: &[Seen]) {
+        match self {
+            Self::Block(bar) => {
+                let (_, width) = console_size();
+                bar.set_message(block::block(now, usize::from(width), Instant::now()));
+                bar.tick();
+            }
+            Self::Lines(last) => {
+                for (index, (seen, last)) in now.iter().zip(last).enumerate() {
+                    let due = last.is_none_or(|(phase, at)| phase != seen.phase() || at.elapsed() >= QUIET_PERIOD);
+                    if due && seen.phase() != PhaseKind::Idle {
+                        write(&format!("{}{}\n", block::job(index, now.len()), block::line(seen, Instant::now())));
+                        *last = Some((seen.phase(), Instant::now()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(self) {
+        if let Self::Block(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Rows and columns.
+fn console_size() -> (u16, u16) {
+    rustix::termios::tcgetwinsize(std::io::stderr())
+        .ok()
+        .filter(|size| size.ws_col > 0)
+        .map_or((0, WIDTH), |size| (size.ws_row, size.ws_col))
+}
+
+fn write(text: &str) {
+    // A reader that is gone is no failure of the run.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,140 @@
+//! The verdict in about ten lines, with colours: what happened, what failed or stays open, and what to do.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+use observation::NoteCode;
+use verdict::{Criterion, Ruling, Verdict};
+
+use crate::{millis, percent, plain};
+
+/// Criteria that are shown in full; of more the rest is counted.
+const SHOWN: usize = 3;
+
+/// `page`: where everything is.
+pub fn brief(verdict: &Verdict, page: &Path) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = render(&mut out, verdict, page);
+    out
+}
+
+fn render(out: &mut String, verdict: &Verdict, page: &Path) -> std::fmt::Result {
+    let colour = colour(verdict.result);
+    let (name, scenario) = (verdict.name(), plain(&verdict.scenario));
+    writeln!(out, "{colour}{name}{colour:#}  {scenario}  ({})", plain(&verdict.client))?;
+    writeln!(out, "  {}", what_happened(verdict))?;
+    if let Some(why) = verdict.stopped.as_ref().filter(|_| name != verdict.result.name()) {
+        writeln!(out, "  stopped: {}", plain(why))?;
+    }
+    let mut open: Vec<&Criterion> =
+        verdict.criteria.iter().filter(|criterion| criterion.result != Ruling::Pass).collect();
+    open.sort_by_key(|criterion| std::cmp::Reverse(criterion.result));
+    for criterion in open.iter().take(SHOWN) {
+        let colour = self::colour(criterion.result);
+        writeln!(out, "  {colour}{}{colour:#}  {}", criterion.result.name(), criterion.title)?;
+        writeln!(out, "    expected {} ({})", plain(&criterion.expected), plain(&criterion.because))?;
+        writeln!(out, "    measured {}", plain(&criterion.measured))?;
+    }
+    if let Some(more) = open.len().checked_sub(SHOWN + 1) {
+        writeln!(out, "  and {} more like these", more + 1)?;
+    }
+    if let Some(advice) = &verdict.advice {
+        writeln!(out, "  {advice}")?;
+    }
+    let held = verdict.criteria.len() - open.len();
+    let notes = verdict.notes.iter().filter(|note| note.code != NoteCode::Clock).count();
+    let notes = if notes > 0 { format!(", {notes} notes") } else { String::new() };
+    let not_asked = verdict.not_asked.len();
+    writeln!(out, "  {held} criteria hold, {not_asked} could not be asked{notes}: {}", page.display())
+}
+
+/// One run of several, in one line.
+pub fn line(verdict: &Verdict) -> String {
+    let colour = colour(verdict.result);
+    let said = match verdict.result {
+        Ruling::Pass => what_happened(verdict),
+        _ => verdict.stopped.clone().or(verdict.reasons.first().cloned()).map_or(String::new(), |why| plain(&why)),
+    };
+    format!("{colour}{:<16}{colour:#}  {}  {said}\n", verdict.name(), plain(&verdict.scenario))
+}
+
+fn colour(result: Ruling) -> Style {
+    let colour = match result {
+        Ruling::Pass => AnsiColor::Green,
+        Ruling::Inconclusive | Ruling::Invalid => AnsiColor::Yellow,
+        Ruling::Fail | Ruling::WrongData => AnsiColor::Red,
+    };
+    colour.on_default().bold()
+}
+
+/// Fault, client and recovery in one sentence; what was not measured is left out.
+fn what_happened(verdict: &Verdict) -> String {
+    let m = &verdict.measures;
+    let fault = match verdict.given.is_empty() {
+        true => "No fault".to_owned(),
+        false => format!("{} for {}", plain(&verdict.given.join("; ")), millis(Some(m.fault_ms))),
+    };
+    let mut clauses = Vec::new();
+    if m.reported.breakers {
+        let tripped = m.time_to_trip_ms.iter().filter_map(|(server, ms)| Some((server, (*ms)?)));
+        let tripped: Vec<String> = tripped
+            .map(|(server, ms)| format!("the breaker of {} opened after {}", plain(server), millis(Some(ms))))
+            .collect();
+        clauses.push(if tripped.is_empty() { "no breaker opened".to_owned() } else { tripped.join(", ") });
+    }
+    if let Some(retained) = m.goodput_retained {
+        let (before, errors) = (m.baseline_goodput, percent(m.error_share));
+        clauses.push(format!("goodput stayed at {} of {before:.0} ops/s, {errors} of the ops failed", percent(retained)));
+    }
+    match m.time_to_recover_ms {
+        Some(ms) if ms <= 0.0 => clauses.push("all was well again within the second after it".to_owned()),
+        Some(ms) => clauses.push(format!("all was well again {} after it", millis(Some(ms)))),
+        None if !m.time_to_trip_ms.is_empty() => clauses.push("it was not well again within the run".to_owned()),
+        None => {}
+    }
+    if m.wrong_values > 0 {
+        clauses.push(format!("{} wrong values were read", m.wrong_values));
+    }
+    if clauses.is_empty() { format!("{fault}.") } else { format!("{fault}: {}.", clauses.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::hostile;
+
+    #[test]
+    fn what_is_open_is_shown_in_full_and_the_rest_counted() {
+        let mut verdict = hostile();
+        verdict.advice = Some("Run it again.".to_owned());
+        let text = brief(&verdict, Path::new("runs/a/report.html"));
+        let open = verdict.criteria.iter().filter(|criterion| criterion.result != Ruling::Pass).count();
+        assert!(open > SHOWN, "{open}");
+        assert_eq!(text.lines().count(), 2 + 3 * SHOWN + 1 + 1 + 1, "{text}");
+        assert!(text.contains(&format!("and {} more like these", open - SHOWN)) && text.contains("Run it again."));
+        assert!(text.trim_end().ends_with("runs/a/report.html"));
+    }
+
+    #[test]
+    fn a_pass_is_three_lines_of_which_the_second_tells_what_happened() {
+        let mut verdict = hostile();
+        verdict.criteria.iter_mut().for_each(|criterion| criterion.result = Ruling::Pass);
+        verdict.result = Ruling::Pass;
+        verdict.given = vec!["loss-like delay at 100 % loss".to_owned()];
+        let m = &mut verdict.measures;
+        (m.fault_ms, m.goodput_retained, m.baseline_goodput) = (15_000.0, Some(0.99), 1_298.0);
+        (m.error_share, m.time_to_recover_ms) = (0.01, Some(1_200.0));
+        m.reported.breakers = true;
+        m.time_to_trip_ms = [("memcached1".to_owned(), Some(253.0))].into();
+        let text = brief(&verdict, Path::new("report.html"));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(
+            lines[1],
+            "  loss-like delay at 100 % loss for 15.0 s: the breaker of memcached1 opened after 253 ms; goodput stayed at 99.00 % of \
+             1298 ops/s, 1.00 % of the ops failed; all was well again 1.2 s after it."
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! Lines above whatever is drawn in place on the terminal, never through it.
+
+use std::io::{self, Write};
+use std::sync::OnceLock;
+
+/// Takes away what is drawn, writes, and draws it again.
+type Above = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
+/// A process has one terminal.
+static DRAWN: OnceLock<Above> = OnceLock::new();
+
+/// From now on each line of the log and each result is written by `above`. A second call changes nothing.
+pub fn keep_clear(above: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
+    // The error gives the second one back.
+    let _ = DRAWN.set(Box::new(above));
+}
+
+/// Writes something above what is drawn.
+pub(crate) fn above<T>(mut write: impl FnMut() -> T) -> T {
+    let Some(drawn) = DRAWN.get() else { return write() };
+    let mut written = None;
+    drawn(&mut || written = Some(write()));
+    // Not called by who draws: then nothing of it stands in the way.
+    written.unwrap_or_else(write)
+}
+
+/// Standard error for log lines: each comes in one piece.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        above(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

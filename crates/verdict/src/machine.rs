@@ -1,0 +1,88 @@
+//! Was the client's machine the limit? It is asked of runs that say too little, so that somebody knows what to change.
+
+use observation::Host;
+use serde::Serialize;
+
+use crate::timeline::Timeline;
+use crate::{Criterion, Ruling};
+
+/// Work waited for a processor in this share of the time, or a hypervisor took this share of the processors: then it was busy.
+const WAITING: f64 = 0.25;
+const STOLEN: f64 = 0.05;
+/// A rate that is half as high is a clear difference.
+const LOWER: f64 = 0.5;
+/// The lowest that is proposed, ops/s.
+const RATE_LEAST: f64 = 100.0;
+
+/// The client's machine while the run lasted. What it does not tell is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Machine {
+    /// Share of the time in which some work waited for a processor, 0-1.
+    pub waiting: Option<f64>,
+    /// Processors that other programs kept busy, on average.
+    pub others: Option<f64>,
+    /// Processors that there are.
+    pub processors: Option<u32>,
+    /// Share of the processors' time that a hypervisor took, 0-1.
+    pub stolen: Option<f64>,
+}
+
+impl Machine {
+    pub(crate) fn of(hosts: &[&Host]) -> Self {
+        let seconds: f64 = hosts.iter().map(|host| host.period_us as f64 / 1e6).sum();
+        // A sum of what some records tell and others do not would be too small.
+        let sum = |of: &dyn Fn(&Host) -> Option<u64>| {
+            let values = hosts.iter().map(|host| of(host)).collect::<Option<Vec<u64>>>()?;
+            (seconds > 0.0).then(|| values.iter().map(|us| *us as f64 / 1e6).sum::<f64>() / seconds)
+        };
+        let processors = hosts.iter().filter_map(|host| host.processors).max();
+        Self {
+            waiting: sum(&|host| Some(host.cpu?.some_us)).map(|share| share.min(1.0)),
+            others: sum(&|host| Some(host.busy_us?.saturating_sub(host.own_cpu_us?))),
+            processors,
+            stolen: sum(&|host| host.steal_us).zip(processors).map(|(all, n)| all / f64::from(n.max(1))),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.waiting.is_some_and(|share| share >= WAITING) || self.stolen.is_some_and(|share| share >= STOLEN)
+    }
+
+    /// What it was doing, in words; empty: it does not tell.
+    fn describe(&self) -> String {
+        let waiting = self.waiting.map(|share| format!("work waited for a processor for {:.0} % of the time", share * 100.0));
+        let others = self.others.zip(self.processors).map(|(others, n)| format!("other programs kept {others:.1} of {n} processors busy"));
+        let stolen = self.stolen.filter(|share| *share >= STOLEN);
+        let stolen = stolen.map(|share| format!("a hypervisor took {:.0} % of them", share * 100.0));
+        [waiting, others, stolen].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What to do about a run that said too little, in one sentence; `None`: nothing need be done, or it is not the machine's matter.
+pub(crate) fn advice(
+    timeline: &Timeline<'_>,
+    machine: &Machine,
+    result: Ruling,
+    criteria: &[Criterion],
+) -> Option<String> {
+    if timeline.stopped().is_some() || !matches!(result, Ruling::Inconclusive | Ruling::Invalid) {
+        return None;
+    }
+    // Others than these are not the machine's: the fault, the way to it, the end of the run.
+    let slow = ["baseline", "load", "observed", "surroundings"];
+    let machines = |criterion: &&Criterion| criterion.result == Ruling::Inconclusive || slow.contains(&criterion.id);
+    let doubtful = criteria.iter().filter(|criterion| criterion.result == result);
+    let mut doubtful = doubtful.filter(machines).peekable();
+    doubtful.peek()?;
+    if !machine.is_busy() {
+        return (result == Ruling::Inconclusive)
+            .then(|| "The machine was not busy: run it again, with longer phases if it stays so.".to_owned());
+    }
+    let rate = timeline.hello.and_then(|hello| hello.settings.load.rate_ops_per_s);
+    let lower = rate.map(|rate| rate * LOWER).filter(|rate| *rate >= RATE_LEAST);
+    let lower = lower.map_or(String::new(), |rate| format!(", or ask for less (--rate {rate:.0})"));
+    Some(format!(
+        "The machine was too busy: {}. Run it with nothing beside it (--jobs 1){lower}.",
+        machine.describe()
+    ))
+}
