@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use crate::contestants::{self, Job, Who};
+use crate::decisive::{self, Decisive};
 use crate::keyspace::{Keyspace, Mix};
 use crate::machine::Machine;
 use crate::measure::Plan;
@@ -55,6 +56,8 @@ enum Command {
     Watched(Options),
     /// Load under rotating faults for long: wrong values, descriptors, memory
     Soak(Soak),
+    /// First runs of scenariod beside busy loops: how many decide, and rightly
+    Decisive(Decisive),
     /// All benchmarks
     All {
         #[command(flatten)]
@@ -165,6 +168,8 @@ pub async fn run(cli: Cli) -> Result<()> {
             figures.add("watched", "Looked at", &watched::table(&rows), serde_json::to_value(&rows)?);
             end(&figures, &options)
         }
+        // The children have the machine.
+        Command::Decisive(asked) => say(&decisive::measure(&asked)?),
         Command::Soak(soak) => say(&soak::run(soak).await?),
         Command::All { options, write_readme } => all(&options, write_readme).await,
     }

@@ -6,6 +6,7 @@ mod cli;
 mod connections;
 mod contestants;
 mod cpu;
+mod decisive;
 mod keyspace;
 mod machine;
 mod measure;

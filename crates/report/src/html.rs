@@ -103,6 +103,9 @@ fn about(history: &History<'_>, verdict: &Verdict) -> Markup {
         @if !verdict.reasons.is_empty() {
             ul.reasons.(tone(verdict.result)) { @for reason in &verdict.reasons { li { (text(reason)) } } }
         }
+        @if let Some(advice) = &verdict.advice {
+            p { (text(advice)) }
+        }
     }
 }
 

@@ -52,6 +52,9 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
     for given in &verdict.given {
         row(out, &format!("Fault: {}.", cell(given)))?;
     }
+    if let Some(advice) = &verdict.advice {
+        row(out, &cell(advice))?;
+    }
     let (bad, good): (Vec<&Criterion>, Vec<&Criterion>) =
         verdict.criteria.iter().partition(|criterion| criterion.result != Ruling::Pass);
     if !bad.is_empty() {

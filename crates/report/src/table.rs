@@ -49,6 +49,9 @@ fn render(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
         writeln!(out, "         because   {}", plain(reason))?;
     }
     writeln!(out)?;
+    if let Some(advice) = &verdict.advice {
+        writeln!(out, "{advice}")?;
+    }
     let why = verdict.stopped.as_ref().filter(|_| verdict.name() != verdict.result.name());
     match why.or(verdict.reasons.first()) {
         None => writeln!(out, "{}  {}", verdict.name(), plain(&verdict.scenario)),
