@@ -4,14 +4,20 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 /// Pause after an accept that failed: accepting again at once would spin.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Descriptors that the process keeps. One is given up for a moment so that a connection can be accepted and closed; should another
+/// thread take it just then, others are left.
+static SPARE: Mutex<Vec<File>> = Mutex::new(Vec::new());
+const SPARE_MOST: usize = 4;
 /// A cause that lasts is told this often.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -19,15 +25,14 @@ const TELL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
-    /// Given up for a moment, so that a connection can be accepted and closed.
-    spare: Option<File>,
     told: Option<Instant>,
 }
 
 impl Acceptor {
     /// Takes a listener.
     pub fn new(listener: TcpListener) -> Self {
-        Self { listener, spare: spare(), told: None }
+        refill(&mut spare());
+        Self { listener, told: None }
     }
 
     /// The next connection. May be dropped and called again.
@@ -37,24 +42,36 @@ impl Acceptor {
                 Ok(accepted) => return accepted,
                 Err(error) => error,
             };
-            if is_short(&error) {
+            if !is_short(&error) {
+                self.tell(&error, "a connection cannot be accepted");
+            } else if self.one_waits() {
                 self.tell(
                     &error,
                     "no descriptor is left; connections are closed unserved: raise `ulimit -Hn`",
                 );
-                drop(self.spare.take());
-                // The connection is closed with the end of this statement, before its descriptor becomes the spare one.
-                let closed = matches!(timeout(PAUSE, self.listener.accept()).await, Ok(Ok(_)));
-                self.spare = spare();
-                if closed {
+                if self.close_one() {
                     continue;
                 }
-                // None waits, or another thread was quicker and has taken the descriptor.
-            } else {
-                self.tell(&error, "a connection cannot be accepted");
             }
             sleep(PAUSE).await;
+            refill(&mut spare());
         }
+    }
+
+    /// Is there a connection? The kernel looks for a descriptor first, so that its error says nothing of that.
+    fn one_waits(&self) -> bool {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Accepts a connection in place of a spare descriptor, and closes it. Nothing is awaited: whoever else opens something would take
+    /// the descriptor. `false`: another thread was quicker all the same.
+    fn close_one(&self) -> bool {
+        let mut spare = spare();
+        drop(spare.pop());
+        let closed = rustix::net::accept(&self.listener).map(drop).is_ok();
+        refill(&mut spare);
+        closed
     }
 
     fn tell(&mut self, error: &io::Error, what: &str) {
@@ -66,8 +83,16 @@ impl Acceptor {
     }
 }
 
-fn spare() -> Option<File> {
-    File::open("/dev/null").ok()
+fn spare() -> MutexGuard<'static, Vec<File>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refill(spare: &mut Vec<File>) {
+    while spare.len() < SPARE_MOST
+        && let Ok(file) = File::open("/dev/null")
+    {
+        spare.push(file);
+    }
 }
 
 fn is_short(error: &io::Error) -> bool {

@@ -25,8 +25,30 @@ fn take_all() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
 
+/// Both tests take all descriptors of the process.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[tokio::test]
+async fn where_no_connection_waits_the_spare_descriptors_are_kept() {
+    let _alone = ALONE.lock().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut acceptor = Acceptor::new(listener);
+    let _client = TcpStream::connect(addr).await.unwrap();
+    let _first = acceptor.accept().await;
+    let _taken = take_all();
+    let serving = tokio::spawn(async move { drop(acceptor.accept().await) });
+    // What is given up here is taken by a dial, and the next connection hangs.
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(File::open("/dev/null").is_err(), "a descriptor was given up though no connection waits");
+    }
+    serving.abort();
+}
+
 #[tokio::test]
 async fn every_connection_beyond_the_limit_is_closed_and_not_the_first_alone() {
+    let _alone = ALONE.lock().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut acceptor = Acceptor::new(listener);
