@@ -6,6 +6,8 @@ set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
 # shellcheck source=ci/github/commands.sh
 . "$root/ci/github/commands.sh"
+# shellcheck source=ci/toolchain.sh
+. "$root/ci/toolchain.sh"
 
 place="$RUNNER_TEMP/scenariod"
 # An action that is used as ./ has no repository of its own.
@@ -57,12 +59,7 @@ download() { # TAG
 
 build() {
   command -v cargo >/dev/null || die 4 "no cargo on PATH: install Rust, or set version to the tag of a release"
-  if command -v rustup >/dev/null; then
-    # The compiler of rust-toolchain.toml, without the tools that developers want beside it.
-    RUSTUP_TOOLCHAIN="$(sed -n 's/^channel = "\(.*\)"$/\1/p' "$root/rust-toolchain.toml")"
-    export RUSTUP_TOOLCHAIN
-    rustup toolchain install "$RUSTUP_TOOLCHAIN" --profile minimal
-  fi
+  toolchain "$root"
   cargo install --path "$root/cmd/scenariod" --locked --root "$place" || die 4 "scenariod could not be built"
   use "$place/bin/scenariod"
 }

@@ -7,6 +7,8 @@ tag="$1" target="$2"
 mkdir -p "$3"
 folder="$(cd "$3" && pwd)"
 cd "$(dirname "$0")/../.."
+# shellcheck source=ci/toolchain.sh
+. ci/toolchain.sh
 
 version="$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"$/\1/p' Cargo.toml)"
 if [ "$tag" != "v$version" ]; then
@@ -14,6 +16,7 @@ if [ "$tag" != "v$version" ]; then
   exit 1
 fi
 
+toolchain . --target "$target"
 # The crate `cc` reads this variable: its name has the target in it.
 export "CC_${target//-/_}=musl-gcc"
 cargo build --profile dist --locked --target "$target" --bin loadgen --bin scenariod
