@@ -28,6 +28,7 @@ mod live_page;
 mod metastable;
 mod metrics_docs;
 mod overload;
+mod packaging;
 mod prometheus;
 mod published_clients;
 mod reverts;
