@@ -245,7 +245,8 @@ fn beyond_the_hard_limit_connections_are_closed_and_none_hangs() {
         assert!(tokio::time::Instant::now() < deadline, "nothing is served any more");
     }
     let (_, log) = proxy.end("-TERM");
-    let told = log.matches("no descriptor is left").count();
+    // Where the client's side took the last one, it is the dial that fails.
+    assert!(log.contains("no descriptor is left") || log.contains("Too many open files"), "{log}");
     // Not once a connection: it is told again only after ten seconds.
-    assert!((1..10).contains(&told), "{log}");
+    assert!(log.matches("no descriptor is left").count() < 10, "{log}");
 }

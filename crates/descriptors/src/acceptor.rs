@@ -42,16 +42,16 @@ impl Acceptor {
                 Ok(accepted) => return accepted,
                 Err(error) => error,
             };
-            if !is_short(&error) {
-                self.tell(&error, "a connection cannot be accepted");
-            } else if self.one_waits() {
+            if is_short(&error) {
                 self.tell(
                     &error,
                     "no descriptor is left; connections are closed unserved: raise `ulimit -Hn`",
                 );
-                if self.close_one() {
+                if self.one_waits() && self.close_one() {
                     continue;
                 }
+            } else {
+                self.tell(&error, "a connection cannot be accepted");
             }
             sleep(PAUSE).await;
             refill(&mut spare());
