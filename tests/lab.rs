@@ -49,7 +49,10 @@ async fn a_fault_that_does_not_bite_is_invalid() {
     });
     let Ended { code, output, .. } = ended.await;
     assert_eq!(code, 3, "{output}");
-    assert!(output.contains("INVALID  blunt  (") && output.contains("INVALID  The fault was there"), "{output}");
+    assert!(
+        output.contains("INVALID  blunt  (") && output.contains("INVALID  The fault was there"),
+        "{output}"
+    );
 }
 
 #[tokio::test]

@@ -19,7 +19,11 @@ pub struct Decisive {
     #[arg(long, value_name = "PATH", default_value = "target/release/scenariod")]
     scenariod: PathBuf,
     /// Scenarios, each run once in each round
-    #[arg(long, value_delimiter = ',', default_value = "packet-loss-100-pct,latency-200ms-5s,packet-loss-10-pct")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "packet-loss-100-pct,latency-200ms-5s,packet-loss-10-pct"
+    )]
     scenarios: Vec<String>,
     /// Busy loops beside it
     #[arg(long, value_delimiter = ',', default_value = "0,4,8")]
@@ -74,7 +78,10 @@ pub fn measure(asked: &Decisive) -> Result<String> {
                 let loops = Loops::start(*busy)?;
                 let run = one(asked, scenario)?;
                 drop(loops);
-                progress(&format!("round {round}, {busy} loops, {scenario}: {} in {:.0} s", run.result, run.seconds));
+                progress(&format!(
+                    "round {round}, {busy} loops, {scenario}: {} in {:.0} s",
+                    run.result, run.seconds
+                ));
                 if run.result != "PASS" {
                     others += &format!("{busy} loops, {scenario}: {} {}\n", run.result, run.why);
                 }
@@ -86,7 +93,9 @@ pub fn measure(asked: &Decisive) -> Result<String> {
     let runs = asked.rounds * asked.scenarios.len();
     let mut table = Table::new(["busy loops", "PASS", "FAIL", "others", "s a run"]);
     for (busy, counts) in &counts {
-        let of = |name: &str| counts.iter().filter(|(result, _)| result.starts_with(name)).map(|(_, n)| n).sum::<usize>();
+        let of = |name: &str| {
+            counts.iter().filter(|(result, _)| result.starts_with(name)).map(|(_, n)| n).sum::<usize>()
+        };
         let (pass, fail) = (of("PASS"), of("FAIL"));
         let took = seconds.get(busy).copied().unwrap_or_default() / runs as f64;
         table.row([
@@ -102,7 +111,7 @@ pub fn measure(asked: &Decisive) -> Result<String> {
 
 fn one(asked: &Decisive, scenario: &str) -> Result<Run> {
     let runs = tempfile::tempdir()?;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let status = Command::new(&asked.scenariod)
         .args(["--lab", "--quick", "--scenario", scenario, "--runs"])
         .arg(runs.path())
@@ -121,7 +130,11 @@ fn one(asked: &Decisive, scenario: &str) -> Result<Run> {
         return Ok(Run { result: "ERROR".to_owned(), why: status.to_string(), seconds });
     };
     let verdict: Value = serde_json::from_slice(&verdict)?;
-    let result = verdict["result"].as_str().unwrap_or_default().to_uppercase().replace("WRONG_DATA", "FAIL (wrong data)");
+    let result = verdict["result"]
+        .as_str()
+        .unwrap_or_default()
+        .to_uppercase()
+        .replace("WRONG_DATA", "FAIL (wrong data)");
     let reasons = verdict["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
     Ok(Run { result, why: reasons.collect::<Vec<_>>().join("; "), seconds })
 }

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    telemetry::logging::init(cli.log_format);
+    telemetry::logging::init(cli.log_format, &[]);
     descriptors::raise();
     if let Some(cli::Command::OpLog { file, format }) = &cli.command {
         return show_op_log(file, *format);

@@ -32,7 +32,7 @@ use telemetry::output;
 fn main() -> ExitCode {
     // The process that takes a fault away should this one be killed: no flags, no clap.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == scenario::janitor::COMMAND) {
-        telemetry::logging::init(telemetry::logging::LogFormat::Text);
+        telemetry::logging::init(telemetry::logging::LogFormat::Text, &[]);
         return scenario::janitor::main();
     }
     let Cli { command, run } = match Cli::read(std::env::args_os()) {
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 /// Performs what is asked for, and gives the exit code.
 fn perform(process: Process, task: impl FnOnce() -> Result<Task, Failure>) -> ExitCode {
-    telemetry::logging::init(process.log_format);
+    telemetry::logging::init(process.log_format, terminal::FOLDED);
     descriptors::raise();
     match task().and_then(|task| run::run(process.threads, task)) {
         Ok(code) => output::exit_code(code),

@@ -117,7 +117,7 @@ pub fn main(args: &[String]) -> ExitCode {
         }
     };
     if options.version {
-        telemetry::logging::init(LogFormat::Text);
+        telemetry::logging::init(LogFormat::Text, &[]);
         output::print(&format!("{STOCK} version {}\n", server::VERSION));
         return output::exit_code(0);
     }

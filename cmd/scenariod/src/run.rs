@@ -88,10 +88,8 @@ async fn run_scenarios(runs: Runs) -> Result<u8, Failure> {
     let stop_serving = CancellationToken::new();
     let routes = live.routes(Routes::with_metrics(registry));
     let serving = server.spawn(routes, stop_serving.clone()).context("metrics").map_err(infrastructure)?;
-    let showing = [
-        tokio::spawn(terminal.show(stop_serving.clone())),
-        tokio::spawn(live.form(stop_serving.clone())),
-    ];
+    let showing =
+        [tokio::spawn(terminal.show(stop_serving.clone())), tokio::spawn(live.form(stop_serving.clone()))];
     let ended = Suite::new(suite, place, environment, shared, jobs).run().await;
     scrapes.last_word().await;
     stop_serving.cancel();

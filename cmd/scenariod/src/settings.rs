@@ -147,7 +147,9 @@ impl Lab {
             && labs > 1
             && *rate > share
         {
-            *because = format!("{labs} labs side by side share {RATE_TOGETHER} ops/s; one alone asks for {rate}: {because}");
+            *because = format!(
+                "{labs} labs side by side share {RATE_TOGETHER} ops/s; one alone asks for {rate}: {because}"
+            );
             *rate = share;
         }
         self

@@ -1,6 +1,7 @@
 //! What the runs do, on standard error: a block that is drawn in place on a terminal, a line every few seconds elsewhere.
 
 mod block;
+mod events;
 mod seen;
 
 use std::io::{IsTerminal, Write};
@@ -14,6 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use seen::Seen;
+
+/// Targets of the log whose lines come again and again under a fault. What they tell is counted, and told once a phase.
+pub const FOLDED: &[&str] = &["workload::events", "workload::load::ticker"];
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -34,8 +38,10 @@ impl Terminal {
 
     /// One more line of the journal of a job, from 1.
     pub fn see(&self, job: u32, entry: &Entry) {
-        if let Some(seen) = self.0.get(job as usize - 1) {
-            seen.lock().unwrap_or_else(PoisonError::into_inner).entry(entry, Instant::now());
+        let Some(seen) = self.0.get(job as usize - 1) else { return };
+        let told = seen.lock().unwrap_or_else(PoisonError::into_inner).entry(entry, Instant::now());
+        if let Some(told) = told {
+            tracing::info!("{told}");
         }
     }
 
@@ -49,8 +55,11 @@ impl Terminal {
                 () = stop.cancelled() => break,
                 _ = timer.tick() => {}
             }
-            let now: Vec<Seen> =
-                self.0.iter().map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect();
+            let now: Vec<Seen> = self
+                .0
+                .iter()
+                .map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).clone())
+                .collect();
             shown.show(&now);
         }
         shown.end();
@@ -90,9 +99,14 @@ impl Shown {
             }
             Self::Lines(last) => {
                 for (index, (seen, last)) in now.iter().zip(last).enumerate() {
-                    let due = last.is_none_or(|(phase, at)| phase != seen.phase() || at.elapsed() >= QUIET_PERIOD);
+                    let due =
+                        last.is_none_or(|(phase, at)| phase != seen.phase() || at.elapsed() >= QUIET_PERIOD);
                     if due && seen.phase() != PhaseKind::Idle {
-                        write(&format!("{}{}\n", block::job(index, now.len()), block::line(seen, Instant::now())));
+                        write(&format!(
+                            "{}{}\n",
+                            block::job(index, now.len()),
+                            block::line(seen, Instant::now())
+                        ));
                         *last = Some((seen.phase(), Instant::now()));
                     }
                 }

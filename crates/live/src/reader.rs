@@ -90,7 +90,10 @@ impl Reader {
             }
             self.greeted = true;
             let Seen { instance, generation, .. } = self.seen;
-            events.push(("hello", format!("{{\"instance\":\"{instance}.{generation}\",\"resumed\":{resumed}}}")));
+            events.push((
+                "hello",
+                format!("{{\"instance\":\"{instance}.{generation}\",\"resumed\":{resumed}}}"),
+            ));
         }
         for (name, (version, json)) in &now.told {
             if self.told.get(name) != Some(version) {

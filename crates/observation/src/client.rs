@@ -1,12 +1,12 @@
 //! What a client under test says of itself: hello, ticks, events.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Counts, Outcome, WireDriver};
 
 /// First record of a stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hello {
     /// Schema version, [`crate::SCHEMA_VERSION`].
     pub v: u32,
@@ -26,7 +26,8 @@ pub struct Hello {
 }
 
 /// Name and version of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientInfo {
     /// For example `memcache-client`.
     pub name: String,
@@ -36,7 +37,8 @@ pub struct ClientInfo {
 }
 
 /// One server as the client knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Server {
     /// The client's name for it; used in every tick and event.
     pub name: String,
@@ -45,7 +47,8 @@ pub struct Server {
 }
 
 /// The settings that an expectation oracle needs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Settings {
     /// Wire driver, for example `meta` or `memcache-async`.
     #[serde(default)]
@@ -80,7 +83,8 @@ pub struct Settings {
 }
 
 /// When a breaker opens, and how it closes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BreakerSettings {
     /// Opens after this many timeouts in a row; absent: rule off.
     pub consecutive_timeouts: Option<u32>,
@@ -112,7 +116,8 @@ pub struct BreakerSettings {
 }
 
 /// "`share` of at least `min_calls` calls within `window_ms` took longer than `threshold_ms`".
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SlowRule {
     /// A reply after this time is slow.
     pub threshold_ms: u64,
@@ -125,7 +130,8 @@ pub struct SlowRule {
 }
 
 /// "`failure_ratio` of at least `min_calls` calls within `window_ms`".
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RatioRule {
     /// Share of failures that trips, 0-1.
     pub failure_ratio: f64,
@@ -136,7 +142,8 @@ pub struct RatioRule {
 }
 
 /// Routing when the home server of a key is not available.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoutingSettings {
     /// Next server, or an error at once.
     pub on_open: OnOpen,
@@ -163,7 +170,8 @@ fn one() -> u32 {
 }
 
 /// What an op does when its home server's breaker is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnOpen {
     /// It fails at once.
@@ -173,7 +181,8 @@ pub enum OnOpen {
 }
 
 /// How load is made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoadSettings {
     /// Open or closed loop.
     pub kind: LoadKind,
@@ -201,7 +210,8 @@ pub struct LoadSettings {
 }
 
 /// What a load reads and writes; what is absent was not said.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DataSettings {
     /// How requests are spread over the keys: `uniform`, `hot`, `zipf:0.99`, `sequential`, ...
@@ -225,7 +235,8 @@ pub struct DataSettings {
 }
 
 /// One of several load generators of the same experiment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShardSettings {
     /// From 1.
     pub number: u32,
@@ -234,7 +245,8 @@ pub struct ShardSettings {
 }
 
 /// Open loop: ops start when the schedule says so. Closed loop: when a worker is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LoadKind {
     /// Starts follow a schedule.
@@ -244,7 +256,8 @@ pub enum LoadKind {
 }
 
 /// Arrival process of an open loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Arrivals {
     /// Exponential gaps.
@@ -254,7 +267,8 @@ pub enum Arrivals {
 }
 
 /// What happened since the previous tick; a tick covers `(at_us - period_us, at_us]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tick {
     /// End of the interval.
     pub at_us: u64,
@@ -282,7 +296,8 @@ pub struct Tick {
 }
 
 /// One server's share of a [`Tick`].
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServerTick {
     /// As in [`Server::name`].
     pub server: String,
@@ -314,7 +329,8 @@ pub struct ServerTick {
 }
 
 /// Connections of one server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PoolTick {
     /// Open connections, dials in progress included.
@@ -328,7 +344,8 @@ pub struct PoolTick {
 }
 
 /// State of a breaker; the numbers are those of the gauge.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// 0: traffic flows.
@@ -362,7 +379,8 @@ impl BreakerState {
 
 /// Sparse latency histogram: `(lowest value of the bucket in µs, count)`, ascending. Histograms of the same
 /// precision (HDR, 2 significant digits) add bucket by bucket. Sums stop at the largest number, as those of [`Counts`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Histogram(pub Vec<(u64, u64)>);
 
@@ -407,7 +425,8 @@ impl Histogram {
 }
 
 /// Something that has a moment of its own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// When.
     pub at_us: u64,
@@ -418,7 +437,8 @@ pub struct Event {
 }
 
 /// Kinds of events.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
     /// A breaker changed its state.
@@ -516,7 +536,8 @@ pub enum EventKind {
 }
 
 /// Ways in which a value can be wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum IntegrityKind {
     /// The value of another key.

@@ -1,10 +1,10 @@
 //! The machine under the load generator, once a second: was it the limit?
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the machine did since the record before. What it does not tell is absent, never 0.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Host {
     /// End of the interval.
@@ -44,7 +44,8 @@ pub struct Host {
 }
 
 /// Time in which work of the machine was held up by one resource.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Stall {
     /// At least one task waited.

@@ -30,6 +30,7 @@ mod note;
 mod ops;
 mod outcome;
 mod run;
+#[cfg(feature = "schema")]
 pub mod schema;
 mod wire_driver;
 
@@ -48,14 +49,14 @@ pub use outcome::{Counts, Outcome};
 pub use run::{Canary, Dose, End, EndStatus, Fault, FaultState, Phase, PhaseKind, Run, RunPhases};
 pub use wire_driver::WireDriver;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of the record schema, carried by [`Hello`] and [`Run`].
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One record of the stream or the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record {
     /// First line of a stream: who is speaking, and every setting that an expectation depends on.

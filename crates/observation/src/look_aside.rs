@@ -1,12 +1,12 @@
 //! What a load says that reads a cache before a database: its requests, and the database behind them.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Histogram;
 
 /// Requests of a look-aside load that ended since the previous record, and the database at its end; sent with each tick.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LookAside {
     /// End of the interval.
@@ -44,7 +44,8 @@ impl LookAside {
 }
 
 /// A database since the previous record, and as it is now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DatabaseTick {
     /// Queries that it was asked, the refused ones included.
@@ -68,7 +69,8 @@ pub struct DatabaseTick {
 }
 
 /// Memory of a process or a container that is watched, several times a second.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Memory {
     /// When.
     pub at_us: u64,

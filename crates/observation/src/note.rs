@@ -1,6 +1,5 @@
 //! Notes: what a reader of the report should know.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::PhaseKind;
@@ -34,9 +33,10 @@ crate::known_text::known_text! {
 }
 
 /// Something a reader of the report should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(from = "WrittenNote")]
-#[schemars(!from)]
+#[cfg_attr(feature = "schema", schemars(!from))]
 pub struct Note {
     /// When.
     pub at_us: u64,

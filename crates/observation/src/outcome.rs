@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The class of one op's (or one attempt's) end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A read found its key.
@@ -97,9 +97,10 @@ impl Outcome {
 
 /// How often each class occurred; classes that did not occur are absent. Sums stop at the largest number: counts come
 /// from other processes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-#[schemars(extend("propertyNames" = { "enum": Outcome::ALL.map(Outcome::name) }))]
+#[cfg_attr(feature = "schema", schemars(extend("propertyNames" = { "enum": Outcome::ALL.map(Outcome::name) })))]
 pub struct Counts(pub BTreeMap<Outcome, u64>);
 
 impl Counts {

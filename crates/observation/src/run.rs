@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::FaultKind;
 
 /// First record of a journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Run {
     /// Schema version, [`crate::SCHEMA_VERSION`].
     pub v: u32,
@@ -38,7 +38,8 @@ pub struct Run {
 }
 
 /// Planned lengths of the three phases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunPhases {
     /// Before the fault.
     pub stabilization_ms: u64,
@@ -49,7 +50,8 @@ pub struct RunPhases {
 }
 
 /// A phase began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Phase {
     /// When.
     pub at_us: u64,
@@ -58,7 +60,8 @@ pub struct Phase {
 }
 
 /// Phases; the numbers are those of the gauge `scenario_phase`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PhaseKind {
     /// 0: nothing runs.
@@ -93,7 +96,8 @@ impl PhaseKind {
 
 /// One state of one fault on one server. A fault begins somewhere between `sent` and `acknowledged` and ends
 /// somewhere between `removing` and `lifted`: the intervals are the measurement error.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fault {
     /// When this state was entered.
     pub at_us: u64,
@@ -119,7 +123,8 @@ pub struct Fault {
 }
 
 /// Life of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FaultState {
     /// The call that applies it was sent.
@@ -137,7 +142,8 @@ pub enum FaultState {
 }
 
 /// One probe of the runner's own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Canary {
     /// When it was sent.
     pub at_us: u64,
@@ -152,7 +158,8 @@ pub struct Canary {
 }
 
 /// What a fault touched within one bucket, as its proxy or the kernel counted it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Dose {
     /// End of the bucket.
     pub at_us: u64,
@@ -177,7 +184,8 @@ pub struct Dose {
 }
 
 /// Last record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct End {
     /// When.
     pub at_us: u64,
@@ -190,7 +198,8 @@ pub struct End {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndStatus {
     /// All phases ran to their end.

@@ -24,6 +24,7 @@ fn render(out: &mut String, verdict: &Verdict, page: &Path) -> std::fmt::Result 
     let colour = colour(verdict.result);
     let (name, scenario) = (verdict.name(), plain(&verdict.scenario));
     writeln!(out, "{colour}{name}{colour:#}  {scenario}  ({})", plain(&verdict.client))?;
+    writeln!(out, "  {}", fault(verdict))?;
     writeln!(out, "  {}", what_happened(verdict))?;
     if let Some(why) = verdict.stopped.as_ref().filter(|_| name != verdict.result.name()) {
         writeln!(out, "  stopped: {}", plain(why))?;
@@ -55,7 +56,11 @@ pub fn line(verdict: &Verdict) -> String {
     let colour = colour(verdict.result);
     let said = match verdict.result {
         Ruling::Pass => what_happened(verdict),
-        _ => verdict.stopped.clone().or(verdict.reasons.first().cloned()).map_or(String::new(), |why| plain(&why)),
+        _ => verdict
+            .stopped
+            .clone()
+            .or(verdict.reasons.first().cloned())
+            .map_or(String::new(), |why| plain(&why)),
     };
     format!("{colour}{:<16}{colour:#}  {}  {said}\n", verdict.name(), plain(&verdict.scenario))
 }
@@ -69,13 +74,19 @@ fn colour(result: Ruling) -> Style {
     colour.on_default().bold()
 }
 
-/// Fault, client and recovery in one sentence; what was not measured is left out.
+/// What the fault was, where there was one.
+fn fault(verdict: &Verdict) -> String {
+    match verdict.given.is_empty() {
+        true => "no fault".to_owned(),
+        false => {
+            format!("{} of {}", millis(Some(verdict.measures.fault_ms)), plain(&verdict.given.join("; ")))
+        }
+    }
+}
+
+/// What the client did, and how it recovered, in one sentence; what was not measured is left out.
 fn what_happened(verdict: &Verdict) -> String {
     let m = &verdict.measures;
-    let fault = match verdict.given.is_empty() {
-        true => "No fault".to_owned(),
-        false => format!("{} for {}", plain(&verdict.given.join("; ")), millis(Some(m.fault_ms))),
-    };
     let mut clauses = Vec::new();
     if m.reported.breakers {
         let tripped = m.time_to_trip_ms.iter().filter_map(|(server, ms)| Some((server, (*ms)?)));
@@ -86,18 +97,27 @@ fn what_happened(verdict: &Verdict) -> String {
     }
     if let Some(retained) = m.goodput_retained {
         let (before, errors) = (m.baseline_goodput, percent(m.error_share));
-        clauses.push(format!("goodput stayed at {} of {before:.0} ops/s, {errors} of the ops failed", percent(retained)));
+        clauses.push(format!(
+            "goodput stayed at {} of {before:.0} ops/s, {errors} of the ops failed",
+            percent(retained)
+        ));
     }
     match m.time_to_recover_ms {
-        Some(ms) if ms <= 0.0 => clauses.push("all was well again within the second after it".to_owned()),
-        Some(ms) => clauses.push(format!("all was well again {} after it", millis(Some(ms)))),
-        None if !m.time_to_trip_ms.is_empty() => clauses.push("it was not well again within the run".to_owned()),
+        Some(ms) if ms <= 0.0 => clauses.push("all was well within a second after it".to_owned()),
+        Some(ms) => clauses.push(format!("all was well {} after it", millis(Some(ms)))),
+        None if !m.time_to_trip_ms.is_empty() => {
+            clauses.push("it was not well again within the run".to_owned())
+        }
         None => {}
     }
     if m.wrong_values > 0 {
         clauses.push(format!("{} wrong values were read", m.wrong_values));
     }
-    if clauses.is_empty() { format!("{fault}.") } else { format!("{fault}: {}.", clauses.join("; ")) }
+    let mut sentence = clauses.join("; ");
+    if let Some(first) = sentence.get_mut(0..1) {
+        first.make_ascii_uppercase();
+    }
+    if sentence.is_empty() { "nothing was measured".to_owned() } else { sentence + "." }
 }
 
 #[cfg(test)]
@@ -112,13 +132,15 @@ mod tests {
         let text = brief(&verdict, Path::new("runs/a/report.html"));
         let open = verdict.criteria.iter().filter(|criterion| criterion.result != Ruling::Pass).count();
         assert!(open > SHOWN, "{open}");
-        assert_eq!(text.lines().count(), 2 + 3 * SHOWN + 1 + 1 + 1, "{text}");
-        assert!(text.contains(&format!("and {} more like these", open - SHOWN)) && text.contains("Run it again."));
+        assert_eq!(text.lines().count(), 3 + 3 * SHOWN + 1 + 1 + 1, "{text}");
+        assert!(
+            text.contains(&format!("and {} more like these", open - SHOWN)) && text.contains("Run it again.")
+        );
         assert!(text.trim_end().ends_with("runs/a/report.html"));
     }
 
     #[test]
-    fn a_pass_is_three_lines_of_which_the_second_tells_what_happened() {
+    fn a_pass_is_four_lines_that_tell_what_happened() {
         let mut verdict = hostile();
         verdict.criteria.iter_mut().for_each(|criterion| criterion.result = Ruling::Pass);
         verdict.result = Ruling::Pass;
@@ -130,11 +152,12 @@ mod tests {
         m.time_to_trip_ms = [("memcached1".to_owned(), Some(253.0))].into();
         let text = brief(&verdict, Path::new("report.html"));
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines.len(), 4, "{text}");
+        assert_eq!(lines[1], "  15.0 s of loss-like delay at 100 % loss");
         assert_eq!(
-            lines[1],
-            "  loss-like delay at 100 % loss for 15.0 s: the breaker of memcached1 opened after 253 ms; goodput stayed at 99.00 % of \
-             1298 ops/s, 1.00 % of the ops failed; all was well again 1.2 s after it."
+            lines[2],
+            "  The breaker of memcached1 opened after 253 ms; goodput stayed at 99.00 % of 1298 ops/s, 1.00 % of the ops failed; all \
+             was well 1.2 s after it."
         );
     }
 }

@@ -19,7 +19,7 @@ pub fn read<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<A, E
             // Where standard error is gone, there is no place to say so.
             let _ = asked.print();
         } else {
-            logging::init(LogFormat::Text);
+            logging::init(LogFormat::Text, &[]);
             output::write(|_| asked.print());
         }
         output::exit_code(asked.exit_code().try_into().unwrap_or(output::LOST))

@@ -3,7 +3,10 @@
 use std::io::IsTerminal;
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::terminal::LogLines;
 
@@ -29,17 +32,23 @@ impl FromStr for LogFormat {
 }
 
 /// Starts logging for this process. The level comes from the environment variable `LOG`, for example `debug` or
-/// `warn,scenario=trace`; without it: info. A second call changes nothing.
+/// `warn,scenario=trace`; without it: info, and of the targets in `quiet` errors alone. A second call changes nothing.
 /// Where standard error is closed, lines are lost, and nothing else happens.
-pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogLines).with_target(false);
+pub fn init(format: LogFormat, quiet: &[&str]) {
+    let asked = std::env::var("LOG").ok().filter(|text| !text.trim().is_empty());
+    let filter = asked.and_then(|text| text.parse::<Targets>().ok()).unwrap_or_else(|| {
+        let quiet = quiet.iter().map(|target| (*target, LevelFilter::ERROR));
+        Targets::new().with_default(LevelFilter::INFO).with_targets(quiet)
+    });
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(|| LogLines)
+        .with_target(false);
     // A line that cannot be written is lost: told on the same standard error, it would be a panic.
     let builder = builder.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false);
     // The error says that logging is on already.
     let _ = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.finish().with(filter).try_init(),
+        LogFormat::Json => builder.json().finish().with(filter).try_init(),
     };
 }

@@ -21,7 +21,9 @@ pub fn print(text: &str) {
 /// Writes a result with colours, which are left out where no terminal shows them; `NO_COLOR` and `CLICOLOR_FORCE` are respected.
 pub fn print_coloured(text: &str) {
     write(|out| match anstream::AutoStream::choice(&io::stdout()) {
-        anstream::ColorChoice::Never => out.write_all(anstream::adapter::strip_str(text).to_string().as_bytes()),
+        anstream::ColorChoice::Never => {
+            out.write_all(anstream::adapter::strip_str(text).to_string().as_bytes())
+        }
         _ => out.write_all(text.as_bytes()),
     });
 }

@@ -17,7 +17,8 @@ const BUCKET_US: u64 = 100_000;
 const LATE_US: u64 = 200_000;
 
 /// What arrived of one fault.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DoseMeter {
     /// Proxy.
     pub target: String,
@@ -36,7 +37,8 @@ pub struct DoseMeter {
 }
 
 /// Shares within one bucket, 0-1; absent: nobody was there to suffer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DoseBucket {
     /// Its end, ms since fault on.
     pub at_ms: f64,

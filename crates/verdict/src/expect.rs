@@ -18,7 +18,8 @@ use odds::{Odds, UNHARMED, UNKNOWN, odds};
 pub use odds::timeout_probability;
 
 /// Should a breaker open?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Trip {
     /// Yes.
@@ -41,7 +42,8 @@ impl Trip {
 }
 
 /// An interval that a measure must lie in.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Bounds {
     /// Lower end.
     pub least: f64,
@@ -80,7 +82,8 @@ pub struct Situation<'a> {
 }
 
 /// What to expect of one run.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Expectation {
     /// By faulted server.
     pub trips: BTreeMap<String, Trip>,

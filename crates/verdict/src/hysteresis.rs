@@ -3,13 +3,13 @@
 
 use observation::journal::Journal;
 use observation::metastable::CellPhase;
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::metastable::{COVERED, LOAD_BACK, MISSED, RECOVERED, Second, phases, seconds, void, wrong_values};
 
 /// Goodput at one load.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoadStep {
     /// Requests a second.
     pub rate: f64,
@@ -21,7 +21,8 @@ pub struct LoadStep {
 }
 
 /// What a sweep says.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hysteresis {
     /// By rate, the lowest first.
     pub steps: Vec<LoadStep>,

@@ -42,7 +42,8 @@ pub use pair::{BeforeAfter, DialPeaks, FaultWidth, PhaseLatency};
 pub const VERDICT_VERSION: u32 = 1;
 
 /// What is said of a criterion or a run. Later is stronger when results are merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
     /// What was measured is what was expected.
@@ -101,7 +102,8 @@ impl From<statistics::Answer> for Ruling {
 }
 
 /// One thing that was expected, and what came of it.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Criterion {
     /// Stable name.
     pub id: &'static str,
@@ -118,7 +120,8 @@ pub struct Criterion {
 }
 
 /// One thing that could not be asked of this run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotAsked {
     /// Stable name, as in [`Criterion::id`].
     pub id: &'static str,
@@ -129,7 +132,8 @@ pub struct NotAsked {
 }
 
 /// The judgement of one run.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// [`VERDICT_VERSION`].
     pub v: u32,
@@ -161,7 +165,7 @@ pub struct Verdict {
     /// Every other one: nothing is known of it, so it is not passed.
     pub not_asked: Vec<NotAsked>,
     /// Notes of the runner, each as `code: text`.
-    #[schemars(with = "Vec<String>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub notes: Vec<Remark>,
 }
 

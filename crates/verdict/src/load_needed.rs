@@ -110,7 +110,10 @@ mod tests {
     fn a_mean_is_large_enough_and_hardly_larger() {
         for least in [1, 5, 200] {
             let mean = mean_for(least);
-            assert!(tail(mean, least) >= SURE && tail(mean - 0.02 * f64::from(least), least) < SURE, "{least}: {mean}");
+            assert!(
+                tail(mean, least) >= SURE && tail(mean - 0.02 * f64::from(least), least) < SURE,
+                "{least}: {mean}"
+            );
         }
         // P(N >= 1) = 1 - e^-m.
         assert!((mean_for(1) - 6.91).abs() < 0.02);

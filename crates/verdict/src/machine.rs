@@ -15,7 +15,8 @@ const LOWER: f64 = 0.5;
 const RATE_LEAST: f64 = 100.0;
 
 /// The client's machine while the run lasted. What it does not tell is absent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Machine {
     /// Share of the time in which some work waited for a processor, 0-1.
     pub waiting: Option<f64>,
@@ -50,8 +51,13 @@ impl Machine {
 
     /// What it was doing, in words; empty: it does not tell.
     fn describe(&self) -> String {
-        let waiting = self.waiting.map(|share| format!("work waited for a processor for {:.0} % of the time", share * 100.0));
-        let others = self.others.zip(self.processors).map(|(others, n)| format!("other programs kept {others:.1} of {n} processors busy"));
+        let waiting = self
+            .waiting
+            .map(|share| format!("work waited for a processor for {:.0} % of the time", share * 100.0));
+        let others = self
+            .others
+            .zip(self.processors)
+            .map(|(others, n)| format!("other programs kept {others:.1} of {n} processors busy"));
         let stolen = self.stolen.filter(|share| *share >= STOLEN);
         let stolen = stolen.map(|share| format!("a hypervisor took {:.0} % of them", share * 100.0));
         [waiting, others, stolen].into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -70,13 +76,15 @@ pub(crate) fn advice(
     }
     // Others than these are not the machine's: the fault, the way to it, the end of the run.
     let slow = ["baseline", "load", "observed", "surroundings"];
-    let machines = |criterion: &&Criterion| criterion.result == Ruling::Inconclusive || slow.contains(&criterion.id);
+    let machines =
+        |criterion: &&Criterion| criterion.result == Ruling::Inconclusive || slow.contains(&criterion.id);
     let doubtful = criteria.iter().filter(|criterion| criterion.result == result);
     let mut doubtful = doubtful.filter(machines).peekable();
     doubtful.peek()?;
     if !machine.is_busy() {
-        return (result == Ruling::Inconclusive)
-            .then(|| "The machine was not busy: run it again, with longer phases if it stays so.".to_owned());
+        return (result == Ruling::Inconclusive).then(|| {
+            "The machine was not busy: run it again, with longer phases if it stays so.".to_owned()
+        });
     }
     let rate = timeline.hello.and_then(|hello| hello.settings.load.rate_ops_per_s);
     let lower = rate.map(|rate| rate * LOWER).filter(|rate| *rate >= RATE_LEAST);

@@ -47,7 +47,8 @@ pub(crate) fn op_limit_ms(settings: &observation::Settings) -> Option<f64> {
 }
 
 /// Numbers of one run. Times are ms; `None`: it did not happen, or cannot be known.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Measures {
     /// What the rules say of the baseline; absent: it broke one.
     #[serde(skip)]
@@ -148,7 +149,8 @@ pub struct Measures {
 }
 
 /// Stale reads and resurrected values.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StaleMeasures {
     /// All of the run.
     pub count: u64,

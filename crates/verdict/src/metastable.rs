@@ -4,7 +4,6 @@
 use observation::journal::{Journal, Source};
 use observation::metastable::CellPhase;
 use observation::{NoteCode, Outcome, Record};
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::pair::BeforeAfter;
@@ -31,7 +30,8 @@ pub(crate) const MISSED: f64 = 0.05;
 const STEADY: usize = 3;
 
 /// What a cell came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CellState {
     /// At the end of the hold the goodput is 0.95 of the baseline's or more.
@@ -57,7 +57,8 @@ impl CellState {
 }
 
 /// One second of a cell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Second {
     /// Requests that the schedule asked for.
     pub offered: f64,
@@ -78,7 +79,8 @@ pub struct Second {
 }
 
 /// What a cell came to, in figures.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cell {
     /// Verdict.
     pub state: CellState,
@@ -308,7 +310,8 @@ fn slope(values: &[f64]) -> f64 {
 }
 
 /// What the cells together say of a system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stability {
     /// Every run recovered.

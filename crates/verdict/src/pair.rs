@@ -1,6 +1,5 @@
 //! Two numbers that belong together. In JSON they are a list of two, in the order of the fields.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 /// Declares such a pair.
@@ -21,7 +20,8 @@ macro_rules! pair {
             }
         }
 
-        impl JsonSchema for $name {
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()
             }
@@ -30,7 +30,7 @@ macro_rules! pair {
                 true
             }
 
-            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 <[$number; 2]>::json_schema(generator)
             }
         }

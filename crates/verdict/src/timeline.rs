@@ -7,7 +7,7 @@ use observation::effect::Effect;
 use observation::journal::{Journal, Source};
 use observation::{
     BreakerState, Canary, Counts, Dose, End, EndStatus, Event, EventKind, Fault, FaultKind, FaultState, Gap,
-    Hello, Histogram, Note, Outcome, PhaseKind, Record, Run, ServerTick, Tick,
+    Hello, Histogram, Host, Note, Outcome, PhaseKind, Record, Run, ServerTick, Tick,
 };
 
 use crate::pair::FaultWidth;

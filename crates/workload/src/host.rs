@@ -110,7 +110,9 @@ fn busy_us(stat: &str) -> Option<u64> {
 }
 
 fn processors(stat: &str) -> Option<u32> {
-    let is_one = |line: &str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let is_one = |line: &str| {
+        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
     u32::try_from(stat.lines().filter(|line| is_one(line)).count()).ok().filter(|n| *n > 0)
 }
 

@@ -158,6 +158,7 @@ impl RunArgs {
 
     /// Runs of scenarios of three phases.
     fn runs(self, scenarios: Vec<Scenario>, endings: Endings) -> Result<Runs, Failure> {
+        let output = self.output.results()?;
         let metrics = match self.output.metrics_port {
             Some(addr) => addr,
             // In a lab nothing is on a fixed port, unless one is asked for.
@@ -174,7 +175,8 @@ impl RunArgs {
         let place = match self.lab.lab {
             true => {
                 let shortest = lengths.shortest(&scenarios);
-                let lab = self.lab.settings(lengths.quick, shortest, self.process.max_procs.into())?.beside(jobs);
+                let lab =
+                    self.lab.settings(lengths.quick, shortest, self.process.max_procs.into())?.beside(jobs);
                 descriptors::check(u64::from(jobs) * lab.connection_ends())
                     .with_context(|| format!("--servers {}, {jobs} labs side by side", lab.config.servers))
                     .map_err(usage)?;
@@ -188,7 +190,7 @@ impl RunArgs {
             repeat,
             reruns_max: self.what.rerun_inconclusive,
             forever: self.what.r#loop,
-            output: self.output.results()?,
+            output,
             runs: self.output.runs,
             summary: self.output.summary,
         };

@@ -121,7 +121,11 @@ fn short(job: &str, seen: &Seen, width: usize, now: Instant) -> String {
 
 /// Closed breakers are named only where there is room for all.
 fn servers(line: &mut Line, seen: &Seen) {
-    let room = seen.breakers.iter().map(|(server, state)| server.chars().count() + state.name().len() + 3).sum::<usize>();
+    let room = seen
+        .breakers
+        .iter()
+        .map(|(server, state)| server.chars().count() + state.name().len() + 3)
+        .sum::<usize>();
     let all = room <= line.left();
     for (server, state) in seen.breakers.iter().filter(|(_, state)| all || *state != BreakerState::Closed) {
         let style = match state {
@@ -198,7 +202,8 @@ impl Line {
 
     fn put(&mut self, style: Style, text: &str) {
         // A name from outside may hold anything.
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(self.left).collect();
+        let text: String =
+            text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(self.left).collect();
         self.left -= text.chars().count();
         put(&mut self.text, format_args!("{style}{text}{style:#}"));
     }
@@ -218,7 +223,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use observation::journal::{Entry, Source};
-    use observation::{Outcome, Phase, Record, Run, RunPhases, ServerTick, Tick};
+    use observation::{Outcome, Phase, Record, Run, RunPhases, SCHEMA_VERSION, ServerTick, Tick};
     use std::time::Duration;
 
     use super::*;
@@ -226,11 +231,20 @@ mod tests {
     fn seen(began: Instant) -> Seen {
         let mut seen = Seen::default();
         let mut enter = |record| seen.entry(&Entry { at_us: 0, source: Source::Runner, record }, began);
-        enter(Record::Run(Run {
+        enter(Record::Run(Box::new(Run {
+            v: SCHEMA_VERSION,
+            run: String::new(),
             scenario: "packet-loss-100-pct".to_owned(),
+            suite: String::new(),
+            description: String::new(),
+            scenario_toml: String::new(),
+            rules_sha256: String::new(),
             phases: RunPhases { stabilization_ms: 10_000, testing_ms: 15_000, recovery_ms: 20_000 },
-            ..Run::default()
-        }));
+            wall_ms: 0,
+            tool_version: String::new(),
+            backend: String::new(),
+            control: false,
+        })));
         enter(Record::Phase(Phase { at_us: 0, phase: PhaseKind::Testing }));
         for n in 0..20 {
             let mut server = ServerTick {
@@ -266,7 +280,9 @@ mod tests {
             assert!(text.lines().all(|line| columns(line) <= width), "{width}:\n{text}");
         }
         let text = block(&[seen(began)], 80, began + Duration::from_secs(5));
-        for words in ["testing: the fault is on, 5 of 15 s", "980 ok/s", "2.00 %", "memcached1", "open", "memcached2"] {
+        for words in
+            ["testing: the fault is on, 5 of 15 s", "980 ok/s", "2.00 %", "memcached1", "open", "memcached2"]
+        {
             assert!(text.contains(words), "{words}:\n{text}");
         }
     }

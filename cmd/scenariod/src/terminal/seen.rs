@@ -7,6 +7,8 @@ use observation::journal::Entry;
 use observation::{BreakerState, Counts, Histogram, PhaseKind, Record, RunPhases, Tick};
 use tokio::time::Instant;
 
+use super::events::Events;
+
 /// Figures are those of the last second: so many ticks.
 const WINDOW_TICKS: usize = 10;
 /// Ticks of one bar of the history.
@@ -29,6 +31,7 @@ pub(super) struct Seen {
     pub(super) history: VecDeque<f64>,
     pub(super) breakers: Vec<(String, BreakerState)>,
     touched: VecDeque<(Instant, u64, u64)>,
+    events: Events,
 }
 
 /// What one tick adds.
@@ -60,8 +63,15 @@ pub(super) struct Progress {
 }
 
 impl Seen {
-    pub(super) fn entry(&mut self, entry: &Entry, now: Instant) {
+    /// Gives what happened in the phase that has ended with it.
+    pub(super) fn entry(&mut self, entry: &Entry, now: Instant) -> Option<String> {
+        let ended = matches!(entry.record, Record::Phase(_) | Record::End(_));
+        let events = ended.then(|| std::mem::take(&mut self.events));
+        let told = events.and_then(|events| {
+            Some(format!("{} {}: {}", self.scenario, self.phase().name(), events.words()?))
+        });
         match &entry.record {
+            Record::Event(event) => self.events.add(event),
             Record::Run(run) => {
                 *self = Self { scenario: run.scenario.clone(), lengths: Some(run.phases), ..Self::default() };
             }
@@ -76,6 +86,7 @@ impl Seen {
             Record::End(_) => *self = Self::default(),
             _ => {}
         }
+        told
     }
 
     fn tick(&mut self, tick: &Tick) {
@@ -109,7 +120,8 @@ impl Seen {
 
     /// The three phases, and how far each has come.
     pub(super) fn progress(&self, now: Instant) -> [Progress; 3] {
-        let lengths = self.lengths.unwrap_or(RunPhases { stabilization_ms: 0, testing_ms: 0, recovery_ms: 0 });
+        let lengths =
+            self.lengths.unwrap_or(RunPhases { stabilization_ms: 0, testing_ms: 0, recovery_ms: 0 });
         let of = |phase: PhaseKind, ms: u64| {
             let length = Duration::from_millis(ms);
             let elapsed = match self.phase {
@@ -128,10 +140,9 @@ impl Seen {
 
     /// Share of the chunks that the faulted proxies touched in the last seconds; `None`: nothing passed, or nothing counts it.
     pub(super) fn dose(&self) -> Option<f64> {
-        let (touched, all) = self
-            .touched
-            .iter()
-            .fold((0u64, 0u64), |(a, b), (_, touched, all)| (a.saturating_add(*touched), b.saturating_add(*all)));
+        let (touched, all) = self.touched.iter().fold((0u64, 0u64), |(a, b), (_, touched, all)| {
+            (a.saturating_add(*touched), b.saturating_add(*all))
+        });
         (all > 0).then(|| touched as f64 / all as f64)
     }
 }

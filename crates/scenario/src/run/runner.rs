@@ -236,22 +236,22 @@ impl Running<'_> {
     }
 
     async fn phases(&mut self, stop: &CancellationToken) -> Result<(), Broken> {
-        self.enter(PhaseKind::Stabilization, self.phases.stabilization).await;
+        self.enter(PhaseKind::Stabilization).await;
         self.wait_out(PhaseKind::Stabilization, self.phases.stabilization, stop).await?;
 
-        self.enter(PhaseKind::Testing, self.phases.testing).await;
+        self.enter(PhaseKind::Testing).await;
         self.apply().await?;
         self.wait_out(PhaseKind::Testing, self.phases.testing, stop).await?;
 
         let began = Instant::now();
         self.lift().await;
-        self.enter(PhaseKind::Recovery, self.phases.recovery).await;
+        self.enter(PhaseKind::Recovery).await;
         self.remove().await;
         let left = self.phases.recovery.saturating_sub(began.elapsed());
         self.wait_out(PhaseKind::Recovery, left, stop).await
     }
 
-    async fn enter(&self, phase: PhaseKind, length: Duration) {
+    async fn enter(&self, phase: PhaseKind) {
         let at_us = self.clock.now_us();
         self.journal.append(Record::Phase(Phase { at_us, phase })).await;
         let unix_s = self.wall_ms as f64 / 1e3 + at_us as f64 / 1e6;
@@ -259,7 +259,6 @@ impl Running<'_> {
         self.environment.status.send_modify(|status| {
             status.scenario.clone_from(&self.scenario.name);
             status.phase = phase;
-            status.phase_ends = Instant::now() + length;
         });
     }
 

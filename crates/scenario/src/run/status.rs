@@ -1,11 +1,9 @@
-//! What a run is doing now, for the progress line.
+//! What a run is doing now.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 use observation::{BreakerState, Counts, PhaseKind, Tick};
-use tokio::time::Instant;
 
 /// Ticks of the window: the last second.
 const WINDOW_TICKS: usize = 10;
@@ -17,8 +15,6 @@ pub struct Status {
     pub scenario: String,
     /// Which phase.
     pub phase: PhaseKind,
-    /// When it ends.
-    pub phase_ends: Instant,
     /// Successful ops/s over the last second; `None`: no observations.
     pub goodput: Option<f64>,
     /// Share of failed ops over the last second.
@@ -33,26 +29,10 @@ impl Status {
         Self {
             scenario: String::new(),
             phase: PhaseKind::Idle,
-            phase_ends: Instant::now(),
             goodput: None,
             error_rate: 0.0,
             breakers: Vec::new(),
         }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = self.phase_ends.saturating_duration_since(Instant::now());
-        write!(f, "{} {:<13} {:>4} s left", self.scenario, self.phase.name(), left.as_secs())?;
-        match self.goodput {
-            None => write!(f, "  no observations")?,
-            Some(goodput) => write!(f, "  {goodput:>7.0} ok/s  {:>6.2} % errors", self.error_rate * 100.0)?,
-        }
-        for (server, state) in &self.breakers {
-            write!(f, "  {server} {}", state.name())?;
-        }
-        Ok(())
     }
 }
 

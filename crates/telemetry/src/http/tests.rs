@@ -43,7 +43,10 @@ async fn start(limits: Limits) -> Running {
         policy: "default-src 'self'".to_owned(),
     };
     let routes = routes
-        .page("/", { let page = page.clone(); move || page.clone() })
+        .page("/", {
+            let page = page.clone();
+            move || page.clone()
+        })
         .below("/runs/", move |name| (name == "one/report.html").then(|| page.clone()))
         .feed("/asked", "text/event-stream", |asked| {
             let told = format!("{} {:?} {:?}", asked.peer, asked.query("job"), asked.header("last-event-id"));

@@ -8,7 +8,8 @@ use crate::statistics::recovery::p99_limit;
 use crate::timeline::{Sum, Timeline, share};
 
 /// A step of the recovery.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecoveryPart {
     /// What came back.
     pub name: &'static str,

@@ -12,7 +12,8 @@ use crate::timeline::{Timeline, sent};
 const TICK_US: u64 = 200_000;
 
 /// Breakers under the fault and after it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BreakerMeasures {
     /// Opens of each faulted server from fault on to fault off, each failed probe's among them.
     pub opens: BTreeMap<String, u64>,

@@ -11,7 +11,8 @@ use crate::timeline::Timeline;
 const BURST_US: u64 = 100_000;
 
 /// Connections of the whole run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectionMeasures {
     /// Dials that ended.
     pub dials: u64,

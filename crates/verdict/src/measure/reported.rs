@@ -6,7 +6,8 @@ use serde::Serialize;
 use crate::timeline::{Sum, Timeline};
 
 /// Of what the client tells in the whole run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reported {
     /// It declares a breaker, or one was not closed.
     pub breakers: bool,

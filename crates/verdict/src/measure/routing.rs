@@ -13,7 +13,8 @@ const WINDOW_US: u64 = 10_000_000;
 const STEP_US: u64 = 1_000_000;
 
 /// Attempts beside ops.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoutingMeasures {
     /// Attempts that were sent over ops that ended, in the worst 10 s of the run.
     pub amplification: Option<f64>,

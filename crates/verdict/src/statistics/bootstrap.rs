@@ -19,7 +19,8 @@ pub const RESAMPLES: usize = 1_000;
 pub const CONFIDENCE: f64 = 0.99;
 
 /// A ratio of means with its interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ratio {
     /// Mean of the one over mean of the other.
     pub estimate: f64,

@@ -28,7 +28,10 @@ pub(crate) enum OpLogThread {}
 
 impl OpLogThread {
     pub(crate) fn start(_: &Path, _: &OpLogHead) -> io::Result<Self> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "this program is built without op logs (feature op-log)"))
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this program is built without op logs (feature op-log)",
+        ))
     }
 
     pub(crate) fn log(&self) -> OpLog {

@@ -37,5 +37,6 @@ pub struct OpLogReport {
     pub failed: bool,
 }
 
-#[cfg(all(test, feature = "op-log"))]
+#[cfg(test)]
+#[cfg(feature = "op-log")]
 mod tests;

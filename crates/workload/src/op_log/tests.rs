@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use observation::{OpLogHead, Outcome};
 
+use super::form::{unzigzag, zigzag};
 use super::*;
 use crate::mix::OpKind;
 use crate::trace::OpTrace;
