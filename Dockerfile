@@ -23,17 +23,16 @@ WORKDIR /src
 ENV RUSTUP_TOOLCHAIN=1.95.0
 # The dependencies, without any source of ours: another change than to a manifest uses this layer again. It needs no BuildKit.
 COPY --from=manifests /src .
-RUN cargo build --release --locked --bin loadgen --bin scenariod
+RUN cargo build --profile dist --locked --bin loadgen --bin scenariod
 COPY . .
 # cargo goes by times, and a source may be older than what was built of its empty one.
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --bin loadgen --bin scenariod \
-    && strip target/release/loadgen target/release/scenariod \
+    && cargo build --profile dist --locked --bin loadgen --bin scenariod \
     && mkdir /runs
 
 # The same Debian: the binaries are linked with its C library.
 FROM debian:12.12-slim
-COPY --from=build /src/target/release/loadgen /src/target/release/scenariod /usr/local/bin/
+COPY --from=build /src/target/dist/loadgen /src/target/dist/scenariod /usr/local/bin/
 COPY --from=build --chown=65532:65532 /runs /runs
 # A new named volume takes owner and mode of the folder that it covers.
 VOLUME /runs

@@ -217,7 +217,7 @@ fn the_image_is_built_with_our_compiler_and_runs_as_nobody() {
         toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
     assert!(dockerfile.contains(&format!("FROM rust:{version}-slim-bookworm AS build")));
     assert!(dockerfile.contains(&format!("RUSTUP_TOOLCHAIN={version}\n")));
-    assert!(dockerfile.contains("cargo build --release --locked"));
+    assert!(dockerfile.contains("cargo build --profile dist --locked"));
     let user = dockerfile.lines().rev().find_map(|line| line.strip_prefix("USER ")).unwrap();
     assert!(!user.starts_with('0') && !user.starts_with("root"), "{user}");
     for base in dockerfile.lines().filter_map(|line| line.strip_prefix("FROM ")) {

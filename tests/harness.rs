@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::architecture::workspace;
@@ -41,11 +42,18 @@ pub fn real_program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The whole machine, for as long as the guard lives. Tests that measure time take it, so that what they judge is not
-/// their neighbours' load.
-pub async fn whole_machine() -> tokio::sync::MutexGuard<'static, ()> {
-    static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    MACHINE.lock().await
+/// Shares of the machine, for tests that measure time: what they judge must not be their neighbours' load.
+static MACHINE: Semaphore = Semaphore::const_new(SHARES);
+const SHARES: usize = 2;
+
+/// All of it, for as long as the guard lives: for tests that ask how much the machine can do.
+pub async fn whole_machine() -> SemaphorePermit<'static> {
+    MACHINE.acquire_many(SHARES as u32).await.unwrap()
+}
+
+/// A part of it: for tests whose load is far below what the machine can do.
+pub async fn part_of_the_machine() -> SemaphorePermit<'static> {
+    MACHINE.acquire().await.unwrap()
 }
 
 /// Runs in which a stall of the machine may void the verdict before a test fails.
@@ -54,7 +62,7 @@ const RUNS: usize = 4;
 /// Repeats `run` while it gives `None`: the verdict itself said that the machine, and not the client, was the limit.
 pub async fn judged<T>(mut run: impl AsyncFnMut() -> Option<T>) -> T {
     for n in 1..=RUNS {
-        let _machine = whole_machine().await;
+        let _machine = part_of_the_machine().await;
         if let Some(ended) = run().await {
             return ended;
         }

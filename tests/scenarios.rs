@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{
-    PATIENCE, Running, binary, free_port, get, judged, metric, real_program, stalled, verdict, wait_for,
-    whole_machine,
+    PATIENCE, Running, binary, free_port, get, judged, metric, part_of_the_machine, real_program, stalled,
+    verdict, wait_for,
 };
 
 /// Phases of these tests: long enough for a baseline of three seconds and a recovery after an open time of one.
@@ -257,7 +257,7 @@ async fn latency_200ms_1s_through_a_real_toxiproxy() {
 
 #[tokio::test]
 async fn the_other_driver_goes_through_the_same_scenario() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let Some(world) = World::start(Proxy::Embedded).await else { return };
     let (_loadgen, url) = world.loadgen(&["--driver", "memcache-async"]).await;
     let (mut scenariod, its) = world.scenariod("packet-loss-100-pct", &url, &["--loop"]);
@@ -273,7 +273,7 @@ async fn the_other_driver_goes_through_the_same_scenario() {
 }
 
 async fn terminated_in_each_phase(proxy: Proxy) {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let Some(world) = World::start(proxy).await else { return };
     let (_loadgen, url) = world.loadgen(&[]).await;
     for (phase, signal) in [(1, "TERM"), (2, "TERM"), (3, "TERM"), (2, "INT")] {
@@ -311,7 +311,7 @@ async fn a_signal_in_any_phase_leaves_nothing_behind_on_a_real_toxiproxy() {
 
 #[tokio::test]
 async fn loadgen_outlives_all_its_servers_and_the_error_rate_is_back_in_two_seconds() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let Some(world) = World::start(Proxy::Real).await else { return };
     let (mut loadgen, url) = world.loadgen(&[]).await;
     let rate =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Running, binary, get, metric, wait_for, whole_machine};
+use crate::harness::{PATIENCE, Running, binary, get, metric, part_of_the_machine, wait_for};
 
 /// A lab with the fake server: 100 % loss on one server, whose clients fail fast.
 const LAB: [&str; 12] = [
@@ -55,7 +55,7 @@ fn output(dir: &Path) -> String {
 
 #[tokio::test]
 async fn a_stop_rule_ends_a_run_and_its_fault_within_two_seconds_and_that_is_no_failure() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let dir = tempfile::tempdir().unwrap();
     // A third of the ops fail from the trip on.
     let args = [&LAB[..], &["--stabilization", "3s", "--abort-if", "error_rate > 20% for 1s"]].concat();
@@ -154,7 +154,7 @@ async fn a_client_that_is_not_seen_any_more_stops_the_run() {
 
 #[tokio::test]
 async fn two_jobs_run_at_the_same_time_in_a_folder_each_and_the_suite_says_so() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let dir = tempfile::tempdir().unwrap();
     let args = [
         &LAB[..],
@@ -211,7 +211,7 @@ async fn two_jobs_run_at_the_same_time_in_a_folder_each_and_the_suite_says_so() 
 
 #[tokio::test]
 async fn one_scenario_that_does_not_fit_does_not_lose_the_others() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let dir = tempfile::tempdir().unwrap();
     let misfit = "name = \"misfit\"\nsuite = \"x\"\ndescription = \"x\"\n[phases]\ntesting = \"1s\"\n[[fault]]\n\
                   target = \"nobody\"\ntype = \"down\"\n";

@@ -110,7 +110,7 @@ pub fn measure(asked: &Decisive) -> Result<String> {
 }
 
 fn one(asked: &Decisive, scenario: &str) -> Result<Run> {
-    let runs = tempfile::tempdir()?;
+    let mut runs = tempfile::Builder::new().prefix("decisive-").tempdir()?;
     let began = tokio::time::Instant::now();
     let status = Command::new(&asked.scenariod)
         .args(["--lab", "--quick", "--scenario", scenario, "--runs"])
@@ -135,6 +135,9 @@ fn one(asked: &Decisive, scenario: &str) -> Result<Run> {
         .unwrap_or_default()
         .to_uppercase()
         .replace("WRONG_DATA", "FAIL (wrong data)");
+    // What did not pass is kept.
+    runs.disable_cleanup(result != "PASS");
     let reasons = verdict["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    Ok(Run { result, why: reasons.collect::<Vec<_>>().join("; "), seconds })
+    let why = format!("{} ({})", reasons.collect::<Vec<_>>().join("; "), runs.path().display());
+    Ok(Run { result, why, seconds })
 }

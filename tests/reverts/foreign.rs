@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::site::{Client, Kind, Site, scenario};
 use crate::architecture::workspace;
-use crate::harness::{PATIENCE, wait_for, whole_machine};
+use crate::harness::{PATIENCE, part_of_the_machine, wait_for};
 
 /// Foreign proxies with a toxic each, and foreign toxics on proxies that a run uses.
 const FOREIGN: usize = 50;
@@ -46,7 +46,7 @@ async fn listen_in(site: &Site) -> (String, Arc<Mutex<Vec<u8>>>) {
 }
 
 async fn untouched(kind: Kind) {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let Some(client) = Client::start().await else { return };
     let Some(site) = Site::start(kind, "site", &client).await else { return };
     for n in 0..FOREIGN {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::site::{Client, Kind, Site, scenario};
-use crate::harness::{PATIENCE, Running, binary, janitor, kill, wait_for, whole_machine};
+use crate::harness::{PATIENCE, Running, binary, janitor, kill, part_of_the_machine, wait_for};
 
 /// The phase of 3 s and 15 s more.
 const LEASE: Duration = Duration::from_secs(18);
@@ -32,7 +32,7 @@ async fn without_faults(site: &Site, patience: Duration) -> Duration {
 
 #[tokio::test]
 async fn the_embedded_proxy_is_a_pass_through_six_seconds_after_its_controller_froze() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let Some(client) = Client::start().await else { return };
     let Some(site) = Site::start(Kind::Embedded, "embedded", &client).await else { return };
     let mut scenariod = frozen(&site, true).await;
@@ -51,7 +51,7 @@ async fn the_embedded_proxy_is_a_pass_through_six_seconds_after_its_controller_f
 
 #[tokio::test]
 async fn the_faults_of_a_frozen_run_end_at_their_deadline_by_its_janitor_or_by_a_reaper() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let Some(client) = Client::start().await else { return };
     let Some(kept) = Site::start(Kind::Real, "kept", &client).await else { return };
     let Some(reaped) = Site::start(Kind::Real, "reaped", &client).await else { return };

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::site::{Client, Kind, Site};
-use crate::harness::{PATIENCE, free_port, get, metric, verdict, wait_for, whole_machine};
+use crate::harness::{PATIENCE, free_port, get, metric, part_of_the_machine, verdict, wait_for};
 
 const CONNECTIONS: u64 = 24;
 const PIPELINED: usize = 20;
@@ -135,7 +135,7 @@ async fn climbs_down_or_says_so(client: &Client, name: &str) -> Option<bool> {
 
 #[tokio::test]
 async fn a_delete_that_hangs_is_said_leaves_no_verdict_and_ends_the_suite() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let Some(client) = Client::start().await else { return };
     let (one, two, ladder) = tokio::join!(
         detected(&client, "one"),

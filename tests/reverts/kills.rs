@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::site::{Client, Kind, Site, scenario};
-use crate::harness::{janitor, kill, whole_machine};
+use crate::harness::{janitor, kill, part_of_the_machine};
 
 /// Runs that are killed at the same time, each on a Toxiproxy of its own.
 const LANES: u32 = 4;
@@ -78,7 +78,7 @@ async fn lane(kind: Kind, victim: Victim, lane: u32, client: &Client) -> Option<
 }
 
 async fn all(kind: Kind, victim: Victim) {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let Some(client) = Client::start().await else { return };
     let client = &client;
     let (a, b, c, d) = tokio::join!(

@@ -50,19 +50,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_signal_that_asks_for_the_end_cancels() {
+    async fn every_signal_that_asks_for_the_end_cancels_unless_it_is_ignored_from_the_start() {
         let me = rustix::process::getpid();
-        for signal in [
-            rustix::process::Signal::HUP,
-            rustix::process::Signal::QUIT,
-            rustix::process::Signal::INT,
-            rustix::process::Signal::TERM,
+        // A shell without job control starts background jobs with SIGINT and SIGQUIT ignored, and nohup with SIGHUP.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        for (signal, kind, may_stay) in [
+            (rustix::process::Signal::HUP, SignalKind::hangup(), true),
+            (rustix::process::Signal::QUIT, SignalKind::quit(), true),
+            (rustix::process::Signal::INT, SignalKind::interrupt(), false),
+            (rustix::process::Signal::TERM, SignalKind::terminate(), false),
         ] {
+            let stays_ignored = may_stay && ignores(&status, kind);
             let token = token().unwrap();
             assert!(!token.is_cancelled());
             rustix::process::kill_process(me, signal).unwrap();
-            let ended = tokio::time::timeout(std::time::Duration::from_secs(10), token.cancelled()).await;
-            assert!(ended.is_ok(), "{signal:?}");
+            let patience = std::time::Duration::from_millis(if stays_ignored { 200 } else { 10_000 });
+            let ended = tokio::time::timeout(patience, token.cancelled()).await;
+            assert_eq!(ended.is_ok(), !stays_ignored, "{signal:?}");
         }
     }
 

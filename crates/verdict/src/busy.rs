@@ -1,7 +1,8 @@
 //! Nobody is blamed for what a machine that stood still may have done.
 //!
-//! A source counts a start as late when it came to it too late itself; what waited for a slow client is dropped, not late. So where
-//! starts were late, timeouts, slow replies and what follows from them are no finding about the client. A failure stands if it is
+//! A source counts a start as late when it came to it too late itself; what waited for a slow client is dropped, not late. And a canary
+//! goes past all client code: where one is slow at a server without a fault, the server or its proxy stood still. So where starts were late
+//! or canaries slow, timeouts, slow replies and what follows from them are no finding about the client. A failure stands if it is
 //! there even when these moments are read in the client's favour. So does every pass: the client held although the machine was busy.
 
 use observation::{BreakerState, Tick};
@@ -14,7 +15,11 @@ use crate::{Criterion, Ruling};
 
 /// In a tick in which more than this share of the starts was late, the machine stood still.
 const LATE: f64 = 0.05;
-/// What was under way before such a tick, and what it leaves behind, belong to it, µs.
+/// A canary of a server without a fault that took longer: something stood still, µs. The usual one takes 1 ms, some 20 ms beside other work.
+const SLOW_CANARY: u64 = 150_000;
+/// What the fault held is let go when it is lifted, and canaries that were sent this shortly after it may wait behind that, µs.
+const LINGER: u64 = 1_500_000;
+/// What was under way before such a moment, and what it leaves behind, belong to it, µs.
 const BEFORE: u64 = 300_000;
 const AFTER: u64 = 1_000_000;
 
@@ -60,7 +65,7 @@ pub(crate) fn excuse(
         if !stands(criterion.id) {
             criterion.result = Ruling::Inconclusive;
             criterion.measured += &format!(
-                "; but not without {} ms in which the machine was too busy to start ops in time",
+                "; but not without {} ms in which the machine stood still: ops began late, or canaries of healthy servers were slow",
                 stood / 1000
             );
         }
@@ -78,15 +83,34 @@ struct Stall {
 fn stalls(timeline: &Timeline<'_>) -> Vec<Stall> {
     let Some((on, _)) = timeline.fault_window() else { return Vec::new() };
     let late = timeline.ticks.iter().filter(|(at, tick)| *at > on && is_late(tick));
+    let late = late.map(|(at, tick)| (*at, tick.period_us));
+    let mut moments: Vec<(u64, u64)> = late.chain(slow_canaries(timeline, on)).collect();
+    moments.sort_unstable();
     let mut stalls: Vec<Stall> = Vec::new();
-    for (at, tick) in late {
-        let (from, to) = (at.saturating_sub(tick.period_us.saturating_add(BEFORE)).max(on), at + AFTER);
+    // Each by its end and its length.
+    for (at, length) in moments {
+        let (from, to) = (at.saturating_sub(length.saturating_add(BEFORE)).max(on), at + AFTER);
         match stalls.last_mut().filter(|last| from <= last.to) {
-            Some(last) => (last.to, last.late_us) = (to, last.late_us.saturating_add(tick.period_us)),
-            None => stalls.push(Stall { from, to, late_us: tick.period_us }),
+            Some(last) => (last.to, last.late_us) = (to.max(last.to), last.late_us.saturating_add(length)),
+            None => stalls.push(Stall { from, to, late_us: length }),
         }
     }
     stalls
+}
+
+/// Moments in which a server without a fault, or its proxy, stood still: the end of each slow canary, and how long it took.
+fn slow_canaries<'a>(timeline: &'a Timeline<'_>, on: u64) -> impl Iterator<Item = (u64, u64)> + 'a {
+    let healed = timeline.lifted().map_or(u64::MAX, |lifted| lifted + LINGER);
+    let faulted = |target: &str| timeline.faults.iter().any(|fault| fault.target == target);
+    let healthy = timeline
+        .canaries
+        .iter()
+        .filter(move |canary| canary.at_us > on && (canary.at_us > healed || !faulted(&canary.target)));
+    // Without an answer nothing says how long: `surroundings` counts those.
+    healthy.filter_map(|canary| {
+        let took = canary.took_us.filter(|took| *took > SLOW_CANARY)?;
+        Some((canary.at_us.saturating_add(took), took))
+    })
 }
 
 /// Is the slowest op no slower than its limit and the longest stall?

@@ -232,7 +232,7 @@ impl Measures {
         self.baseline_goodput = median(&self.before).unwrap_or(0.0);
         self.baseline_sigma = mad_sigma(&self.before).unwrap_or(0.0);
         self.baseline_error_share = sum.error_share();
-        self.baseline_missed_share = share(sum.missed, sum.offered);
+        self.baseline_missed_share = share(sum.late.saturating_add(sum.dropped), sum.offered);
         self.faulted_share = share(sum.of(&timeline.faulted()).total(), sum.all().total());
         self.baseline_service_ms = mean_ms(&sum);
     }

@@ -90,7 +90,9 @@ pub(crate) struct Stale {
 pub(crate) struct Sum {
     pub(crate) seconds: f64,
     pub(crate) offered: u64,
-    pub(crate) missed: u64,
+    /// Starts that came late, and those that never came.
+    pub(crate) late: u64,
+    pub(crate) dropped: u64,
     pub(crate) ops: BTreeMap<String, Counts>,
     pub(crate) attempts: BTreeMap<String, Counts>,
     pub(crate) latency: Histogram,
@@ -421,7 +423,8 @@ impl<'a> Timeline<'a> {
         for (_, tick) in inside {
             sum.seconds += tick.period_us as f64 / 1e6;
             sum.offered = sum.offered.saturating_add(tick.offered);
-            sum.missed = sum.missed.saturating_add(tick.late).saturating_add(tick.dropped);
+            sum.late = sum.late.saturating_add(tick.late);
+            sum.dropped = sum.dropped.saturating_add(tick.dropped);
             for server in &tick.servers {
                 sum.ops.entry(server.server.clone()).or_default().merge(&server.ops);
                 sum.attempts.entry(server.server.clone()).or_default().merge(&server.attempts);

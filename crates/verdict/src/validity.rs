@@ -141,12 +141,13 @@ fn baseline(measures: &Measures) -> Answer {
         (None, None) => (Ruling::Inconclusive, "there was none".to_owned()),
     };
     let expected = format!(
-        "at least {} s, a spread of at most {} %, halves within {} %, at most {} % errors and {} % late starts",
+        "at least {} s, a spread of at most {} %, halves within {} %, at most {} % errors, {} % late and {} % dropped starts",
         rules::SECONDS_MIN,
         rules::NOISE_MAX * 100.0,
         rules::DRIFT_MAX * 100.0,
         rules::ERRORS_MAX * 100.0,
-        rules::LATE_MAX * 100.0
+        rules::LATE_MAX * 100.0,
+        rules::DROPPED_MAX * 100.0
     );
     BASELINE.asked(finding(result, &expected, measured))
 }

@@ -33,7 +33,8 @@ pub(crate) fn seconds(timeline: &Timeline<'_>, from: u64, to: u64, offered: f64)
             offered: sum.offered as f64,
             error_share: sum.error_share(),
             p99_ms: p99.map(|us| us as f64 / 1e3),
-            late_share: share(sum.missed, sum.offered),
+            late_share: share(sum.late, sum.offered),
+            dropped_share: share(sum.dropped, sum.offered),
         }
     };
     (0..count).map(of).collect()

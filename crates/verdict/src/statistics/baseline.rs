@@ -15,9 +15,11 @@ pub const DRIFT_MAX: f64 = 0.05;
 /// Share of failed ops. On a machine with other work a stall of a quarter of a second fails some that are nobody's fault; what
 /// is asked of a client under a fault leaves more room than this.
 pub const ERRORS_MAX: f64 = 0.005;
-/// Share of ops that began more than 10 ms late. Late starts show in the latency, which counts from the intended start; goodput
-/// they change only when ops are dropped.
-pub const LATE_MAX: f64 = 0.01;
+/// Share of ops that began more than 10 ms late. They are ops like others: goodput and errors do not show it, and of latencies a 90th
+/// percentile decides, which this leaves alone. Beside four busy loops a processor 1 to 2 % are late, beside eight 2 to 6 %.
+pub const LATE_MAX: f64 = 0.1;
+/// Share of ops that never began: of them nothing is known.
+pub const DROPPED_MAX: f64 = 0.01;
 
 /// The client without a fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,9 +70,14 @@ pub enum Defect {
         /// Share of them.
         share: f64,
     },
-    /// The generator was the limit.
+    /// The generator was the limit: ops began too late.
     Late {
-        /// Share of ops that began too late.
+        /// Share of them.
+        share: f64,
+    },
+    /// The generator was the limit: ops did not begin at all.
+    Dropped {
+        /// Share of them.
         share: f64,
     },
 }
@@ -79,7 +86,7 @@ impl Defect {
     /// The run says nothing about the client, and would not if it were repeated as it is. Otherwise another run may do.
     pub fn is_invalid(&self) -> bool {
         match self {
-            Self::Idle | Self::Errors { .. } | Self::Late { .. } => true,
+            Self::Idle | Self::Errors { .. } | Self::Late { .. } | Self::Dropped { .. } => true,
             Self::TooFew { .. } | Self::Noisy { .. } | Self::Drifting { .. } => false,
         }
     }
@@ -116,6 +123,13 @@ impl fmt::Display for Defect {
                 write!(
                     f,
                     "the generator is overloaded: {late:.2} % of the ops began over 10 ms late, more than {max} %"
+                )
+            }
+            Self::Dropped { share } => {
+                let (max, dropped) = (DROPPED_MAX * 100.0, share * 100.0);
+                write!(
+                    f,
+                    "the generator is overloaded: {dropped:.2} % of the ops never began, more than {max} %"
                 )
             }
         }
@@ -164,6 +178,7 @@ pub fn assess(seconds: &[Second]) -> Result<Baseline, Unfit> {
         p99_ms: median(&p99s),
     };
     let late = pooled(&observed, |second| second.late_share);
+    let dropped = pooled(&observed, |second| second.dropped_share);
     let (first, second) = goodputs.split_at(goodputs.len() / 2);
     let halves = median(first).zip(median(second)).unwrap_or((middle, middle));
 
@@ -177,6 +192,7 @@ pub fn assess(seconds: &[Second]) -> Result<Baseline, Unfit> {
     unless(flows, Defect::Idle);
     unless(baseline.error_share <= ERRORS_MAX, Defect::Errors { share: baseline.error_share });
     unless(late <= LATE_MAX, Defect::Late { share: late });
+    unless(dropped <= DROPPED_MAX, Defect::Dropped { share: dropped });
     unless(observed.len() >= SECONDS_MIN, Defect::TooFew { seconds: observed.len() });
     unless(!flows || sigma <= NOISE_MAX * middle, Defect::Noisy { noise: baseline.noise() });
     let drift = Defect::Drifting { first: halves.0, second: halves.1 };
@@ -189,7 +205,14 @@ mod tests {
     use super::*;
 
     fn steady() -> Second {
-        Second { goodput: 1000.0, offered: 1000.0, error_share: 0.0, p99_ms: Some(2.0), late_share: 0.0 }
+        Second {
+            goodput: 1000.0,
+            offered: 1000.0,
+            error_share: 0.0,
+            p99_ms: Some(2.0),
+            late_share: 0.0,
+            dropped_share: 0.0,
+        }
     }
 
     fn defects(seconds: &[Second]) -> Vec<Defect> {
@@ -228,6 +251,9 @@ mod tests {
         assert!(with(&|_, second| second.late_share = 0.999 * LATE_MAX).is_ok());
         let late = with(&|_, second| second.late_share = 1.1 * LATE_MAX).unwrap_err();
         assert!(late.is_invalid() && matches!(late.defects[..], [Defect::Late { .. }]));
+        assert!(with(&|_, second| second.dropped_share = 0.999 * DROPPED_MAX).is_ok());
+        let dropped = with(&|_, second| second.dropped_share = 1.1 * DROPPED_MAX).unwrap_err();
+        assert!(dropped.is_invalid() && matches!(dropped.defects[..], [Defect::Dropped { .. }]));
         assert!(assess(&[steady(); SECONDS_MIN]).is_ok());
         let few = assess(&[steady(); SECONDS_MIN - 1]).unwrap_err();
         assert_eq!(
@@ -258,7 +284,8 @@ mod tests {
             Defect::Noisy { noise: 0.2 },
             Defect::Drifting { first: 100.0, second: 120.0 },
             Defect::Errors { share: 0.02 },
-            Defect::Late { share: 0.02 },
+            Defect::Late { share: 0.2 },
+            Defect::Dropped { share: 0.02 },
         ];
         let texts: std::collections::BTreeSet<String> = all.iter().map(Defect::to_string).collect();
         assert_eq!(texts.len(), all.len());

@@ -36,8 +36,10 @@ pub struct Second {
     pub error_share: f64,
     /// 99th percentile of their latency, ms; `None`: too few ops to say.
     pub p99_ms: Option<f64>,
-    /// Share of the ops that the generator began more than 10 ms late or not at all, 0-1.
+    /// Share of the ops that the generator began more than 10 ms late, 0-1.
     pub late_share: f64,
+    /// Share of the ops that it did not begin at all, 0-1.
+    pub dropped_share: f64,
 }
 
 /// Share of ops that failed, or were late, over `seconds`: each weighs what it offered.

@@ -82,7 +82,14 @@ mod tests {
         Baseline { seconds: 30, median: 1000.0, sigma: 5.0, error_share: 0.0005, p99_ms: Some(2.0) };
 
     fn good() -> Second {
-        Second { goodput: 1000.0, offered: 1000.0, error_share: 0.0, p99_ms: Some(2.0), late_share: 0.0 }
+        Second {
+            goodput: 1000.0,
+            offered: 1000.0,
+            error_share: 0.0,
+            p99_ms: Some(2.0),
+            late_share: 0.0,
+            dropped_share: 0.0,
+        }
     }
 
     fn after(bad: Second, seconds: usize) -> Vec<Second> {

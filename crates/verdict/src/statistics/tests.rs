@@ -49,6 +49,7 @@ fn seconds(goodputs: &[f64]) -> Vec<Second> {
         error_share: 0.0,
         p99_ms: None,
         late_share: 0.0,
+        dropped_share: 0.0,
     };
     goodputs.iter().map(second).collect()
 }

@@ -314,3 +314,30 @@ fn a_busy_machine_is_no_failure_of_the_client_where_it_explains_one() {
     ticks(&mut journal, FAULT_ON, END, |tick| tick.late = 20);
     assert_eq!(finding(&journal), verdict(Ruling::Fail, "probes"));
 }
+
+#[test]
+fn a_server_that_stood_still_is_no_failure_of_the_client_and_its_canaries_tell() {
+    let never_back = || Scene { failing_after_ms: 19_000, failing: 0.05, ..hung() };
+    let slow = |from: u64, to: u64, took_us: u64| {
+        let mut journal = never_back().journal();
+        for entry in &mut journal.entries {
+            if let Record::Canary(canary) = &mut entry.record
+                && (from..to).contains(&canary.at_us)
+            {
+                canary.took_us = Some(took_us);
+            }
+        }
+        finding(&journal)
+    };
+    let verdict = |result| (result, "recovery".to_owned());
+    let healed = FAULT_OFF + 1_600_000;
+    assert_eq!(slow(healed, END, 200_000), verdict(Ruling::Inconclusive));
+    assert_eq!(slow(healed, END, 140_000), verdict(Ruling::Fail), "as slow as beside other work");
+    assert_eq!(
+        slow(healed, healed + 300_000, 200_000),
+        verdict(Ruling::Fail),
+        "a moment explains no twenty seconds"
+    );
+    // What the fault itself holds, and lets go, is no other's.
+    assert_eq!(slow(FAULT_OFF - 300_000, FAULT_OFF, 400_000), verdict(Ruling::Fail));
+}
