@@ -106,7 +106,7 @@ fn the_image_builds_its_dependencies_before_it_has_our_sources() {
         (at("COPY --from=manifests /src ."), at("RUN cargo build"), at("\nCOPY . .\n"));
     assert!(manifests < first && first < sources);
     // The same command, or other features are built, and all again.
-    let command = "cargo build --release --locked --bin loadgen --bin scenariod";
+    let command = "cargo build --profile dist --locked --bin loadgen --bin scenariod";
     assert_eq!(build.matches(command).count(), 2);
 }
 

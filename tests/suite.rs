@@ -66,7 +66,8 @@ async fn a_stop_rule_ends_a_run_and_its_fault_within_two_seconds_and_that_is_no_
     let why = verdict["stopped"].as_str().unwrap();
     assert!(why.starts_with("--abort-if error_rate > 20% for 1s: ") && why.ends_with(" % seen"), "{why}");
     let text = output(dir.path());
-    assert!(text.contains(&format!("\nSTOPPED  packet-loss-100-pct: {why}\n")), "{text}");
+    assert!(text.contains("\nSTOPPED  packet-loss-100-pct  ("), "{text}");
+    assert!(text.contains(&format!("\n  stopped: {why}\n")), "{text}");
     let junit = std::fs::read_to_string(run.join("junit.xml")).unwrap();
     assert!(junit.contains("failures=\"0\" errors=\"0\"") && junit.contains("<skipped"), "{junit}");
 

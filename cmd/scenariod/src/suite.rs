@@ -18,6 +18,7 @@ use verdict::Verdict;
 
 use crate::failure::{Failure, infrastructure};
 use crate::settings::{EnvironmentSettings, Output, Place, SuiteSettings};
+use crate::terminal;
 use crate::world::{Shared, World};
 use results::{Ended, Results};
 
@@ -266,7 +267,9 @@ impl Pass<'_> {
             Output::Json => {}
             Output::Verbose => print(&format!("{}{}\n", report::table(verdict), page.display())),
             Output::Brief if lock(&self.results).are_several() => print_coloured(&report::line(verdict)),
-            Output::Brief => print_coloured(&format!("\n{}", report::brief(verdict, page))),
+            Output::Brief => {
+                print_coloured(&format!("\n{}", report::brief(verdict, page, terminal::width())))
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod events;
 mod seen;
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ impl Shown {
     fn show(&mut self, now: &[Seen]) {
         match self {
             Self::Block(bar) => {
-                let (_, width) = console_size();
+                let width = columns(std::io::stderr()).unwrap_or(WIDTH);
                 bar.set_message(block::block(now, usize::from(width), Instant::now()));
                 bar.tick();
             }
@@ -121,12 +122,13 @@ impl Shown {
     }
 }
 
-/// Rows and columns.
-fn console_size() -> (u16, u16) {
-    rustix::termios::tcgetwinsize(std::io::stderr())
-        .ok()
-        .filter(|size| size.ws_col > 0)
-        .map_or((0, WIDTH), |size| (size.ws_row, size.ws_col))
+/// Columns of the terminal that results go to; `None`: it is none.
+pub fn width() -> Option<usize> {
+    std::io::stdout().is_terminal().then(|| usize::from(columns(std::io::stdout()).unwrap_or(WIDTH)))
+}
+
+fn columns(of: impl AsFd) -> Option<u16> {
+    rustix::termios::tcgetwinsize(of).ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
 }
 
 fn write(text: &str) {

@@ -40,6 +40,7 @@ async fn where_no_connection_waits_the_spare_descriptors_are_kept() {
     let serving = tokio::spawn(async move { drop(acceptor.accept().await) });
     // What is given up here is taken by a dial, and the next connection hangs.
     for _ in 0..200 {
+        // Sleeps: that nothing happens is what is tested, for ten times the pause of the acceptor.
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(File::open("/dev/null").is_err(), "a descriptor was given up though no connection waits");
     }

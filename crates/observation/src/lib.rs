@@ -13,6 +13,7 @@ mod client;
 pub mod clock;
 pub mod continuity;
 pub mod effect;
+mod event;
 mod fault_kind;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -35,10 +36,11 @@ pub mod schema;
 mod wire_driver;
 
 pub use client::{
-    Arrivals, BreakerSettings, BreakerState, ClientInfo, DataSettings, Event, EventKind, Hello, Histogram,
-    IntegrityKind, LoadKind, LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick,
-    Settings, ShardSettings, SlowRule, Tick,
+    Arrivals, BreakerSettings, BreakerState, ClientInfo, DataSettings, Hello, Histogram, LoadKind,
+    LoadSettings, OnOpen, PoolTick, RatioRule, RoutingSettings, Server, ServerTick, Settings, ShardSettings,
+    SlowRule, Tick,
 };
+pub use event::{Event, EventKind, IntegrityKind};
 pub use fault_kind::FaultKind;
 pub use gap::{Gap, GapReason};
 pub use host::{Host, Stall};

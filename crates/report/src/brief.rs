@@ -12,11 +12,36 @@ use crate::{millis, percent, plain};
 /// Criteria that are shown in full; of more the rest is counted.
 const SHOWN: usize = 3;
 
-/// `page`: where everything is.
-pub fn brief(verdict: &Verdict, page: &Path) -> String {
+/// Space before what belongs to the line above.
+const INDENT: &str = "  ";
+
+/// `page`: where everything is. `width`: columns, if there is a limit.
+pub fn brief(verdict: &Verdict, page: &Path, width: Option<usize>) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = render(&mut out, verdict, page);
+    match width {
+        None => out,
+        Some(width) => out.lines().map(|line| wrapped(line, width) + "\n").collect(),
+    }
+}
+
+/// A line broken at its blanks; what follows has the line's own indent and some more.
+fn wrapped(line: &str, width: usize) -> String {
+    let indent: String = line.chars().take_while(|c| *c == ' ').collect();
+    let mut out = String::new();
+    let mut column = 0;
+    for word in line.split_inclusive(' ') {
+        // Colours have no width.
+        let columns = anstream::adapter::strip_str(word.trim_end()).to_string().chars().count();
+        if column + columns > width && column > indent.len() + INDENT.len() {
+            out.truncate(out.trim_end().len());
+            out += &format!("\n{indent}{INDENT}");
+            column = indent.len() + INDENT.len();
+        }
+        out += word;
+        column += columns + word.len() - word.trim_end().len();
+    }
     out
 }
 
@@ -129,7 +154,7 @@ mod tests {
     fn what_is_open_is_shown_in_full_and_the_rest_counted() {
         let mut verdict = hostile();
         verdict.advice = Some("Run it again.".to_owned());
-        let text = brief(&verdict, Path::new("runs/a/report.html"));
+        let text = brief(&verdict, Path::new("runs/a/report.html"), None);
         let open = verdict.criteria.iter().filter(|criterion| criterion.result != Ruling::Pass).count();
         assert!(open > SHOWN, "{open}");
         assert_eq!(text.lines().count(), 3 + 3 * SHOWN + 1 + 1 + 1, "{text}");
@@ -150,7 +175,7 @@ mod tests {
         (m.error_share, m.time_to_recover_ms) = (0.01, Some(1_200.0));
         m.reported.breakers = true;
         m.time_to_trip_ms = [("memcached1".to_owned(), Some(253.0))].into();
-        let text = brief(&verdict, Path::new("report.html"));
+        let text = brief(&verdict, Path::new("report.html"), None);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert_eq!(lines[1], "  15.0 s of loss-like delay at 100 % loss");
@@ -159,5 +184,13 @@ mod tests {
             "  The breaker of memcached1 opened after 253 ms; goodput stayed at 99.00 % of 1298 ops/s, 1.00 % of the ops failed; all \
              was well 1.2 s after it."
         );
+    }
+
+    #[test]
+    fn lines_are_broken_at_blanks_and_keep_their_indent() {
+        assert_eq!(wrapped("  one two three four", 12), "  one two\n    three\n    four");
+        assert_eq!(wrapped("  a_word_that_is_too_long at", 12), "  a_word_that_is_too_long\n    at");
+        assert_eq!(wrapped("\u{1b}[1mbold\u{1b}[0m text", 9), "\u{1b}[1mbold\u{1b}[0m text");
+        assert_eq!(wrapped("", 10), "");
     }
 }

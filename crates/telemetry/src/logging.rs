@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::time::uptime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -45,10 +46,18 @@ pub fn init(format: LogFormat, quiet: &[&str]) {
         .with_writer(|| LogLines)
         .with_target(false);
     // A line that cannot be written is lost: told on the same standard error, it would be a panic.
-    let builder = builder.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false);
+    let terminal = std::io::stderr().is_terminal();
+    let builder = builder.with_ansi(terminal && colours()).log_internal_errors(false);
     // The error says that logging is on already.
     let _ = match format {
+        // Lines are narrow there, and somebody is looking: seconds since the start.
+        LogFormat::Text if terminal => builder.with_timer(uptime()).finish().with(filter).try_init(),
         LogFormat::Text => builder.finish().with(filter).try_init(),
         LogFormat::Json => builder.json().finish().with(filter).try_init(),
     };
+}
+
+/// Are colours wanted? <https://no-color.org>
+fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,10 +1,10 @@
 //! What is known of a run for the terminal, from its journal as it is written.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use observation::journal::Entry;
-use observation::{BreakerState, Counts, Histogram, PhaseKind, Record, RunPhases, Tick};
+use observation::{BreakerState, Counts, FaultState, Histogram, PhaseKind, Record, RunPhases, Tick};
 use tokio::time::Instant;
 
 use super::events::Events;
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     /// Goodput, ops/s, in steps of half a second.
     pub(super) history: VecDeque<f64>,
     pub(super) breakers: Vec<(String, BreakerState)>,
+    /// Proxies with a fault, and what else its dose is counted under.
+    faulted: BTreeSet<String>,
     touched: VecDeque<(Instant, u64, u64)>,
     events: Events,
 }
@@ -77,7 +79,11 @@ impl Seen {
             }
             Record::Phase(phase) => self.phase = Some((phase.phase, now)),
             Record::Tick(tick) => self.tick(tick),
-            Record::Dose(dose) => {
+            Record::Fault(fault) if fault.state == FaultState::Acknowledged => {
+                self.faulted.extend([fault.target.clone(), fault.id.clone()]);
+            }
+            // Of the other proxies it is 0, and says nothing.
+            Record::Dose(dose) if self.faulted.contains(&dose.target) => {
                 self.touched.push_back((now, dose.chunks_touched, dose.chunks));
                 while self.touched.front().is_some_and(|(at, ..)| now.duration_since(*at) > DOSE_WINDOW) {
                     self.touched.pop_front();
