@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Counts, Outcome, WireDriver};
+use crate::{Counts, WireDriver};
 
 /// First record of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
