@@ -15,6 +15,7 @@ use scenario::{Environment, Scenario};
 use telemetry::output::{print, print_coloured};
 use tokio_util::sync::CancellationToken;
 use verdict::Verdict;
+use verdict::statistics::baseline::SECONDS_MIN;
 
 use crate::failure::{Failure, infrastructure};
 use crate::settings::{EnvironmentSettings, Output, Place, SuiteSettings};
@@ -294,7 +295,10 @@ impl Pass<'_> {
                 run.result = verdict.name().to_owned();
                 run.reasons = verdict.reasons;
                 run.stopped = verdict.stopped;
-                if let Some(attempt) = results.rerun(unit, verdict.result, &run) {
+                // Where the phase before the fault is too short for a baseline, another run is no better.
+                let stabilization = self.suite.settings.lengths.of(scenario).stabilization;
+                let may_do_better = stabilization.as_secs() >= SECONDS_MIN as u64;
+                if may_do_better && let Some(attempt) = results.rerun(unit, verdict.result, &run) {
                     run.rerun = true;
                     tracing::info!("{}: inconclusive; it is run again", scenario.name);
                     lock(&self.queue).push_front(Unit { attempt, ..unit });

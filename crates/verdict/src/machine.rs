@@ -3,6 +3,7 @@
 use observation::Host;
 use serde::Serialize;
 
+use crate::statistics::baseline::SECONDS_MIN;
 use crate::timeline::Timeline;
 use crate::{Criterion, Ruling};
 
@@ -81,6 +82,12 @@ pub(crate) fn advice(
     let doubtful = criteria.iter().filter(|criterion| criterion.result == result);
     let mut doubtful = doubtful.filter(machines).peekable();
     doubtful.peek()?;
+    let before_s = timeline.baseline_window().map_or(0.0, |(from, to)| (to - from) as f64 / 1e6);
+    if before_s < SECONDS_MIN as f64 {
+        return Some(format!(
+            "The phase before the fault is too short: give it {SECONDS_MIN} s or more (--stabilization)."
+        ));
+    }
     if !machine.is_busy() {
         return (result == Ruling::Inconclusive).then(|| {
             "The machine was not busy: run it again, with longer phases if it stays so.".to_owned()
@@ -93,4 +100,48 @@ pub(crate) fn advice(
         "The machine was too busy: {}. Run it with nothing beside it (--jobs 1){lower}.",
         machine.describe()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use observation::Stall;
+
+    use super::*;
+
+    fn second(waiting_us: u64) -> Host {
+        Host {
+            period_us: 1_000_000,
+            cpu: Some(Stall { some_us: waiting_us, full_us: 0 }),
+            own_cpu_us: Some(300_000),
+            busy_us: Some(1_900_000),
+            processors: Some(2),
+            steal_us: Some(0),
+            ..Host::default()
+        }
+    }
+
+    #[test]
+    fn a_busy_machine_is_described_by_what_it_tells() {
+        let (busy, calm) = (second(900_000), second(100_000));
+        let machine = Machine::of(&[&busy, &busy]);
+        assert!(machine.is_busy() && !Machine::of(&[&calm]).is_busy());
+        assert_eq!(
+            machine.describe(),
+            "work waited for a processor for 90 % of the time, other programs kept 1.6 of 2 processors busy"
+        );
+        let stolen = Host { steal_us: Some(400_000), ..calm };
+        let machine = Machine::of(&[&stolen]);
+        assert!(
+            machine.is_busy() && machine.describe().ends_with("a hypervisor took 20 % of them"),
+            "{machine:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_told_is_absent() {
+        assert_eq!(Machine::of(&[]), Machine::default());
+        let silent = Host { own_cpu_us: None, ..second(0) };
+        assert_eq!(Machine::of(&[&second(0), &silent]).others, None);
+        assert!(!Machine::default().is_busy() && Machine::default().describe().is_empty());
+    }
 }
