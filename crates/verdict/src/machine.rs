@@ -82,8 +82,8 @@ pub(crate) fn advice(
     let doubtful = criteria.iter().filter(|criterion| criterion.result == result);
     let mut doubtful = doubtful.filter(machines).peekable();
     doubtful.peek()?;
-    let before_s = timeline.baseline_window().map_or(0.0, |(from, to)| (to - from) as f64 / 1e6);
-    if before_s < SECONDS_MIN as f64 {
+    let least_us = SECONDS_MIN as u64 * 1_000_000;
+    if timeline.baseline_window().is_some_and(|(from, to)| to - from < least_us) {
         return Some(format!(
             "The phase before the fault is too short: give it {SECONDS_MIN} s or more (--stabilization)."
         ));
