@@ -43,14 +43,14 @@ fn main() -> ExitCode {
     match command {
         // Its log, threads and exit codes are the stock server's.
         Some(Command::Proxy(args)) => proxy::main(&args.flags()),
-        Some(Command::Task(command)) => perform(process, || command.task()),
-        None => perform(process, || run.task()),
+        Some(Command::Task(command)) => perform(process, &[], || command.task()),
+        None => perform(process, terminal::FOLDED, || run.task()),
     }
 }
 
-/// Performs what is asked for, and gives the exit code.
-fn perform(process: Process, task: impl FnOnce() -> Result<Task, Failure>) -> ExitCode {
-    telemetry::logging::init(process.log_format, terminal::FOLDED);
+/// Performs what is asked for, and gives the exit code. `folded`: targets of the log that are told once a phase.
+fn perform(process: Process, folded: &[&str], task: impl FnOnce() -> Result<Task, Failure>) -> ExitCode {
+    telemetry::logging::init(process.log_format, folded);
     descriptors::raise();
     match task().and_then(|task| run::run(process.threads, task)) {
         Ok(code) => output::exit_code(code),

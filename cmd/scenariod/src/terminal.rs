@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use observation::PhaseKind;
 use observation::journal::Entry;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -82,11 +82,12 @@ impl Shown {
         if dumb || !std::io::stderr().is_terminal() {
             return Self::Lines(vec![None; jobs]);
         }
-        let drawn = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let bar = drawn.add(ProgressBar::no_length());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
+        // Of a bar that is alone, and not of several: those panic where the terminal has gone.
+        let drawn = bar.clone();
         telemetry::terminal::keep_clear(move |write| drawn.suspend(write));
         Self::Block(bar)
     }
@@ -95,7 +96,8 @@ impl Shown {
         match self {
             Self::Block(bar) => {
                 let width = columns(std::io::stderr()).unwrap_or(WIDTH);
-                bar.set_message(block::block(now, usize::from(width), Instant::now()));
+                let text = block::block(now, usize::from(width), Instant::now());
+                bar.set_message(telemetry::terminal::coloured(&text));
                 bar.tick();
             }
             Self::Lines(last) => {

@@ -1,4 +1,4 @@
-//! The load of a lab: calibrated first, so that it fits the machine.
+//! The load of a lab: of a given rate, or calibrated, so that it is half of what the machine can do.
 
 use std::time::Duration;
 

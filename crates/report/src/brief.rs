@@ -127,13 +127,19 @@ fn what_happened(verdict: &Verdict) -> String {
             percent(retained)
         ));
     }
-    match m.time_to_recover_ms {
-        Some(ms) if ms <= 0.0 => clauses.push("all was well within a second after it".to_owned()),
-        Some(ms) => clauses.push(format!("all was well {} after it", millis(Some(ms)))),
-        None if !m.time_to_trip_ms.is_empty() => {
-            clauses.push("it was not well again within the run".to_owned())
+    let back = m.time_to_recover_ms.or(m.goodput_back_ms);
+    let closed = if m.reported.breakers { m.time_to_close_ms } else { Some(0.0) };
+    match (back, closed) {
+        // A control run has no fault that could have been lifted.
+        _ if verdict.given.is_empty() => {}
+        (_, None) => clauses.push("a breaker stayed open".to_owned()),
+        (None, _) => clauses.push("it was not well again within the run".to_owned()),
+        (Some(back), Some(closed)) if back.max(closed) < 1_000.0 => {
+            clauses.push("all was well within a second after it".to_owned());
         }
-        None => {}
+        (Some(back), Some(closed)) => {
+            clauses.push(format!("all was well {} after it", millis(Some(back.max(closed)))));
+        }
     }
     if m.wrong_values > 0 {
         clauses.push(format!("{} wrong values were read", m.wrong_values));
@@ -172,7 +178,7 @@ mod tests {
         verdict.given = vec!["loss-like delay at 100 % loss".to_owned()];
         let m = &mut verdict.measures;
         (m.fault_ms, m.goodput_retained, m.baseline_goodput) = (15_000.0, Some(0.99), 1_298.0);
-        (m.error_share, m.time_to_recover_ms) = (0.01, Some(1_200.0));
+        (m.error_share, m.time_to_recover_ms, m.time_to_close_ms) = (0.01, Some(1_200.0), Some(400.0));
         m.reported.breakers = true;
         m.time_to_trip_ms = [("memcached1".to_owned(), Some(253.0))].into();
         let text = brief(&verdict, Path::new("report.html"), None);

@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::time::uptime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::terminal::LogLines;
+use crate::terminal::{LogLines, shows_colours};
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn init(format: LogFormat, quiet: &[&str]) {
         .with_target(false);
     // A line that cannot be written is lost: told on the same standard error, it would be a panic.
     let terminal = std::io::stderr().is_terminal();
-    let builder = builder.with_ansi(terminal && colours()).log_internal_errors(false);
+    let builder = builder.with_ansi(terminal && shows_colours()).log_internal_errors(false);
     // The error says that logging is on already.
     let _ = match format {
         // Lines are narrow there, and somebody is looking: seconds since the start.
@@ -55,9 +55,4 @@ pub fn init(format: LogFormat, quiet: &[&str]) {
         LogFormat::Text => builder.finish().with(filter).try_init(),
         LogFormat::Json => builder.json().finish().with(filter).try_init(),
     };
-}
-
-/// Are colours wanted? <https://no-color.org>
-fn colours() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

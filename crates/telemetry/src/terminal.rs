@@ -24,6 +24,16 @@ pub(crate) fn above<T>(mut write: impl FnMut() -> T) -> T {
     written.unwrap_or_else(write)
 }
 
+/// Does standard error show colours? `NO_COLOR`, `CLICOLOR_FORCE` and `TERM=dumb` are respected.
+pub fn shows_colours() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// A text for standard error, without its colours where none are shown.
+pub fn coloured(text: &str) -> String {
+    if shows_colours() { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
+}
+
 /// Standard error for log lines: each comes in one piece.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogLines;

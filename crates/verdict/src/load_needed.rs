@@ -21,8 +21,8 @@ pub struct LoadNeeded {
 }
 
 impl LoadNeeded {
-    /// For a client whose breaker opens at so many timeouts in a row, over so many servers, under faults of which the shortest lasts
-    /// `shortest_s`; 0: there is no fault.
+    /// For a client whose breaker opens at `timeouts_in_a_row`, over `servers`, under faults of which the shortest lasts `shortest_s`; 0:
+    /// there is no fault.
     pub fn of(timeouts_in_a_row: Option<u32>, servers: usize, shortest_s: f64) -> Self {
         let mut needs = vec![p99()];
         needs.extend(timeouts_in_a_row.map(|k| trip(k, servers)));
@@ -51,7 +51,7 @@ fn trip(k: u32, servers: usize) -> Need {
     (rate, format!("{k} timeouts in a row at each of {servers} servers within {tick_ms} ms: {rate:.0}"))
 }
 
-/// Shares of the ops under the fault are asked for from so many ops on.
+/// Shares of the ops under the fault are asked for from [`OPS_MIN`] on.
 fn shares(shortest_s: f64) -> Option<Need> {
     // Within a tick nothing is counted apart, however many ops there are.
     let least_s = shortest_s.max(TICK_S);

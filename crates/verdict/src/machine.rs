@@ -10,10 +10,13 @@ use crate::{Criterion, Ruling};
 /// Work waited for a processor in this share of the time, or a hypervisor took this share of the processors: then it was busy.
 const WAITING: f64 = 0.25;
 const STOLEN: f64 = 0.05;
-/// A rate that is half as high is a clear difference.
+/// A rate that is half as high is a clear difference; one below this is not proposed, ops/s: criteria need it.
 const LOWER: f64 = 0.5;
-/// The lowest that is proposed, ops/s.
-const RATE_LEAST: f64 = 100.0;
+const RATE_LEAST: f64 = 1_300.0;
+/// Criteria that no machine is to blame for.
+const OTHERS: [&str; 6] = ["alone", "clean", "completed", "essential", "fault-bit", "witness-agrees"];
+/// Criteria that a busy machine makes invalid.
+const MACHINES: [&str; 4] = ["baseline", "load", "observed", "surroundings"];
 
 /// The client's machine while the run lasted. What it does not tell is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -60,7 +63,8 @@ impl Machine {
             .zip(self.processors)
             .map(|(others, n)| format!("other programs kept {others:.1} of {n} processors busy"));
         let stolen = self.stolen.filter(|share| *share >= STOLEN);
-        let stolen = stolen.map(|share| format!("a hypervisor took {:.0} % of them", share * 100.0));
+        let stolen =
+            stolen.map(|share| format!("a hypervisor took {:.0} % of the processors' time", share * 100.0));
         [waiting, others, stolen].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
@@ -75,13 +79,11 @@ pub(crate) fn advice(
     if timeline.stopped().is_some() || !matches!(result, Ruling::Inconclusive | Ruling::Invalid) {
         return None;
     }
-    // Others than these are not the machine's: the fault, the way to it, the end of the run.
-    let slow = ["baseline", "load", "observed", "surroundings"];
-    let machines =
-        |criterion: &&Criterion| criterion.result == Ruling::Inconclusive || slow.contains(&criterion.id);
-    let doubtful = criteria.iter().filter(|criterion| criterion.result == result);
-    let mut doubtful = doubtful.filter(machines).peekable();
-    doubtful.peek()?;
+    let doubtful =
+        criteria.iter().filter(|criterion| criterion.result == result && !OTHERS.contains(&criterion.id));
+    let mut doubtful =
+        doubtful.filter(|criterion| result == Ruling::Inconclusive || MACHINES.contains(&criterion.id));
+    doubtful.next()?;
     let least_us = SECONDS_MIN as u64 * 1_000_000;
     if timeline.baseline_window().is_some_and(|(from, to)| to - from < least_us) {
         return Some(format!(
@@ -97,7 +99,7 @@ pub(crate) fn advice(
     let lower = rate.map(|rate| rate * LOWER).filter(|rate| *rate >= RATE_LEAST);
     let lower = lower.map_or(String::new(), |rate| format!(", or ask for less (--rate {rate:.0})"));
     Some(format!(
-        "The machine was too busy: {}. Run it with nothing beside it (--jobs 1){lower}.",
+        "The machine was too busy: {}. Run it with less beside it (other programs, --jobs){lower}.",
         machine.describe()
     ))
 }
@@ -132,7 +134,8 @@ mod tests {
         let stolen = Host { steal_us: Some(400_000), ..calm };
         let machine = Machine::of(&[&stolen]);
         assert!(
-            machine.is_busy() && machine.describe().ends_with("a hypervisor took 20 % of them"),
+            machine.is_busy()
+                && machine.describe().ends_with("a hypervisor took 20 % of the processors' time"),
             "{machine:?}"
         );
     }

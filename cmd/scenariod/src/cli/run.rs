@@ -70,7 +70,8 @@ struct OutputArgs {
     /// Write a table of the runs, expected beside measured, as Markdown into FILE as well
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
-    /// Results on standard output as text, or as one JSON object when all is over; the log is on standard error
+    /// Results on standard output as text, or as one JSON object when all runs are over (with --loop one a pass); the log is on
+    /// standard error
     #[arg(long, value_name = "FORM", default_value = "text")]
     output: ResultForm,
     /// Show every number and criterion, not only those that failed or stay open
@@ -212,6 +213,7 @@ impl RunArgs {
             ("--stabilization, --testing, --recovery", self.phases.any_length()),
             ("--until-stable", self.phases.until_stable),
             ("--abort-if", !self.phases.abort_if.is_empty()),
+            ("--output json, --verbose", self.output.verbose || self.output.output == ResultForm::Json),
         ];
         let metrics = [("--metrics-port", self.output.metrics_port.is_some())];
         let mut others = of_a_run.into_iter().chain(self.lab.of_the_client()).chain(metrics);

@@ -15,9 +15,10 @@ pub const DRIFT_MAX: f64 = 0.05;
 /// Share of failed ops. On a machine with other work a stall of a quarter of a second fails some that are nobody's fault; what
 /// is asked of a client under a fault leaves more room than this.
 pub const ERRORS_MAX: f64 = 0.005;
-/// Share of ops that began more than 10 ms late. They are ops like others: goodput and errors do not show it, and of latencies a 90th
-/// percentile decides, which this leaves alone. Beside four busy loops a processor 1 to 2 % are late, beside eight 2 to 6 %.
-pub const LATE_MAX: f64 = 0.1;
+/// Share of ops that began more than 10 ms late. They are ops like others: goodput and errors do not show it, a 90th percentile hardly,
+/// and a 99th is compared with the baseline's own, which has them too. Beside four busy loops on two processors 1 to 2 % are late,
+/// beside eight 2 to 6 %. Not more than the share from which `busy` calls a tick a stall.
+pub const LATE_MAX: f64 = 0.05;
 /// Share of ops that never began: of them nothing is known.
 pub const DROPPED_MAX: f64 = 0.01;
 
@@ -284,7 +285,7 @@ mod tests {
             Defect::Noisy { noise: 0.2 },
             Defect::Drifting { first: 100.0, second: 120.0 },
             Defect::Errors { share: 0.02 },
-            Defect::Late { share: 0.2 },
+            Defect::Late { share: 0.1 },
             Defect::Dropped { share: 0.02 },
         ];
         let texts: std::collections::BTreeSet<String> = all.iter().map(Defect::to_string).collect();
