@@ -281,7 +281,7 @@ mod tests {
             "client: memcache-client ",
             "timeout 250 ms, breaker for 1000 ms at 5 timeouts in a row, or ",
             "fault              loss-like delay at 100 % loss",
-            "1300 ops/s, 33 % of the keys",
+            "1200 ops/s, 33 % of the keys",
             "must trip",
             "because P(op > 250 ms) = 1.0000",
             "time to trip       250 to ",

@@ -12,7 +12,7 @@ const WAITING: f64 = 0.25;
 const STOLEN: f64 = 0.05;
 /// A rate that is half as high is a clear difference; one below this is not proposed, ops/s: criteria need it.
 const LOWER: f64 = 0.5;
-const RATE_LEAST: f64 = 1_300.0;
+const RATE_LEAST: f64 = 1_200.0;
 /// Criteria that no machine is to blame for.
 const OTHERS: [&str; 6] = ["alone", "clean", "completed", "essential", "fault-bit", "witness-agrees"];
 /// Criteria that a busy machine makes invalid.
