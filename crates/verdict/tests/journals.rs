@@ -39,6 +39,9 @@ fn outcomes(verdict: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// A criterion whose limits are others now: for late starts, and for those that never came.
+const LIMITS_ARE_OTHERS: &str = "baseline";
+
 /// The numbers in the words of each criterion that was not `moved`.
 fn numbers(verdict: &Value, moved: &[&str]) -> Vec<(String, String)> {
     let digits = |text: &Value| {
@@ -48,7 +51,12 @@ fn numbers(verdict: &Value, moved: &[&str]) -> Vec<(String, String)> {
     };
     let criteria = verdict["criteria"].as_array().unwrap().iter();
     let stayed = criteria.filter(|criterion| !moved.contains(&criterion["id"].as_str().unwrap()));
-    stayed.map(|criterion| (digits(&criterion["expected"]), digits(&criterion["measured"]))).collect()
+    let numbers = stayed.map(|criterion| {
+        let same_limits = criterion["id"] != LIMITS_ARE_OTHERS;
+        let expected = if same_limits { digits(&criterion["expected"]) } else { String::new() };
+        (expected, digits(&criterion["measured"]))
+    });
+    numbers.collect()
 }
 
 /// Everything of `then` is in `now`, but for words that explain.
