@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::terminal::above;
+use crate::terminal::{above, with_colours};
 
 /// Exit code of a program whose results could not be written, if it has no other.
 pub(crate) const LOST: u8 = 4;
@@ -20,12 +20,8 @@ pub fn print(text: &str) {
 
 /// Writes a result with colours, which are left out where no terminal shows them; `NO_COLOR` and `CLICOLOR_FORCE` are respected.
 pub fn print_coloured(text: &str) {
-    write(|out| match anstream::AutoStream::choice(&io::stdout()) {
-        anstream::ColorChoice::Never => {
-            out.write_all(anstream::adapter::strip_str(text).to_string().as_bytes())
-        }
-        _ => out.write_all(text.as_bytes()),
-    });
+    let shown = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+    print(&with_colours(shown, text));
 }
 
 /// Writes a result in pieces; gives whether all of it was written.

@@ -31,7 +31,12 @@ pub fn shows_colours() -> bool {
 
 /// A text for standard error, without its colours where none are shown.
 pub fn coloured(text: &str) -> String {
-    if shows_colours() { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
+    with_colours(shows_colours(), text)
+}
+
+/// A text with its colours, or without.
+pub(crate) fn with_colours(shown: bool, text: &str) -> String {
+    if shown { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
 }
 
 /// Standard error for log lines: each comes in one piece.

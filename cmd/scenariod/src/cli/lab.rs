@@ -60,7 +60,7 @@ pub struct LabArgs {
 pub enum LabRate {
     /// As many as the machine can take.
     Max,
-    /// So many.
+    /// This rate.
     Given(Rate),
 }
 

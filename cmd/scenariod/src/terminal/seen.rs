@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::events::Events;
 
-/// Figures are those of the last second: so many ticks.
+/// Ticks of the last second, from which the figures come.
 const WINDOW_TICKS: usize = 10;
 /// Ticks of one bar of the history.
 const BAR_TICKS: usize = 5;

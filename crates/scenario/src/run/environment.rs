@@ -41,7 +41,7 @@ pub struct Environment {
     pub endings: Endings,
     /// Sees the journals as they are written.
     pub onlooker: Onlooker,
-    /// Where progress is told.
+    /// Which phase it is, and the goodput.
     pub status: watch::Sender<Status>,
     /// Version written into the journal.
     pub tool_version: String,

@@ -90,11 +90,8 @@ pub(crate) async fn follow(
         if let Record::Tick(tick) = &observed.record {
             // Only ticks show that it is there: a stream that greets again and again shows nothing.
             blind_at = blind_at.map(|_| Instant::now() + limits.blind);
-            let (goodput, error_rate) = window.add(tick);
-            status.send_modify(|status| {
-                (status.goodput, status.error_rate) = (Some(goodput), error_rate);
-                status.breakers = tick.servers.iter().map(|s| (s.server.clone(), s.breaker)).collect();
-            });
+            let goodput = window.add(tick);
+            status.send_modify(|status| status.goodput = Some(goodput));
         }
         if let Some(rule) = limits.watch.record(&observed.record) {
             limits.halt.call(Broken::Stopped(format!("--abort-if {rule}")));

@@ -256,10 +256,7 @@ impl Running<'_> {
         self.journal.append(Record::Phase(Phase { at_us, phase })).await;
         let unix_s = self.wall_ms as f64 / 1e3 + at_us as f64 / 1e6;
         self.environment.metrics.phase(&self.scenario.name, phase, unix_s);
-        self.environment.status.send_modify(|status| {
-            status.scenario.clone_from(&self.scenario.name);
-            status.phase = phase;
-        });
+        self.environment.status.send_modify(|status| status.phase = phase);
     }
 
     /// Waits until a phase is over, or something ends it.

@@ -205,25 +205,14 @@ pub fn assess(seconds: &[Second]) -> Result<Baseline, Unfit> {
 mod tests {
     use super::*;
 
-    fn steady() -> Second {
-        Second {
-            goodput: 1000.0,
-            offered: 1000.0,
-            error_share: 0.0,
-            p99_ms: Some(2.0),
-            late_share: 0.0,
-            dropped_share: 0.0,
-        }
-    }
-
     fn defects(seconds: &[Second]) -> Vec<Defect> {
         assess(seconds).unwrap_err().defects
     }
 
     #[test]
     fn only_the_last_thirty_seconds_are_the_baseline() {
-        let mut seconds = vec![Second { goodput: 1.0, error_share: 1.0, ..steady() }; 30];
-        seconds.extend([steady(); 30]);
+        let mut seconds = vec![Second { goodput: 1.0, error_share: 1.0, ..Second::good() }; 30];
+        seconds.extend([Second::good(); 30]);
         let baseline = assess(&seconds).unwrap();
         let expected =
             Baseline { seconds: 30, median: 1000.0, sigma: 0.0, error_share: 0.0, p99_ms: Some(2.0) };
@@ -233,7 +222,7 @@ mod tests {
     #[test]
     fn each_rule_rejects_just_outside_of_its_limit_and_not_just_inside() {
         let with = |change: &dyn Fn(usize, &mut Second)| {
-            let mut seconds = [steady(); 20];
+            let mut seconds = [Second::good(); 20];
             seconds.iter_mut().enumerate().for_each(|(index, second)| change(index, second));
             assess(&seconds)
         };
@@ -255,8 +244,8 @@ mod tests {
         assert!(with(&|_, second| second.dropped_share = 0.999 * DROPPED_MAX).is_ok());
         let dropped = with(&|_, second| second.dropped_share = 1.1 * DROPPED_MAX).unwrap_err();
         assert!(dropped.is_invalid() && matches!(dropped.defects[..], [Defect::Dropped { .. }]));
-        assert!(assess(&[steady(); SECONDS_MIN]).is_ok());
-        let few = assess(&[steady(); SECONDS_MIN - 1]).unwrap_err();
+        assert!(assess(&[Second::good(); SECONDS_MIN]).is_ok());
+        let few = assess(&[Second::good(); SECONDS_MIN - 1]).unwrap_err();
         assert_eq!(
             (few.is_invalid(), few.defects),
             (false, vec![Defect::TooFew { seconds: SECONDS_MIN - 1 }])
@@ -265,14 +254,14 @@ mod tests {
 
     #[test]
     fn what_was_not_observed_is_left_out_and_nothing_is_no_baseline() {
-        let mut seconds = vec![Second { goodput: f64::NAN, ..steady() }; 5];
+        let mut seconds = vec![Second { goodput: f64::NAN, ..Second::good() }; 5];
         assert_eq!(defects(&seconds), [Defect::TooFew { seconds: 0 }]);
         assert_eq!(defects(&[]), [Defect::TooFew { seconds: 0 }]);
-        seconds.extend([steady(); 7]);
+        seconds.extend([Second::good(); 7]);
         assert_eq!(defects(&seconds), [Defect::TooFew { seconds: 7 }]);
-        seconds.push(steady());
+        seconds.push(Second::good());
         assert_eq!(assess(&seconds).map(|baseline| baseline.seconds), Ok(8));
-        let idle = Second { goodput: 0.0, offered: 0.0, p99_ms: None, ..steady() };
+        let idle = Second { goodput: 0.0, offered: 0.0, p99_ms: None, ..Second::good() };
         let unfit = assess(&[idle; 20]).unwrap_err();
         assert_eq!((unfit.is_invalid(), unfit.to_string()), (true, "no goodput before the fault".to_owned()));
     }
@@ -296,8 +285,8 @@ mod tests {
             "goodput before the fault spreads by 20.0 %, more than 15 %; \
              goodput drifts before the fault, from 100 to 120 ops/s: more than 5 %"
         );
-        let mut seconds = [steady(); 20];
-        seconds[3] = Second { offered: 1.0, error_share: 1.0, ..steady() };
+        let mut seconds = [Second::good(); 20];
+        seconds[3] = Second { offered: 1.0, error_share: 1.0, ..Second::good() };
         assert!(assess(&seconds).is_ok(), "one op failed of 19 001");
     }
 }

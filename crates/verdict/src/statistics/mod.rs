@@ -42,6 +42,21 @@ pub struct Second {
     pub dropped_share: f64,
 }
 
+#[cfg(test)]
+impl Second {
+    /// A good one.
+    fn good() -> Self {
+        Self {
+            goodput: 1000.0,
+            offered: 1000.0,
+            error_share: 0.0,
+            p99_ms: Some(2.0),
+            late_share: 0.0,
+            dropped_share: 0.0,
+        }
+    }
+}
+
 /// Share of ops that failed, or were late, over `seconds`: each weighs what it offered.
 fn pooled(seconds: &[Second], share: impl Fn(&Second) -> f64) -> f64 {
     let offered: f64 = seconds.iter().map(|second| second.offered).sum();

@@ -81,19 +81,8 @@ mod tests {
     const BASELINE: Baseline =
         Baseline { seconds: 30, median: 1000.0, sigma: 5.0, error_share: 0.0005, p99_ms: Some(2.0) };
 
-    fn good() -> Second {
-        Second {
-            goodput: 1000.0,
-            offered: 1000.0,
-            error_share: 0.0,
-            p99_ms: Some(2.0),
-            late_share: 0.0,
-            dropped_share: 0.0,
-        }
-    }
-
     fn after(bad: Second, seconds: usize) -> Vec<Second> {
-        [vec![bad; seconds], vec![good(); 30]].concat()
+        [vec![bad; seconds], vec![Second::good(); 30]].concat()
     }
 
     fn found(seconds: &[Second]) -> Option<usize> {
@@ -102,27 +91,31 @@ mod tests {
 
     #[test]
     fn recovery_begins_with_the_first_of_ten_seconds_that_are_as_before() {
-        assert_eq!(found(&after(good(), 0)), Some(0));
-        assert_eq!(found(&after(Second { goodput: 0.0, ..good() }, 7)), Some(7));
+        assert_eq!(found(&after(Second::good(), 0)), Some(0));
+        assert_eq!(found(&after(Second { goodput: 0.0, ..Second::good() }, 7)), Some(7));
         // At 90 % two seconds may be among the ten: 8 within the band, the mean 98 %.
-        assert_eq!(found(&after(Second { goodput: 900.0, ..good() }, 7)), Some(5));
-        assert_eq!(found(&[good(); 9]), None, "too short");
+        assert_eq!(found(&after(Second { goodput: 900.0, ..Second::good() }, 7)), Some(5));
+        assert_eq!(found(&[Second::good(); 9]), None, "too short");
         assert_eq!(found(&[]), None);
     }
 
     #[test]
     fn each_rule_alone_denies_recovery_just_outside_of_its_limit() {
         let all = |second: Second| found(&[second; 20]);
-        assert_eq!(all(Second { goodput: 950.0, ..good() }), Some(0));
-        assert_eq!(all(Second { goodput: 949.0, ..good() }), None);
-        assert_eq!(all(Second { error_share: 0.0055, ..good() }), Some(0));
-        assert_eq!(all(Second { error_share: 0.0056, ..good() }), None);
-        assert_eq!(all(Second { p99_ms: Some(7.0), ..good() }), Some(0));
-        assert_eq!(all(Second { p99_ms: Some(7.1), ..good() }), None);
-        assert_eq!(all(Second { p99_ms: None, ..good() }), Some(0), "what was not measured denies nothing");
+        assert_eq!(all(Second { goodput: 950.0, ..Second::good() }), Some(0));
+        assert_eq!(all(Second { goodput: 949.0, ..Second::good() }), None);
+        assert_eq!(all(Second { error_share: 0.0055, ..Second::good() }), Some(0));
+        assert_eq!(all(Second { error_share: 0.0056, ..Second::good() }), None);
+        assert_eq!(all(Second { p99_ms: Some(7.0), ..Second::good() }), Some(0));
+        assert_eq!(all(Second { p99_ms: Some(7.1), ..Second::good() }), None);
+        assert_eq!(
+            all(Second { p99_ms: None, ..Second::good() }),
+            Some(0),
+            "what was not measured denies nothing"
+        );
         // The mean alone is not enough: three of ten below the band, the others above the median.
         let seconds: Vec<Second> = (0..30)
-            .map(|index| Second { goodput: if index % 10 < 3 { 940.0 } else { 1020.0 }, ..good() })
+            .map(|index| Second { goodput: if index % 10 < 3 { 940.0 } else { 1020.0 }, ..Second::good() })
             .collect();
         assert_eq!(found(&seconds), None);
         let wide = Baseline { sigma: 20.0, ..BASELINE };
@@ -131,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_second_that_was_not_observed_is_not_a_good_one() {
-        let mut seconds = after(good(), 0);
+        let mut seconds = after(Second::good(), 0);
         seconds[4].goodput = f64::NAN;
         assert_eq!(found(&seconds), Some(5));
         assert_eq!(held(&seconds, &BASELINE, HORIZON), Some(5));
@@ -139,7 +132,7 @@ mod tests {
 
     #[test]
     fn held_is_broken_by_a_relapse_and_found_is_not() {
-        let mut seconds = after(Second { goodput: 0.0, ..good() }, 5);
+        let mut seconds = after(Second { goodput: 0.0, ..Second::good() }, 5);
         assert_eq!(held(&seconds, &BASELINE, HORIZON), Some(5));
         seconds[20].goodput = 0.0;
         assert_eq!((found(&seconds), held(&seconds, &BASELINE, HORIZON)), (Some(5), Some(21)));
