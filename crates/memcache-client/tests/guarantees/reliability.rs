@@ -115,12 +115,14 @@ async fn dials_after_a_restart() -> BTreeMap<u128, usize> {
     let clients: Vec<_> =
         (0..64u64).map(|seed| client_of([fake.addr()], Config { seed, ..config() })).collect();
     let keys: Vec<_> = (0..50).map(|n| key(&format!("key{n}"))).collect();
+    // Ops so far apart that 64 dials are over before the next 64 ops begin, on a busy machine too: else the figure is
+    // how slowly this thread dials.
     let load =
-        clients.iter().map(|(client, _)| open_loop(client, 40, Duration::from_secs(4), |n| mixed(&keys, n)));
+        clients.iter().map(|(client, _)| open_loop(client, 10, Duration::from_secs(4), |n| mixed(&keys, n)));
     // All 16 connections of each.
     join_all(clients.iter().map(|(client, _)| join_all(keys[..16].iter().map(|key| client.get(key))))).await;
     let restart = async {
-        ops_later(&clients[0].0, 60).await;
+        ops_later(&clients[0].0, 15).await;
         let at = Instant::now();
         fake.disconnect().await;
         at
