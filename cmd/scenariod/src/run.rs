@@ -16,7 +16,7 @@ use crate::suite::Suite;
 use crate::task::Task;
 use crate::terminal::Terminal;
 use crate::world::{self, Shared};
-use crate::{compare, explain, judge, list, metastable, reap, report};
+use crate::{cli, compare, explain, judge, list, metastable, reap, report};
 
 /// Performs a task on so many threads; gives the exit code.
 pub fn run(threads: usize, task: Task) -> Result<u8, Failure> {
@@ -31,6 +31,7 @@ async fn perform(task: Task) -> Result<u8, Failure> {
             print(&text);
             Ok(0)
         }
+        Task::ManPages(dir) => cli::write_man_pages(&dir).map(|()| 0),
         Task::Judge(journals) => judge::main(&journals),
         Task::Report(runs) => report::main(&runs),
         Task::Compare(settings) => compare::main(&settings),

@@ -28,6 +28,8 @@ pub enum Task {
     Compare(compare::Settings),
     /// Print a text.
     Print(String),
+    /// Write the manual pages into this folder.
+    ManPages(PathBuf),
     /// Take away what dead runs have left.
     Reap(reap::Settings),
 }

@@ -136,10 +136,10 @@ impl EventSink {
         self.finding("a deleted value came back", home, event, || self.flights.dump(ring, flight()));
     }
 
-    /// A counter began anew.
+    /// A counter began again.
     pub(crate) fn counter_reset(&self, home: usize, key: &Key, value: Option<u64>) {
         let event = || EventKind::CounterReset { key: key.to_string(), value };
-        self.finding("a counter began anew", home, event, || None);
+        self.finding("a counter began again", home, event, || None);
     }
 
     fn finding(

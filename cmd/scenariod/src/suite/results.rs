@@ -85,7 +85,7 @@ impl Results {
         })
     }
 
-    /// Adds a run and writes the record anew.
+    /// Adds a run and writes the record.
     pub(super) fn add(&mut self, ended: Ended) -> Result<(), Failure> {
         self.ended.push(ended);
         self.ended.sort_by_key(|ended| (ended.unit.scenario, ended.unit.attempt));
@@ -144,12 +144,12 @@ impl Results {
 
     /// The record as one line of JSON, with the exit code of the process.
     pub(super) fn json(&self, exit_code: u8) -> Result<String, Failure> {
-        let page = |dir: &str, page| (!dir.is_empty()).then(|| self.runs.join(dir).join(page));
-        let pages = self.record.runs.iter().filter_map(|run| page(&run.dir, report::PAGE));
+        let page =
+            |run: &SuiteRun| (!run.dir.is_empty()).then(|| self.runs.join(&run.dir).join(report::PAGE));
         let told = Told {
             exit_code,
             page: self.dir.as_ref().map(|dir| dir.join(report::SUITE_PAGE)),
-            pages: pages.collect(),
+            pages: self.record.runs.iter().map(page).collect(),
             record: &self.record,
         };
         serde_json::to_string(&told).map_err(infrastructure)
@@ -176,8 +176,8 @@ struct Told<'a> {
     /// Of all runs; absent: there was only one.
     #[serde(skip_serializing_if = "Option::is_none")]
     page: Option<PathBuf>,
-    /// Of each run that was judged.
-    pages: Vec<PathBuf>,
+    /// One for each of `runs`, in their order; null: the run was not judged.
+    pages: Vec<Option<PathBuf>>,
     #[serde(flatten)]
     record: &'a report::suite::Suite,
 }

@@ -10,6 +10,7 @@ pub(super) struct Events {
     servers: BTreeMap<String, OfServer>,
     stale: u64,
     resurrected: u64,
+    resets: u64,
     overloads: u64,
 }
 
@@ -34,6 +35,7 @@ impl Events {
             EventKind::Probe { outcome, .. } if outcome.is_error() => self.server(event).failed_probes += 1,
             EventKind::StaleRead { .. } => self.stale += 1,
             EventKind::Resurrected { .. } => self.resurrected += 1,
+            EventKind::CounterReset { .. } => self.resets += 1,
             EventKind::Overload { .. } => self.overloads += 1,
             _ => {}
         }
@@ -50,6 +52,7 @@ impl Events {
         let others = [
             (self.stale, "stale read", "stale reads"),
             (self.resurrected, "deleted value came back", "deleted values came back"),
+            (self.resets, "counter began again", "counters began again"),
             (
                 self.overloads,
                 "second in which the generator was late",

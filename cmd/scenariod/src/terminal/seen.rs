@@ -70,7 +70,8 @@ impl Seen {
         let ended = matches!(entry.record, Record::Phase(_) | Record::End(_));
         let events = ended.then(|| std::mem::take(&mut self.events));
         let told = events.and_then(|events| {
-            Some(format!("{} {}: {}", self.scenario, self.phase().name(), events.words()?))
+            let words = page::plain(&events.words()?);
+            Some(format!("{} {}: {words}", self.scenario, self.phase().name()))
         });
         match &entry.record {
             Record::Event(event) => self.events.add(event),
