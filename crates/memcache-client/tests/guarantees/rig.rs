@@ -14,7 +14,7 @@ use memcache_client::{
     Transition,
 };
 use memcached_fake::FakeMemcached;
-use tokio::sync::MutexGuard;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Says what was measured; `cargo run -p end-to-end --bin guarantees` collects it.
@@ -117,15 +117,19 @@ impl Heard {
     }
 }
 
-/// The machine, for as long as the guard lives: these tests measure time, and would measure each other.
-pub async fn alone() -> MutexGuard<'static, ()> {
-    static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    MACHINE.lock().await
+/// Shares of the machine: these tests measure time, and must not measure each other. A test with its fakes is one
+/// thread, which a share has for itself on two processors.
+static MACHINE: Semaphore = Semaphore::const_new(SHARES);
+const SHARES: usize = 2;
+
+/// The whole machine, for as long as the guard lives.
+pub async fn alone() -> SemaphorePermit<'static> {
+    MACHINE.acquire_many(SHARES as u32).await.unwrap()
 }
 
-/// Fakes, a client, and what it tells. There is one at a time.
+/// Fakes, a client, and what it tells, on one share of the machine.
 pub struct Rig {
-    _alone: MutexGuard<'static, ()>,
+    _share: SemaphorePermit<'static>,
     pub fakes: Vec<FakeMemcached>,
     pub client: Client,
     pub heard: Arc<Heard>,
@@ -152,10 +156,10 @@ pub fn client_of(addrs: impl IntoIterator<Item = SocketAddr>, config: Config) ->
 
 impl Rig {
     pub async fn new(servers: usize, config: Config) -> Self {
-        let _alone = alone().await;
+        let _share = MACHINE.acquire().await.unwrap();
         let fakes = fakes(servers).await;
         let (client, heard) = client_of(fakes.iter().map(FakeMemcached::addr), config);
-        Self { _alone, fakes, client, heard }
+        Self { _share, fakes, client, heard }
     }
 
     /// `count` keys that live on `server`.
