@@ -20,7 +20,6 @@ use crate::failure::Failure;
 use crate::task::Task;
 pub use proxy::ProxyArgs;
 pub use run::RunArgs;
-pub use shell::write_man_pages;
 
 /// Drive faults through three-phase scenarios - stabilization, testing, recovery - and give a verdict.
 #[derive(Debug, Parser)]

@@ -1,5 +1,7 @@
 //! Settings → world → scenarios → verdicts → exit code.
 
+use std::path::Path;
+
 use anyhow::Context;
 use lab::{Lab, LabConfig};
 use prometheus::Registry;
@@ -16,7 +18,7 @@ use crate::suite::Suite;
 use crate::task::Task;
 use crate::terminal::Terminal;
 use crate::world::{self, Shared};
-use crate::{cli, compare, explain, judge, list, metastable, reap, report};
+use crate::{compare, explain, judge, list, metastable, reap, report};
 
 /// Performs a task on so many threads; gives the exit code.
 pub fn run(threads: usize, task: Task) -> Result<u8, Failure> {
@@ -31,7 +33,7 @@ async fn perform(task: Task) -> Result<u8, Failure> {
             print(&text);
             Ok(0)
         }
-        Task::ManPages(dir) => cli::write_man_pages(&dir).map(|()| 0),
+        Task::Write { dir, files } => write(&dir, &files).map(|()| 0),
         Task::Judge(journals) => judge::main(&journals),
         Task::Report(runs) => report::main(&runs),
         Task::Compare(settings) => compare::main(&settings),
@@ -41,6 +43,15 @@ async fn perform(task: Task) -> Result<u8, Failure> {
         Task::ServeLab(config) => serve_lab(&config).await,
         Task::Run(runs) => run_scenarios(*runs).await,
     }
+}
+
+fn write(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string()).map_err(infrastructure)?;
+    for (name, text) in files {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| path.display().to_string()).map_err(infrastructure)?;
+    }
+    Ok(())
 }
 
 /// `--lab` alone: servers and proxies on the default ports, until a signal.

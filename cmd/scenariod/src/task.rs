@@ -28,8 +28,13 @@ pub enum Task {
     Compare(compare::Settings),
     /// Print a text.
     Print(String),
-    /// Write the manual pages into this folder.
-    ManPages(PathBuf),
+    /// Write files, by their names, into a folder.
+    Write {
+        /// It need not exist.
+        dir: PathBuf,
+        /// Names and contents.
+        files: Vec<(String, Vec<u8>)>,
+    },
     /// Take away what dead runs have left.
     Reap(reap::Settings),
 }

@@ -29,8 +29,9 @@ use std::path::{Path, PathBuf};
 use observation::journal::Journal;
 use verdict::Verdict;
 
-use ::page::{cut, plain};
+use ::page::cut;
 
+pub use ::page::plain;
 pub use brief::{brief, line};
 pub use experiment::{
     CellRun, CellRuns, EXPERIMENT_FILE, EXPERIMENT_VERSION, Experiment, Found, GridRow, Sweep, Try, of_sweep,

@@ -1,8 +1,7 @@
 //! What a package installs beside the program: completions and manual pages.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -35,7 +34,11 @@ impl CompletionsArgs {
 impl ManArgs {
     pub(super) fn task(&self) -> Result<Task, Failure> {
         if let Some(dir) = &self.dir {
-            return Ok(Task::ManPages(dir.clone()));
+            let mut program = Cli::command().disable_help_subcommand(true);
+            program.build();
+            let mut files = Vec::new();
+            add_pages(&program, &mut files).map_err(infrastructure)?;
+            return Ok(Task::Write { dir: dir.clone(), files });
         }
         let mut text = Vec::new();
         clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(infrastructure)?;
@@ -43,17 +46,20 @@ impl ManArgs {
     }
 }
 
-/// Writes a page for the program and one for each command into `dir`.
-pub fn write_man_pages(dir: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
-        .with_context(|| format!("manual pages in {}", dir.display()))
-        .map_err(infrastructure)
+/// The pages of a command and of all below it, with their file names.
+fn add_pages(command: &clap::Command, files: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
+    for below in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        add_pages(below, files)?;
+    }
+    let page = clap_mangen::Man::new(command.clone());
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    files.push((page.get_filename(), text));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::write_man_pages;
     use crate::cli::task;
     use crate::task::Task;
 
@@ -74,13 +80,10 @@ mod tests {
 
     #[test]
     fn every_command_has_a_manual_page_of_its_own() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(
-            matches!(task(&["man", dir.path().to_str().unwrap()]), Ok(Task::ManPages(to)) if to == dir.path())
-        );
-        write_man_pages(dir.path()).unwrap();
+        let Ok(Task::Write { dir, files }) = task(&["man", "pages"]) else { panic!("no pages") };
+        assert_eq!(dir.to_str(), Some("pages"));
         for page in ["scenariod.1", "scenariod-judge.1", "scenariod-proxy.1"] {
-            assert!(dir.path().join(page).is_file(), "{page}");
+            assert!(files.iter().any(|(name, text)| name == page && !text.is_empty()), "{page}");
         }
     }
 }

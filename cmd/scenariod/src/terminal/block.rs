@@ -202,7 +202,7 @@ impl Line {
 
     fn put(&mut self, style: Style, text: &str) {
         // A name from outside may hold anything.
-        let text: String = page::plain(text).chars().take(self.left).collect();
+        let text: String = report::plain(text).chars().take(self.left).collect();
         self.left -= text.chars().count();
         put(&mut self.text, format_args!("{style}{text}{style:#}"));
     }

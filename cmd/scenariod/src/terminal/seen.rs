@@ -70,7 +70,7 @@ impl Seen {
         let ended = matches!(entry.record, Record::Phase(_) | Record::End(_));
         let events = ended.then(|| std::mem::take(&mut self.events));
         let told = events.and_then(|events| {
-            let words = page::plain(&events.words()?);
+            let words = report::plain(&events.words()?);
             Some(format!("{} {}: {words}", self.scenario, self.phase().name()))
         });
         match &entry.record {
