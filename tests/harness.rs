@@ -136,6 +136,12 @@ impl Running {
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
+    /// Sends a signal to the process group that it leads, as a terminal and `timeout` do.
+    pub fn signal_group(&self, signal: &str) {
+        let group = format!("-{}", self.child.id());
+        assert!(Command::new("kill").args(["-s", signal, "--", &group]).status().unwrap().success());
+    }
+
     /// Waits for the end and gives the exit code.
     pub async fn exit_code(&mut self, patience: Duration) -> i32 {
         let mut code = None;

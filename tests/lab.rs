@@ -1,9 +1,11 @@
 //! The one command of the README.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::harness::{PATIENCE, Running, binary, judged, real_program, stalled, verdict, wait_for};
+use crate::harness::{
+    PATIENCE, Running, binary, judged, part_of_the_machine, real_program, stalled, verdict, wait_for,
+};
 
 const SHORT: [&str; 6] = ["--stabilization", "10s", "--testing", "4s", "--recovery", "10s"];
 
@@ -80,4 +82,27 @@ async fn a_killed_lab_takes_its_servers_with_it() {
         servers.iter().all(|addr| std::net::TcpStream::connect(addr).is_err())
     })
     .await;
+}
+
+#[tokio::test]
+async fn ctrl_c_in_a_terminal_ends_a_run_with_its_fault_taken_away() {
+    let Some(_) = real_program("memcached") else { return };
+    let _machine = part_of_the_machine().await;
+    let dir = tempfile::tempdir().unwrap();
+    let scenariod = binary("scenariod").display().to_string();
+    let args = [&scenariod, "--lab", "--quick", "--memcached", "real", "--scenario", "packet-loss-100-pct"];
+    // A group of its own, which all that it starts are born into.
+    let mut run = Running::start(&PathBuf::from("setsid"), &args, dir.path());
+    let journal = || {
+        let run = std::fs::read_dir(dir.path().join("runs")).ok()?.next()?.ok()?;
+        std::fs::read_to_string(run.path().join("journal.jsonl")).ok()
+    };
+    wait_for("the fault", PATIENCE, async || journal().is_some_and(|text| text.contains("\"acknowledged\"")))
+        .await;
+    run.signal_group("INT");
+    let said = || std::fs::read_to_string(dir.path().join("setsid.err")).unwrap();
+    assert_eq!(run.exit_code(PATIENCE).await, 3, "{}", said());
+    assert!(journal().unwrap().contains("\"removed\""));
+    let said = said();
+    assert!(!said.contains("ERROR"), "{said}");
 }

@@ -35,6 +35,11 @@ pub fn raise() {
     }
 }
 
+/// What a child of this process may raise its own limit to; `None`: anything.
+pub fn hard_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
 /// Checks that this number of connections fits into the limit. A connection counts at each end that this process has.
 pub fn check(connections: u64) -> Result<(), Shortage> {
     fits(connections, getrlimit(Resource::Nofile).current)

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,9 @@ use tokio::time::{Instant, sleep};
 const READY: Duration = Duration::from_secs(10);
 /// A free port may be taken by somebody else before memcached has it.
 const TRIES: usize = 5;
+
+/// Connections of a server at most.
+const CONNECTIONS: u64 = 4096;
 
 /// User and group `nobody` on Linux.
 const NOBODY: &str = "65534";
@@ -112,8 +116,12 @@ impl RealMemcached {
             }
         };
         let (host, port) = (addr.ip().to_string(), addr.port().to_string());
+        // As a common user it ends at once if it may not have a file for each.
+        let connections = descriptors::hard_limit().unwrap_or(CONNECTIONS).min(CONNECTIONS).to_string();
         // -U 0: no UDP, which would reflect.
-        command.args(["-l", &host, "-p", &port, "-U", "0", "-c", "4096"]).args(more);
+        command.args(["-l", &host, "-p", &port, "-U", "0", "-c", &connections]).args(more);
+        // Ctrl-C in a terminal, and `timeout`, reach a whole process group: the servers are needed until the faults are gone.
+        command.process_group(0);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut running = Self { child, addr };
         let deadline = Instant::now() + READY;
