@@ -279,10 +279,14 @@ fn of_cells(cells: &[CellRuns]) -> Table {
     head.extend(ramps.then(|| "After relief and ramp".to_owned()));
     let rows = cells.iter().map(|cell| of_cell(cell, ramps)).collect();
     let all = cells.iter().flat_map(|cell| cell.runs.iter().map(move |run| (cell, run)));
-    let below = all.flat_map(|(cell, run)| {
-        let why = run.cell.why.as_ref().map(|why| format!("{}: {} is invalid: {why}.", cell.name, run.dir));
+    // A run that could not begin has no folder.
+    let named = |dir: &str| if dir.is_empty() { "a run without a folder".to_owned() } else { dir.to_owned() };
+    let below = all.flat_map(move |(cell, run)| {
+        let (name, dir) = (&cell.name, named(&run.dir));
+        let why = run.cell.why.as_ref().map(|why| format!("{name}: {dir} is invalid: {why}."));
         let again = (!run.reruns.is_empty()).then(|| {
-            format!("{}: {} stands for {}, which was invalid.", cell.name, run.dir, run.reruns.join(", "))
+            let reruns: Vec<String> = run.reruns.iter().map(|dir| named(dir)).collect();
+            format!("{name}: {dir} stands for {}, which was invalid.", reruns.join(", "))
         });
         why.into_iter().chain(again)
     });

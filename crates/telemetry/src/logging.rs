@@ -3,9 +3,11 @@
 use std::io::IsTerminal;
 use std::str::FromStr;
 
+use tokio::time::Instant;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::time::uptime;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -32,6 +34,15 @@ impl FromStr for LogFormat {
     }
 }
 
+/// Seconds since the start: lines are narrow on a terminal, and somebody is looking.
+struct SinceStart(Instant);
+
+impl FormatTime for SinceStart {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        write!(out, "{:>8.3} s", self.0.elapsed().as_secs_f64())
+    }
+}
+
 /// Starts logging for this process. The level comes from the environment variable `LOG`, for example `debug` or
 /// `warn,scenario=trace`; without it: info, and of the targets in `quiet` errors alone. A second call changes nothing.
 /// Where standard error is closed, lines are lost, and nothing else happens.
@@ -50,8 +61,9 @@ pub fn init(format: LogFormat, quiet: &[&str]) {
     let builder = builder.with_ansi(terminal && shows_colours()).log_internal_errors(false);
     // The error says that logging is on already.
     let _ = match format {
-        // Lines are narrow there, and somebody is looking: seconds since the start.
-        LogFormat::Text if terminal => builder.with_timer(uptime()).finish().with(filter).try_init(),
+        LogFormat::Text if terminal => {
+            builder.with_timer(SinceStart(Instant::now())).finish().with(filter).try_init()
+        }
         LogFormat::Text => builder.finish().with(filter).try_init(),
         LogFormat::Json => builder.json().finish().with(filter).try_init(),
     };

@@ -19,7 +19,7 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 const MANY_ERRORS: f64 = 0.01;
 /// Columns of everything beside the bars.
 const PHASE_WORDS: usize = 30;
-const FIGURES: usize = 56;
+const FIGURES: usize = 62;
 /// Columns of a bar at least and at most.
 const BAR_LEAST: usize = 4;
 const HISTORY_MOST: usize = 120;

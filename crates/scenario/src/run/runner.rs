@@ -293,7 +293,7 @@ impl Running<'_> {
         let took = began.elapsed();
         self.environment.metrics.phase_took(&self.scenario.name, phase, took.as_secs_f64());
         if let Some(why) = ended? {
-            let text = format!("{} ended after {:.1} s: {why}", phase.name(), took.as_secs_f64());
+            let text = format!("{} ended early: {why}", phase.name());
             tracing::info!("{}: {text}", self.scenario.name);
             let note = Note::until_stable(self.clock.now_us(), phase, text);
             self.journal.append(Record::Note(note)).await;
