@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Running, binary, wait_for, whole_machine};
+use crate::harness::{PATIENCE, Running, binary, part_of_the_machine, wait_for};
 
 /// Runs that the machine may void before a test fails.
 const RERUNS: &str = "3";
@@ -19,7 +19,7 @@ fn experiment(runs: &Path) -> Option<(PathBuf, Value)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collapse_its_control_and_a_cure_are_told_apart() {
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let dir = tempfile::tempdir().unwrap();
     let args = ["metastable", "metastable-fast", "--only", "unprotected,lower-load,queue-05", "--quick"];
     let more = ["--runs-each", "1", "--jobs", "2", "--rerun-invalid", RERUNS, "--summary", "table.md"];

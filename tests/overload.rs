@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::architecture::workspace;
-use crate::harness::{PATIENCE, Running, binary, get, real_program, wait_for, whole_machine};
+use crate::harness::{PATIENCE, Running, binary, get, part_of_the_machine, real_program, wait_for};
 use crate::scenarios::{lab_port, proxies};
 
 /// Steps of a second: the shape of a test, not its precision.
@@ -50,7 +50,7 @@ fn read(python: &Path, out: &Path, ended: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_overload_test_wrote_is_read_and_drawn_by_another_language() {
     let Some(python) = real_program("python-pandas") else { return };
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let dir = tempfile::tempdir().unwrap();
     let (out, markers) = (dir.path().join("found"), dir.path().join("found/markers"));
     let (out_name, markers_name) = (out.display().to_string(), markers.display().to_string());
@@ -134,7 +134,7 @@ async fn a_real_memcached_behind_a_narrow_link_gives_a_point_that_is_explained()
     if real_program("memcached").is_none() {
         return;
     }
-    let _machine = whole_machine().await;
+    let _machine = part_of_the_machine().await;
     let dir = tempfile::tempdir().unwrap();
     let lab_args = ["--lab", "--lab-ports", "any", "--memcached", "real", "--rate", "1"];
     let _lab = Running::start(&binary("scenariod"), &lab_args, dir.path());

@@ -123,11 +123,12 @@ async fn climbs_down_or_says_so(client: &Client, name: &str) -> Option<bool> {
     let mut scenariod = site.scenariod("run", &["--scenario-file", &scenario(&site.dir, "hangs")]);
     let code = scenariod.exit_code(Duration::from_secs(90)).await;
     let verdict: Value = verdict(&site.dir.join("run"));
-    let said = journal(&site, "run").contains("\"cleanup_stuck\"");
+    // The DELETE is stuck, or it is answered and the proxy hangs all the same.
+    let said = code == 4;
     if said {
         assert!(["inconclusive", "invalid"].contains(&verdict["result"].as_str().unwrap()), "{verdict:#}");
     } else {
-        assert_ne!(code, 4, "{}", site.log("run"));
+        assert!(!journal(&site, "run").contains("\"cleanup_stuck\""), "{}", site.log("run"));
         site.clean(Duration::from_secs(1)).await;
     }
     Some(said)

@@ -56,6 +56,7 @@ pub struct Proxy<'a> {
 impl Server {
     /// Ours, with this seed.
     pub async fn ours(seed: u64) -> Self {
+        descriptors::raise();
         let config = ServerConfig { addr: loopback(0), seed: Some(seed), ..ServerConfig::default() };
         let server = Embedded::bind(config).await.unwrap();
         let addr = server.addr();
@@ -75,6 +76,7 @@ impl Server {
             eprintln!("SKIPPED against the stock server: toxiproxy-server is not on PATH");
             return None;
         };
+        descriptors::raise();
         for _ in 0..STARTS {
             let port = TcpListener::bind(loopback(0)).await.unwrap().local_addr().unwrap().port();
             let child = Command::new(&program)

@@ -62,6 +62,7 @@ async fn round_trips(addr: std::net::SocketAddr, rounds: u32) -> Vec<Option<Dura
 
 /// Round trips of `rounds` ops on each of the connections; those beyond the patience are `None`.
 async fn round_trips_once(addr: std::net::SocketAddr, rounds: u32) -> Vec<Option<Duration>> {
+    descriptors::raise();
     let all = (0..CONNECTIONS).map(|_| async {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         let mut took = Vec::new();
