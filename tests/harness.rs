@@ -79,7 +79,11 @@ pub fn stalled(verdict: &serde_json::Value) -> bool {
         let criteria = verdict["criteria"].as_array().into_iter().flatten();
         criteria.filter(|c| c["id"] == id).any(|c| c["result"] == result)
     };
-    voided("baseline", "invalid") || voided("baseline", "inconclusive") || voided("observed", "inconclusive")
+    // The advice is what to do about a busy machine.
+    let busy = verdict["result"] == "inconclusive" && !verdict["advice"].is_null();
+    busy || voided("baseline", "invalid")
+        || voided("baseline", "inconclusive")
+        || voided("observed", "inconclusive")
 }
 
 /// The newest verdict below `dir`.
