@@ -80,7 +80,8 @@ pub fn stalled(verdict: &serde_json::Value) -> bool {
         criteria.filter(|c| c["id"] == id).any(|c| c["result"] == result)
     };
     // The advice is what to do about a busy machine.
-    let busy = verdict["result"] == "inconclusive" && !verdict["advice"].is_null();
+    let open = ["inconclusive", "invalid"].iter().any(|result| verdict["result"] == *result);
+    let busy = open && !verdict["advice"].is_null();
     busy || voided("baseline", "invalid")
         || voided("baseline", "inconclusive")
         || voided("observed", "inconclusive")
