@@ -46,7 +46,7 @@ pub fn real_program(name: &str) -> Option<PathBuf> {
 
 /// Shares of the machine, for tests that measure time: what they judge must not be their neighbours' load.
 static MACHINE: Semaphore = Semaphore::const_new(SHARES);
-const SHARES: usize = 3;
+const SHARES: usize = 2;
 
 /// All of it, for as long as the guard lives: for tests that ask how much the machine can do.
 pub async fn whole_machine() -> SemaphorePermit<'static> {
