@@ -79,9 +79,9 @@ pub fn stalled(verdict: &serde_json::Value) -> bool {
         let criteria = verdict["criteria"].as_array().into_iter().flatten();
         criteria.filter(|c| c["id"] == id).any(|c| c["result"] == result)
     };
-    // The advice is what to do about a busy machine.
-    let open = ["inconclusive", "invalid"].iter().any(|result| verdict["result"] == *result);
-    let busy = open && !verdict["advice"].is_null();
+    // Only a run without a decision has an advice; of a calm machine it says something else.
+    let busy =
+        verdict["advice"].as_str().is_some_and(|advice| advice.starts_with("The machine was too busy"));
     busy || voided("baseline", "invalid")
         || voided("baseline", "inconclusive")
         || voided("observed", "inconclusive")
@@ -137,14 +137,17 @@ impl Running {
 
     /// Sends a signal by name, for example `TERM`.
     pub fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        self.kill(signal, &self.child.id().to_string());
     }
 
     /// Sends a signal to the process group that it leads, as a terminal and `timeout` do.
     pub fn signal_group(&self, signal: &str) {
-        let group = format!("-{}", self.child.id());
-        assert!(Command::new("kill").args(["-s", signal, "--", &group]).status().unwrap().success());
+        self.kill(signal, &format!("-{}", self.child.id()));
+    }
+
+    fn kill(&self, signal: &str, whom: &str) {
+        let status = Command::new("kill").args(["-s", signal, "--", whom]).status().unwrap();
+        assert!(status.success(), "{}: kill: {status}", self.name);
     }
 
     /// Waits for the end and gives the exit code.

@@ -45,11 +45,10 @@ async fn perform(task: Task) -> Result<u8, Failure> {
     }
 }
 
-fn write(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+fn write(dir: &Path, files: &[(String, String)]) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string()).map_err(infrastructure)?;
     for (name, text) in files {
-        let path = dir.join(name);
-        std::fs::write(&path, text).with_context(|| path.display().to_string()).map_err(infrastructure)?;
+        ::report::write(&dir.join(name), text).map_err(infrastructure)?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub enum Task {
         /// It need not exist.
         dir: PathBuf,
         /// Names and contents.
-        files: Vec<(String, Vec<u8>)>,
+        files: Vec<(String, String)>,
     },
     /// Take away what dead runs have left.
     Reap(reap::Settings),

@@ -33,29 +33,33 @@ impl CompletionsArgs {
 
 impl ManArgs {
     pub(super) fn task(&self) -> Result<Task, Failure> {
-        if let Some(dir) = &self.dir {
-            let mut program = Cli::command().disable_help_subcommand(true);
-            program.build();
-            let mut files = Vec::new();
-            add_pages(&program, &mut files).map_err(infrastructure)?;
-            return Ok(Task::Write { dir: dir.clone(), files });
-        }
-        let mut text = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(infrastructure)?;
-        Ok(Task::Print(String::from_utf8_lossy(&text).into_owned()))
+        let Some(dir) = &self.dir else {
+            let (_, text) = page(&Cli::command()).map_err(infrastructure)?;
+            return Ok(Task::Print(text));
+        };
+        let mut program = Cli::command().disable_help_subcommand(true);
+        program.build();
+        let mut files = Vec::new();
+        add_pages(&program, &mut files).map_err(infrastructure)?;
+        Ok(Task::Write { dir: dir.clone(), files })
     }
 }
 
-/// The pages of a command and of all below it, with their file names.
-fn add_pages(command: &clap::Command, files: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
+/// The pages of a command and of all below it.
+fn add_pages(command: &clap::Command, files: &mut Vec<(String, String)>) -> std::io::Result<()> {
     for below in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         add_pages(below, files)?;
     }
+    files.push(page(command)?);
+    Ok(())
+}
+
+/// The file name and the text of a command's page.
+fn page(command: &clap::Command) -> std::io::Result<(String, String)> {
     let page = clap_mangen::Man::new(command.clone());
     let mut text = Vec::new();
     page.render(&mut text)?;
-    files.push((page.get_filename(), text));
-    Ok(())
+    Ok((page.get_filename(), String::from_utf8_lossy(&text).into_owned()))
 }
 
 #[cfg(test)]

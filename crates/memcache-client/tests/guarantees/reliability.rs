@@ -115,8 +115,8 @@ async fn dials_after_a_restart() -> BTreeMap<u128, usize> {
     let clients: Vec<_> =
         (0..64u64).map(|seed| client_of([fake.addr()], Config { seed, ..config() })).collect();
     let keys: Vec<_> = (0..50).map(|n| key(&format!("key{n}"))).collect();
-    // Ops so far apart that 64 dials are over before the next 64 ops begin, on a busy machine too: else the figure is
-    // how slowly this thread dials.
+    // Ops are 100 ms apart: 64 dials end before the next 64 ops begin, on a busy machine too. At a higher rate the test
+    // measures how fast its own thread can dial.
     let load =
         clients.iter().map(|(client, _)| open_loop(client, 10, Duration::from_secs(4), |n| mixed(&keys, n)));
     // All 16 connections of each.
